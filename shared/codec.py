@@ -1,0 +1,38 @@
+"""Bytes to record and back. JSON, so that `etcdctl get` shows a person what is there.
+
+Pure. Unknown fields are ignored (rolling upgrades); a wrong type is a CodecError that names the
+path.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from shared.errors import CodecError
+from shared.model import Record
+
+R = TypeVar("R", bound=Record)
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def encode(record: Record) -> bytes:
+    """Return the record as JSON with keys in a fixed order: equal records give equal bytes."""
+    return _ENCODER.encode(record)
+
+
+def decode(kind: type[R], value: bytes, where: str) -> R:
+    """Return `value` as a `kind`.
+
+    Args:
+        kind: the record type that is expected.
+        value: JSON.
+        where: key or peer, for the error message.
+
+    Raises:
+        CodecError: not JSON, or a field has the wrong type.
+    """
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.DecodeError as error:
+        raise CodecError(where, str(error)) from error

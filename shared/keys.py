@@ -1,0 +1,62 @@
+"""The layout of etcd: how every key is built and read, and who writes what.
+
+Pure. One writer per key. `<...>` parts never contain a slash.
+
+    /hafen/v1/                     record      writer     leased
+      nodes/<node>/spec            NodeSpec    node once, then API
+      nodes/<node>/alive           Session     agent      yes: its absence is the truth about
+      liveness desired/<node>               Manifest    leader     a node's whole desired state
+      routes/<stack>               Routes      leader     what all gateways serve for one stack
+      observed/<node>              Report      agent      what a node runs, on change only
+      stacks/<stack>               Stack       API leader                       Leader
+      scheduler  yes: create_revision is the fence events/<id>                  Event       leader
+      yes: ends by itself
+"""
+
+from typing import Final
+
+from shared.model import NodeName, StackName
+
+ROOT: Final = "/hafen/v1/"
+NODES: Final = ROOT + "nodes/"
+DESIRED: Final = ROOT + "desired/"
+ROUTES: Final = ROOT + "routes/"
+OBSERVED: Final = ROOT + "observed/"
+STACKS: Final = ROOT + "stacks/"
+EVENTS: Final = ROOT + "events/"
+LEADER: Final = ROOT + "leader"
+
+
+def node_spec(node: NodeName) -> str:
+    """Return the key of a node's NodeSpec."""
+    return f"{NODES}{node}/spec"
+
+
+def node_alive(node: NodeName) -> str:
+    """Return the key of a node's Session."""
+    return f"{NODES}{node}/alive"
+
+
+def desired(node: NodeName) -> str:
+    """Return the key of a node's Manifest."""
+    return DESIRED + node
+
+
+def observed(node: NodeName) -> str:
+    """Return the key of a node's Report."""
+    return OBSERVED + node
+
+
+def routes(stack: StackName) -> str:
+    """Return the key of a stack's Routes."""
+    return ROUTES + stack
+
+
+def stack(name: StackName) -> str:
+    """Return the key of a Stack."""
+    return STACKS + name
+
+
+def event(id_: str) -> str:
+    """Return the key of an Event; ids sort by time."""
+    return EVENTS + id_

@@ -1,0 +1,64 @@
+"""The reconcile loop: run when something changed or a period ended, one pass at a time.
+
+Events only mark work dirty; the pass always compares whole with whole, so a hundred events cost one
+pass and a missed one is healed by the period.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+import structlog
+
+from shared.backoff import Rng, backoff_s
+from shared.clock import Clock
+from shared.errors import AmbiguousError, ConflictError, UnavailableError
+
+_log = structlog.get_logger()
+
+
+class Dirty:
+    """A flag that wakes one loop; setting it twice is setting it once."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def mark(self) -> None:
+        """Ask for another pass."""
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when marked, or after `seconds`; the mark is taken."""
+        try:
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._event.wait()
+        except TimeoutError:
+            pass
+        self._event.clear()
+
+
+async def reconcile_forever(
+    one_pass: Callable[[], Awaitable[float]], dirty: Dirty, clock: Clock, rng: Rng
+) -> NoReturn:
+    """Call `one_pass` for ever; it returns in how many seconds it wants to run again at the latest.
+
+    A lost race or an unreachable store is tried again with backoff; every other error ends the loop
+    and with it the process: its supervisor starts it again and it adopts what it finds.
+    """
+    attempt = 0
+    while True:
+        try:
+            wait_s = await one_pass()
+            attempt = 0
+        except ConflictError as error:
+            attempt += 1
+            wait_s = backoff_s(attempt, rng, base_s=0.005)
+            _log.info("decide_again", reason=str(error))
+        except (UnavailableError, AmbiguousError) as error:
+            attempt += 1
+            wait_s = backoff_s(attempt, rng)
+            _log.warning("store_unavailable", reason=str(error), attempt=attempt)
+        if attempt:
+            await clock.sleep(wait_s)
+        else:
+            await dirty.wait(wait_s)

@@ -1,0 +1,81 @@
+"""A view kept equal to a range of keys.
+
+List, watch from there, list again when history was lost.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import NoReturn
+
+import structlog
+
+from shared.backoff import Rng, backoff_s
+from shared.clock import Clock
+from shared.errors import CompactedError, StoreError
+from shared.model import Revision
+from shared.store import Batch, KeyRange, KeyValue, Snapshot, Store
+
+_log = structlog.get_logger()
+
+
+class View:
+    """What a range held at `revision`; `revision` is 0 until it was listed once.
+
+    `reachable` is False from the moment a read of the store fails until one succeeds.
+    """
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.revision = Revision(0)
+        self.reachable = False
+        self._items: dict[str, KeyValue] = {}
+        self._on_change = on_change
+
+    @property
+    def items(self) -> Mapping[str, KeyValue]:
+        """Return the keys now; do not keep it across an await."""
+        return self._items
+
+    def replace(self, snapshot: Snapshot) -> None:
+        """Become the snapshot."""
+        self._items = {item.key: item for item in snapshot.items}
+        self.revision = snapshot.revision
+        self._on_change()
+
+    def apply(self, batch: Batch) -> None:
+        """Apply one batch; a change at or below what is known already is dropped."""
+        for change in batch.changes:
+            if change.now is None:
+                self._items.pop(change.key, None)
+            else:
+                self._items[change.key] = change.now
+        self.revision = max(self.revision, batch.revision)
+        if batch.changes:
+            self._on_change()
+
+
+async def mirror(store: Store, keys: KeyRange, view: View, clock: Clock, rng: Rng) -> NoReturn:
+    """Keep `view` equal to the range until cancelled.
+
+    A dropped stream resumes inside the store after the last revision it delivered. A compacted one
+    cannot: etcd no longer knows what we missed, deletions included, so the view is replaced.
+    """
+    listed = False
+    attempt = 0
+    while True:
+        try:
+            if not listed:
+                view.replace(await store.list(keys))
+                listed = True
+            view.reachable = True
+            async with aclosing(store.watch(keys, after=view.revision)) as batches:
+                async for batch in batches:
+                    view.apply(batch)
+                    attempt = 0
+        except CompactedError as error:
+            _log.info("watch_compacted", key=keys.key, at=view.revision, oldest=error.revision)
+            listed = False
+        except StoreError as error:
+            view.reachable = False
+            _log.warning("watch_failed", key=keys.key, attempt=attempt, reason=str(error))
+        attempt += 1
+        await clock.sleep(backoff_s(attempt, rng))

@@ -1,0 +1,134 @@
+"""What one host is told at start: file -> typed record, once.
+
+The file is TOML, by default /etc/hafen/hafen.toml. An unknown key is an error: a misspelt setting
+must not be ignored. Secrets are named by file, never written here.
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shared.errors import SettingsError
+
+DEFAULT_PATH: Final = Path("/etc/hafen/hafen.toml")
+API_PORT: Final = 8470
+AGENT_PORT: Final = 8471
+ETCD_CLIENT_PORT: Final = 2379
+ETCD_PEER_PORT: Final = 2380
+# Ports that hafen itself listens on; a service cannot publish them.
+RESERVED_PORTS: Final = frozenset({API_PORT, AGENT_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT})
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of the file."""
+
+
+class TlsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files in PEM; `key` should have mode 0600."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+class EtcdSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to reach etcd.
+
+    Attributes:
+        endpoints: "host:port" of every member; with TLS their names must be in their certificates.
+        user: empty: no password, the client certificate alone says who we are.
+        password_file: holds the password on its first line.
+    """
+
+    endpoints: tuple[str, ...]
+    user: str = ""
+    password_file: Path | None = None
+
+
+class EtcdMember(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The etcd member that `hafen run` runs on this host.
+
+    Attributes:
+        initial_cluster: member name -> peer address (an IP), for the first start.
+        heartbeat_ms: etcd's --heartbeat-interval; about the round trip between members, or more.
+        election_ms: etcd's --election-timeout. The smallest lease is ceil(1.5 x this).
+    """
+
+    name: str
+    initial_cluster: Mapping[str, str]
+    heartbeat_ms: int = 100
+    election_ms: int = 1000
+
+
+class Detection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast a silent node is given up.
+
+    Attributes:
+        lease_ttl_s: an agent that has not renewed for so long is suspect.
+        grace_s: a suspect node that does not come back within this is lost.
+    """
+
+    lease_ttl_s: float = 2.0
+    grace_s: float = 0.5
+
+
+class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One host of the cluster.
+
+    Attributes:
+        node: this host's name in the cluster.
+        address: where the other hosts reach this one (IPv4).
+        subnet: this host's container network, inside `pool`.
+        pool: the network that all hosts' subnets are cut from.
+        member: None: this host runs no etcd member.
+        scheduler: whether this host runs a scheduler (API and candidate for leadership).
+    """
+
+    node: str
+    address: str
+    subnet: str
+    pool: str
+    etcd: EtcdSettings
+    tls: TlsSettings | None = None
+    member: EtcdMember | None = None
+    scheduler: bool = True
+    labels: Mapping[str, str] = {}
+    detection: Detection = Detection()
+    data_dir: Path = Path("/var/lib/hafen")
+    run_dir: Path = Path("/run/hafen")
+
+    def __post_init__(self) -> None:
+        """Check what one field says against another."""
+        ipaddress.IPv4Address(self.address)
+        subnet, pool = ipaddress.IPv4Network(self.subnet), ipaddress.IPv4Network(self.pool)
+        if not subnet.subnet_of(pool):
+            raise ValueError(f"subnet {subnet} is not inside pool {pool}")
+
+
+def load(path: Path) -> Settings:
+    """Return the settings in `path`.
+
+    Raises:
+        SettingsError: the file is missing, is not TOML, or a key is wrong; names file and key.
+    """
+    try:
+        with path.open("rb") as file:
+            tree = tomllib.load(file)
+        return msgspec.convert(tree, Settings, strict=False, dec_hook=_path)
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"{path}: no such file; `hafen run --config FILE` names another"
+        ) from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, OSError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _path(kind: type, value: object) -> object:
+    """Read the one kind of value that msgspec does not know: a path."""
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"expected a path in quotes, got {value!r}")
