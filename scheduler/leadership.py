@@ -1,0 +1,150 @@
+"""Leading.
+
+One pass after the other of decide and commit, for as long as the lease and the fence hold.
+"""
+
+import asyncio
+from typing import NoReturn
+
+import structlog
+
+from scheduler.commit import Storyteller, commit
+from scheduler.decide import Decision, Now, decide
+from scheduler.memory import Memory
+from scheduler.world import World, WorldReader
+from shared.backoff import Rng, backoff_s
+from shared.clock import Clock
+from shared.election import LEADER_TTL_S, Fence, campaign
+from shared.errors import FencedError, LeaseLostError, StoreError
+from shared.loop import Dirty, reconcile_forever
+from shared.mirror import View
+from shared.model import Leader, NodeName, Revision
+from shared.settings import Settings
+from shared.store import Lease, Store
+
+_log = structlog.get_logger()
+
+# How often a pass that waits for its own write to come back looks again; the watch wakes it sooner.
+_CATCH_UP_S = 1.0
+
+
+class Leadership:
+    """Campaigns for ever, and decides while it leads.
+
+    Args:
+        store: where to campaign and write.
+        view: everything under keys.ROOT, kept by the caller, who marks `dirty` when it changes.
+        dirty: wakes the next pass.
+        settings: who we are, and how fast a silent node is given up.
+        clock: time.
+        rng: jitter.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        view: View,
+        dirty: Dirty,
+        settings: Settings,
+        *,
+        clock: Clock,
+        rng: Rng,
+    ) -> None:
+        self._store, self._view, self._dirty = store, view, dirty
+        self._node, self._detection = NodeName(settings.node), settings.detection
+        self._clock, self._rng = clock, rng
+        self._story = Storyteller(store, clock, rng)
+
+    async def run(self) -> NoReturn:
+        """Campaign, lead until deposed, campaign again."""
+        attempt = 0
+        while True:
+            try:
+                me = Leader(node=self._node, since_s=self._clock.now_s())
+                async with campaign(self._store, me, ttl_s=LEADER_TTL_S) as (fence, lease):
+                    attempt = 0
+                    await self._lead(fence, lease)
+            except StoreError as error:
+                attempt += 1
+                _log.warning("campaign_failed", reason=str(error), attempt=attempt)
+                await self._clock.sleep(backoff_s(attempt, self._rng))
+
+    async def _lead(self, fence: Fence, lease: Lease) -> None:
+        """Decide until we no longer may."""
+        _log.info("leading", fence=fence.token)
+        term = _Term(self, fence, lease)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._wake_when_lost(lease))
+                await reconcile_forever(term.one_pass, self._dirty, self._clock, self._rng)
+        except* (FencedError, LeaseLostError) as errors:
+            reasons = [str(error) for error in errors.exceptions]
+            _log.warning("deposed", fence=fence.token, reasons=reasons)
+
+    async def _wake_when_lost(self, lease: Lease) -> None:
+        await lease.lost.wait()
+        self._dirty.mark()
+
+    def read(self, reader: WorldReader) -> World:
+        """Return the world as the view has it now."""
+        return reader.read(self._view.items, self._view.revision)
+
+    def decide(self, world: World, memory: Memory) -> Decision:
+        """Return the leader's decision now."""
+        now = Now(self._clock.monotonic_s(), self._clock.now_s())
+        return decide(world, memory, now, self._detection)
+
+    async def write(self, fence: Fence, decision: Decision) -> Revision:
+        """Commit the plan, then tell of it; return the last revision written, 0 if none."""
+        revision = await commit(self._store, fence, decision.plan.writes)
+        await self._story.tell(decision.plan.events)
+        return revision
+
+
+class _Term:
+    """One term of office: what is remembered between its passes."""
+
+    def __init__(self, leadership: Leadership, fence: Fence, lease: Lease) -> None:
+        self._leadership, self._fence, self._lease = leadership, fence, lease
+        self._reader = WorldReader()
+        self._memory = Memory()
+        self._committed = Revision(0)
+        self._complained: frozenset[str] = frozenset()
+
+    async def one_pass(self) -> float:
+        """Decide once and write it; return in how many seconds time alone may change the decision.
+
+        Raises:
+            LeaseLostError: our own clock says that we may no longer lead.
+            FencedError: etcd says so.
+        """
+        if self._lease.lost.is_set():
+            raise LeaseLostError("the leader's lease ended")
+        world = self._leadership.read(self._reader)
+        # Before our own last write has come back, the view is of a world that we have changed.
+        if world.revision < max(self._committed, self._fence.token):
+            return _CATCH_UP_S
+        self._complain(world)
+        decision = self._leadership.decide(world, self._memory)
+        # Clocks that have begun to run go on even if the write fails; what was told is told with
+        # it.
+        told, self._memory = self._memory.told, decision.memory
+        try:
+            self._committed = max(
+                await self._leadership.write(self._fence, decision), self._committed
+            )
+        except StoreError:
+            self._memory = Memory(
+                missing_since=self._memory.missing_since,
+                failed_since=self._memory.failed_since,
+                draining_since=self._memory.draining_since,
+                told=told,
+            )
+            raise
+        return decision.plan.wake_in_s
+
+    def _complain(self, world: World) -> None:
+        new = frozenset(world.unreadable) - self._complained
+        for key in sorted(new):
+            _log.error("unreadable_record", key=key, reason=world.unreadable[key])
+        self._complained = frozenset(world.unreadable)

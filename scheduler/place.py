@@ -1,0 +1,263 @@
+"""Which node takes which slot.
+
+Filter, score, bind; a refusal says which node lacks what, with numbers.
+
+Pure, total and deterministic. Slots are placed one after the other on a ledger of what is free, so
+that a placement sees the ones before it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from shared.model import Constraint, NodeName, NodeSpec, Placement, Resources
+
+ServiceKey = tuple[str, str]  # stack, service
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that may take work.
+
+    Attributes:
+        free: what no assignment has reserved yet; may be negative after a node shrank.
+        replicas: per service, the allocations it already has.
+    """
+
+    spec: NodeSpec
+    capacity: Resources
+    free: Resources
+    replicas: Mapping[ServiceKey, int] = {}
+
+    @property
+    def name(self) -> NodeName:
+        """Return the node's name."""
+        return self.spec.name
+
+    @property
+    def load(self) -> int:
+        """Return the number of allocations it has."""
+        return sum(self.replicas.values())
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One slot that needs a node.
+
+    `avoid` are nodes where this slot failed: taken only if no other fits.
+    """
+
+    service: ServiceKey
+    slot: int
+    needs: Resources
+    placement: Placement = Placement()
+    avoid: frozenset[NodeName] = frozenset()
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why one node cannot take a slot, such as "memory: needs 512 MiB, has 100 MiB free"."""
+
+    node: NodeName
+    why: str
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """A slot that has its node."""
+
+    request: Request
+    node: NodeName
+
+
+class Unplaceable(msgspec.Struct, frozen=True):
+    """A slot that no node takes, with each node's refusal."""
+
+    request: Request
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def reason(self) -> str:
+        """Return one sentence for people."""
+        if not self.refusals:
+            return "no node is ready"
+        each = "; ".join(f"{refusal.node}: {refusal.why}" for refusal in self.refusals[:_SHOWN_MAX])
+        more = len(self.refusals) - _SHOWN_MAX
+        return f"no node fits: {each}" + (f"; and {more} more" if more > 0 else "")
+
+
+# A sentence about more nodes than this is not read.
+_SHOWN_MAX: Final = 5
+MIB: Final = 1024 * 1024
+
+
+def place(
+    candidates: Iterable[Candidate], requests: Iterable[Request]
+) -> tuple[Bound | Unplaceable, ...]:
+    """Return a decision for every request, the most constrained first.
+
+    No node is given more than it has: every reservation is counted before the next slot is placed.
+    """
+    ledger = {candidate.name: candidate for candidate in candidates}
+    decided: list[Bound | Unplaceable] = []
+    for request in sorted(requests, key=_most_constrained_first):
+        decision = _place_one(list(ledger.values()), request)
+        if isinstance(decision, Bound):
+            ledger[decision.node] = _take(ledger[decision.node], request)
+        decided.append(decision)
+    return tuple(decided)
+
+
+def _most_constrained_first(request: Request) -> tuple[int, int, int, ServiceKey, int]:
+    return (
+        -len(request.placement.constraints),
+        -request.needs.memory_bytes,
+        -request.needs.cpu_millis,
+        request.service,
+        request.slot,
+    )
+
+
+def _place_one(nodes: Sequence[Candidate], request: Request) -> Bound | Unplaceable:
+    refusals: list[Refusal] = []
+    feasible: list[Candidate] = []
+    for node in nodes:
+        why = refuse(node, request)
+        if why is None:
+            feasible.append(node)
+        else:
+            refusals.append(Refusal(node.name, why))
+    if not feasible:
+        return Unplaceable(request, tuple(refusals))
+    crowding = _crowding(nodes, request)
+    best = min(feasible, key=lambda node: _score(node, request, crowding))
+    return Bound(request, best.name)
+
+
+def _take(node: Candidate, request: Request) -> Candidate:
+    replicas = dict(node.replicas)
+    replicas[request.service] = replicas.get(request.service, 0) + 1
+    return msgspec.structs.replace(node, free=minus(node.free, request.needs), replicas=replicas)
+
+
+# ---------------------------------------------------------------- filters
+
+
+def refuse(node: Candidate, request: Request) -> str | None:
+    """Return why `node` cannot take the slot, or None if it can."""
+    for check in _FILTERS:
+        why = check(node, request)
+        if why is not None:
+            return why
+    return None
+
+
+def _labels(node: Candidate, request: Request) -> str | None:
+    for constraint in request.placement.constraints:
+        value = label_of(node.spec, constraint.key)
+        if (value == constraint.value) != constraint.equal:
+            return _mismatch(constraint, value)
+    return None
+
+
+def _mismatch(constraint: Constraint, value: str | None) -> str:
+    sign = "==" if constraint.equal else "!="
+    found = "it has no such label" if value is None else f"it is {value}"
+    return f"{constraint.key} {sign} {constraint.value} is asked for, {found}"
+
+
+def _per_node(node: Candidate, request: Request) -> str | None:
+    limit, here = request.placement.max_replicas_per_node, node.replicas.get(request.service, 0)
+    if limit and here >= limit:
+        return f"has {here} replicas, at most {limit} per node are allowed"
+    return None
+
+
+def _cpu(node: Candidate, request: Request) -> str | None:
+    needs, free = request.needs.cpu_millis, node.free.cpu_millis
+    if needs > max(free, 0):
+        total = node.capacity.cpu_millis
+        return f"cpu: needs {needs / 1000:g}, has {free / 1000:g} free of {total / 1000:g}"
+    return None
+
+
+def _memory(node: Candidate, request: Request) -> str | None:
+    needs, free = request.needs.memory_bytes, node.free.memory_bytes
+    if needs > max(free, 0):
+        total = node.capacity.memory_bytes
+        return (
+            f"memory: needs {needs / MIB:.0f} MiB,"
+            f" has {free / MIB:.0f} MiB free of {total / MIB:.0f} MiB"
+        )
+    return None
+
+
+_FILTERS: Final[tuple[Callable[[Candidate, Request], str | None], ...]] = (
+    _labels,
+    _per_node,
+    _cpu,
+    _memory,
+)
+
+
+def label_of(spec: NodeSpec, key: str) -> str | None:
+    """Return what a constraint's or preference's key names on a node.
+
+    None if it has no such label.
+    """
+    if key in {"node.hostname", "node.id"}:
+        return spec.name
+    return spec.labels.get(key.removeprefix("node.labels."))
+
+
+# ---------------------------------------------------------------- scores
+
+Crowding = Mapping[str, Mapping[str | None, int]]  # spread label -> value -> replicas
+
+
+def _crowding(nodes: Sequence[Candidate], request: Request) -> Crowding:
+    crowds: dict[str, dict[str | None, int]] = {}
+    for key in request.placement.spread:
+        crowd = crowds.setdefault(key, {})
+        for node in nodes:
+            value = label_of(node.spec, key)
+            crowd[value] = crowd.get(value, 0) + node.replicas.get(request.service, 0)
+    return crowds
+
+
+def _score(
+    node: Candidate, request: Request, crowding: Crowding
+) -> tuple[bool, tuple[int, ...], int, float, int, NodeName]:
+    """Return what is compared, smallest first: avoided, spread labels, own replicas, load, name."""
+    spread = tuple(crowding[key][label_of(node.spec, key)] for key in request.placement.spread)
+    return (
+        node.name in request.avoid,
+        spread,
+        node.replicas.get(request.service, 0),
+        round(_share_taken(node, request.needs), 3),
+        node.load,
+        node.name,
+    )
+
+
+def _share_taken(node: Candidate, needs: Resources) -> float:
+    """Return the fuller of cpu and memory after taking `needs`, 0 to 1."""
+    after = minus(node.free, needs)
+    shares = [
+        1.0 - free / total
+        for free, total in (
+            (after.cpu_millis, node.capacity.cpu_millis),
+            (after.memory_bytes, node.capacity.memory_bytes),
+        )
+        if total > 0
+    ]
+    return max(shares, default=0.0)
+
+
+# ---------------------------------------------------------------- arithmetic
+
+
+def minus(left: Resources, right: Resources) -> Resources:
+    """Return left - right, dimension by dimension."""
+    return Resources(
+        cpu_millis=left.cpu_millis - right.cpu_millis,
+        memory_bytes=left.memory_bytes - right.memory_bytes,
+        pids=left.pids - right.pids,
+    )

@@ -1,0 +1,105 @@
+"""Where published ports lead.
+
+The endpoints of every service, and which allocations no gateway uses any more.
+
+Pure.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from scheduler.orchestrate import Alloc, Asked
+from scheduler.world import RoutesState, World
+from shared.model import (
+    AllocId,
+    Endpoint,
+    EndpointState,
+    PublishedPort,
+    Routes,
+    ServiceRoutes,
+    StackName,
+    Want,
+)
+
+
+def routes_of(
+    stack: StackName, asked: Iterable[Asked], allocs: Mapping[str, Sequence[Alloc]]
+) -> Routes | None:
+    """Return what gateways should serve for a stack; None: nothing is published.
+
+    Args:
+        stack: its name.
+        asked: its services, those that should not run any more included.
+        allocs: per service, its allocations as they will be once the plan is written.
+    """
+    services = tuple(
+        found
+        for service in asked
+        if (found := _service(service, allocs.get(service.service, ()))) is not None
+    )
+    return Routes(stack=stack, services=services) if services else None
+
+
+def _service(asked: Asked, allocs: Sequence[Alloc]) -> ServiceRoutes | None:
+    ports = _ports(asked, allocs)
+    if not ports:
+        return None
+    endpoints = tuple(
+        Endpoint(
+            allocation=alloc.id,
+            node=alloc.node,
+            address=alloc.status.address,
+            state=_state(alloc),
+            targets=_targets(alloc, ports),
+        )
+        for alloc in allocs
+        if alloc.is_ready and alloc.status is not None and alloc.status.address
+    )
+    return ServiceRoutes(
+        service=asked.service, ports=ports, endpoints=endpoints, replicas=asked.replicas
+    )
+
+
+def _ports(asked: Asked, allocs: Sequence[Alloc]) -> tuple[PublishedPort, ...]:
+    """Return the ports that are asked for; of a service that goes, those it still has."""
+    if asked.spec is not None:
+        return asked.spec.workload.ports
+    return allocs[0].assignment.workload.ports if allocs else ()
+
+
+def _state(alloc: Alloc) -> EndpointState:
+    return EndpointState.READY if alloc.assignment.want is Want.RUN else EndpointState.DRAINING
+
+
+def _targets(alloc: Alloc, ports: Iterable[PublishedPort]) -> Mapping[int, int]:
+    """Return where an allocation of another generation listens, where that differs from now."""
+    own = {port.published: port.target for port in alloc.assignment.workload.ports}
+    return {
+        port.published: own[port.published]
+        for port in ports
+        if own.get(port.published, port.target) != port.target
+    }
+
+
+def drained(world: World, allocs: Iterable[Alloc]) -> frozenset[AllocId]:
+    """Return the draining allocations that every living node's gateway has stopped using."""
+    return frozenset(
+        alloc.id
+        for alloc in allocs
+        if alloc.assignment.want is Want.DRAIN
+        and _is_unused(world, alloc.id, world.routes.get(alloc.assignment.stack))
+    )
+
+
+def _is_unused(world: World, id_: AllocId, published: RoutesState | None) -> bool:
+    if published is None:
+        return True
+    for service in published.routes.services:
+        for endpoint in service.endpoints:
+            if endpoint.allocation == id_ and endpoint.state is EndpointState.READY:
+                return False
+    stack = published.routes.stack
+    reports = [node.report for node in world.nodes.values() if node.alive and node.report]
+    return all(
+        report.acked.get(stack, 0) >= published.revision and id_ not in report.busy
+        for report in reports
+    )

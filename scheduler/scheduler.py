@@ -1,0 +1,75 @@
+"""The scheduler's composition root.
+
+One mirror of etcd, the API on top of it, and leading when elected.
+"""
+
+import asyncio
+import random
+from pathlib import Path
+from typing import NoReturn
+
+from shared.etcd.store import EtcdStore
+
+from scheduler.api.changes import Changes
+from scheduler.api.server import ApiServer
+from scheduler.explain import waiting
+from scheduler.leadership import Leadership
+from shared import keys
+from shared.clock import Clock
+from shared.loop import Dirty
+from shared.mirror import View, mirror
+from shared.settings import Settings, load
+from shared.store import Store, under
+
+
+class Scheduler:
+    """Everything of a scheduler but its API: what the simulation runs unchanged."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.changes = Changes()
+        self.view = View(self._changed)
+        self._dirty = Dirty()
+        self._store, self._clock, self._rng = store, clock, rng
+        self._leadership = Leadership(
+            store,
+            self.view,
+            self._dirty,
+            settings,
+            clock=clock,
+            rng=rng,
+        )
+
+    async def run(self) -> None:
+        """Mirror etcd and campaign until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                mirror(self._store, under(keys.ROOT), self.view, self._clock, self._rng)
+            )
+            group.create_task(self._leadership.run())
+
+    def _changed(self) -> None:
+        self.changes.mark()
+        self._dirty.mark()
+
+
+async def serve(config: Path, clock: Clock) -> NoReturn:
+    """Run this host's scheduler until cancelled.
+
+    Raises:
+        SettingsError: the configuration is wrong.
+        HostError: a port or socket is taken.
+    """
+    settings = load(config)
+    rng = random.Random()  # noqa: S311 - jitter needs no secrecy
+    async with EtcdStore(settings.etcd, settings.tls) as store, asyncio.TaskGroup() as group:
+        scheduler = Scheduler(store, settings, clock=clock, rng=rng)
+        server = ApiServer(store, scheduler.view, scheduler.changes, waiting, settings, clock)
+        group.create_task(scheduler.run())
+        await server.serve()

@@ -1,0 +1,203 @@
+"""The cluster as the leader and the API see it: every record of etcd, decoded, at one revision.
+
+Pure. A record that cannot be read is never guessed at: it is named in `unreadable`, and what
+depends on it is left as it is until a person has mended it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from shared import codec, keys
+from shared.errors import CodecError
+from shared.model import (
+    Assignment,
+    Event,
+    Leader,
+    Manifest,
+    NodeName,
+    NodeSpec,
+    Record,
+    Report,
+    Revision,
+    Routes,
+    Session,
+    Stack,
+    StackName,
+)
+from shared.store import KeyValue
+
+R = TypeVar("R", bound=Record)
+
+
+class NodeState(msgspec.Struct, frozen=True, kw_only=True):
+    """One node: what it is, whether its agent's lease lives, what it should and does run.
+
+    `manifest_revision` is 0 while it has no manifest.
+    """
+
+    spec: NodeSpec
+    alive: bool = False
+    report: Report | None = None
+    manifest: Manifest | None = None
+    manifest_revision: Revision = Revision(0)
+
+    @property
+    def assignments(self) -> tuple[Assignment, ...]:
+        """Return what the node should run."""
+        return self.manifest.assignments if self.manifest is not None else ()
+
+
+class StackState(msgspec.Struct, frozen=True):
+    """A stack and the revision it was read at."""
+
+    stack: Stack
+    revision: Revision
+
+
+class RoutesState(msgspec.Struct, frozen=True):
+    """A stack's routes and the revision they were read at."""
+
+    routes: Routes
+    revision: Revision
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything under keys.ROOT at `revision`. Mappings are in key order.
+
+    Attributes:
+        unreadable: keys whose value is not the record it should be, with the reason.
+    """
+
+    revision: Revision = Revision(0)
+    nodes: Mapping[NodeName, NodeState] = {}
+    stacks: Mapping[StackName, StackState] = {}
+    routes: Mapping[StackName, RoutesState] = {}
+    leader: Leader | None = None
+    leader_revision: Revision = Revision(0)
+    unreadable: Mapping[str, str] = {}
+
+    @property
+    def frozen_stacks(self) -> frozenset[StackName]:
+        """Return the stacks whose own record is unreadable: nothing of theirs may be changed."""
+        prefixes = (keys.STACKS, keys.ROUTES)
+        return frozenset(
+            StackName(key.removeprefix(prefix))
+            for key in self.unreadable
+            for prefix in prefixes
+            if key.startswith(prefix)
+        )
+
+    @property
+    def is_frozen(self) -> bool:
+        """Say whether a manifest is unreadable: then nobody knows what already runs."""
+        return any(key.startswith(keys.DESIRED) for key in self.unreadable)
+
+
+class WorldReader:
+    """Decodes keys into a World and remembers what it decoded: a pass costs what changed."""
+
+    def __init__(self) -> None:
+        self._decoded: dict[str, tuple[Revision, Record | CodecError]] = {}
+
+    def read(self, items: Mapping[str, KeyValue], revision: Revision) -> World:
+        """Return the world that `items` (everything under keys.ROOT) describe."""
+        for gone in self._decoded.keys() - items.keys():
+            del self._decoded[gone]
+        unreadable: dict[str, str] = {}
+        found: dict[str, Record] = {}
+        for key in sorted(items):
+            record = self._decode(items[key])
+            if isinstance(record, CodecError):
+                unreadable[key] = record.why
+            elif record is not None:
+                found[key] = record
+        return _assemble(items, found, unreadable, revision)
+
+    def _decode(self, item: KeyValue) -> Record | CodecError | None:
+        kind = kind_of(item.key)
+        if kind is None:
+            return None
+        known = self._decoded.get(item.key)
+        if known is not None and known[0] == item.mod_revision:
+            return known[1]
+        try:
+            record: Record | CodecError = codec.decode(kind, item.value, item.key)
+        except CodecError as error:
+            record = error
+        self._decoded[item.key] = (item.mod_revision, record)
+        return record
+
+
+_KINDS: tuple[tuple[str, type[Record]], ...] = (
+    (keys.DESIRED, Manifest),
+    (keys.OBSERVED, Report),
+    (keys.ROUTES, Routes),
+    (keys.STACKS, Stack),
+)
+
+
+def kind_of(key: str) -> type[Record] | None:
+    """Return the record type that belongs at `key`; None: nothing that the world is made of."""
+    if key == keys.LEADER:
+        return Leader
+    if key.startswith(keys.NODES):
+        return Session if key.endswith("/alive") else NodeSpec
+    return next((kind for prefix, kind in _KINDS if key.startswith(prefix)), None)
+
+
+def _assemble(
+    items: Mapping[str, KeyValue],
+    found: Mapping[str, Record],
+    unreadable: Mapping[str, str],
+    revision: Revision,
+) -> World:
+    nodes = {
+        spec.name: _node(spec, items, found)
+        for key, spec in _under(found, keys.NODES, NodeSpec)
+        if key == keys.node_spec(spec.name)
+    }
+    leader = found.get(keys.LEADER)
+    return World(
+        revision=revision,
+        nodes=nodes,
+        stacks={
+            stack.name: StackState(stack, items[key].mod_revision)
+            for key, stack in _under(found, keys.STACKS, Stack)
+        },
+        routes={
+            routes.stack: RoutesState(routes, items[key].mod_revision)
+            for key, routes in _under(found, keys.ROUTES, Routes)
+        },
+        leader=leader if isinstance(leader, Leader) else None,
+        leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),
+        unreadable=unreadable,
+    )
+
+
+def _node(spec: NodeSpec, items: Mapping[str, KeyValue], found: Mapping[str, Record]) -> NodeState:
+    manifest, report = found.get(keys.desired(spec.name)), found.get(keys.observed(spec.name))
+    manifest_item = items.get(keys.desired(spec.name))
+    return NodeState(
+        spec=spec,
+        # An unreadable session still is one: its presence is the truth, not its content.
+        alive=keys.node_alive(spec.name) in items,
+        report=report if isinstance(report, Report) else None,
+        manifest=manifest if isinstance(manifest, Manifest) else None,
+        manifest_revision=manifest_item.mod_revision if manifest_item else Revision(0),
+    )
+
+
+def _under(found: Mapping[str, Record], prefix: str, kind: type[R]) -> Iterable[tuple[str, R]]:
+    for key, record in found.items():
+        if key.startswith(prefix) and isinstance(record, kind):
+            yield key, record
+
+
+def read_event(item: KeyValue) -> Event | None:
+    """Return the event at a key under keys.EVENTS; None if it cannot be read."""
+    try:
+        return codec.decode(Event, item.value, item.key)
+    except CodecError:
+        return None

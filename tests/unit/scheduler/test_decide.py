@@ -1,0 +1,440 @@
+"""The leader's decision as a whole: examples for each rule, then a cluster that obeys it."""
+
+from collections.abc import Mapping
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler.decide import Decision, Now, decide
+from scheduler.memory import Memory
+from scheduler.orchestrate import retry_s
+from scheduler.world import NodeState, RoutesState, StackState, World
+from shared import keys
+from shared.model import (
+    AllocationStatus,
+    Assignment,
+    Endpoint,
+    EndpointState,
+    Health,
+    Manifest,
+    NodeName,
+    Report,
+    Revision,
+    Routes,
+    ServiceName,
+    ServiceRoutes,
+    Stack,
+    StackName,
+    Want,
+)
+from shared.settings import Detection
+from shared.states import AllocState
+from tests.build import MIB, ROOMY, assignment, node, running, service, stack, workload, world
+
+DETECTION = Detection(lease_ttl_s=2.0, grace_s=0.5)
+
+
+def at(now: float, state: World, memory: Memory | None = None) -> Decision:
+    return decide(state, memory or Memory(), Now(now, 1000.0 + now), DETECTION)
+
+
+def manifests(decision: Decision) -> Mapping[str, tuple[Assignment, ...]]:
+    return {
+        write.record.node: write.record.assignments
+        for write in decision.plan.writes
+        if isinstance(write.record, Manifest)
+    }
+
+
+def routes(decision: Decision) -> list[Routes | None]:
+    return [
+        write.record
+        for write in decision.plan.writes
+        if write.key.startswith(keys.ROUTES) and not isinstance(write.record, Manifest)
+        if write.record is None or isinstance(write.record, Routes)
+    ]
+
+
+def three_nodes() -> list[NodeState]:
+    return [node("node-1"), node("node-2"), node("node-3")]
+
+
+def test_a_new_stack_gets_its_replicas_on_different_nodes() -> None:
+    decision = at(0, world(three_nodes(), [stack("shop", service(replicas=3))]))
+
+    written = manifests(decision)
+    assert {name: len(held) for name, held in written.items()} == {
+        "node-1": 1,
+        "node-2": 1,
+        "node-3": 1,
+    }
+    assert {a.slot for held in written.values() for a in held} == {1, 2, 3}
+    assert [event.kind for event in decision.plan.events] == ["placed"] * 3
+
+
+def test_every_write_carries_the_revision_it_was_decided_at() -> None:
+    decision = at(0, world(three_nodes(), [stack("shop", service(replicas=3, port=80))]))
+    assert [(write.key, write.decided_at) for write in decision.plan.writes] == [
+        (keys.desired(NodeName("node-1")), 1),
+        (keys.desired(NodeName("node-2")), 1),
+        (keys.desired(NodeName("node-3")), 1),
+        (keys.routes(StackName("shop")), 0),
+    ]
+
+
+def lone(alive: bool, want: Want = Want.RUN) -> World:  # noqa: FBT001 - reads well at the call
+    web = assignment("shop.web.1.a", workload(port=80), want=want)
+    home = node("node-1", web, alive=alive, statuses=[running("shop.web.1.a")])
+    return world(
+        [home, node("node-2"), node("node-3")], [stack("shop", service(port=80))], [served()]
+    )
+
+
+def served(*states: EndpointState) -> Routes:
+    return Routes(
+        stack=StackName("shop"),
+        services=(
+            ServiceRoutes(
+                service=ServiceName("web"),
+                ports=workload(port=80).ports,
+                endpoints=tuple(
+                    Endpoint(
+                        allocation=assignment("shop.web.1.a").id,
+                        node=NodeName("node-1"),
+                        address="198.19.1.2",
+                        state=state,
+                    )
+                    for state in (states or (EndpointState.READY,))
+                ),
+            ),
+        ),
+    )
+
+
+def test_a_converged_cluster_writes_nothing() -> None:
+    decision = at(0, lone(alive=True))
+    assert decision.plan.writes == ()
+    assert decision.plan.events == ()
+
+
+def test_a_silent_node_is_suspect_first_and_keeps_its_work() -> None:
+    decision = at(10, lone(alive=False))
+    assert manifests(decision) == {}
+    assert [event.kind for event in decision.plan.events] == ["node_suspect"]
+    assert decision.plan.wake_in_s == DETECTION.grace_s
+
+
+def test_a_lost_node_s_work_moves_in_one_plan_and_its_endpoint_goes() -> None:
+    suspect = at(10, lone(alive=False))
+    decision = at(10.5, lone(alive=False), suspect.memory)
+
+    written = manifests(decision)
+    assert written["node-1"] == ()
+    assert [(a.slot, a.want) for a in written["node-2"]] == [(1, Want.RUN)]
+    (after,) = routes(decision)
+    assert after is not None
+    assert after.services[0].endpoints == ()
+    assert [event.kind for event in decision.plan.events] == ["node_lost", "placed"]
+
+
+def test_a_lost_node_keeps_its_work_in_its_manifest_while_no_other_can_take_it() -> None:
+    big = service(memory_bytes=64 * MIB)
+    held = assignment("shop.web.1.a", big.workload)
+    small = msgspec.structs.replace(ROOMY, memory_bytes=MIB)
+    state = world(
+        [node("node-1", held, alive=False), node("node-2", capacity=small), node("node-3")],
+        [stack("shop", big)],
+    )
+    full = msgspec.structs.replace(
+        state, nodes={**state.nodes, NodeName("node-3"): node("node-3", capacity=small)}
+    )
+    decision = at(10.5, full, at(10, full).memory)
+    assert manifests(decision) == {}
+    assert "needs 64 MiB, has 1 MiB free" in decision.unplaceable[0].reason
+
+
+def test_when_half_the_cluster_is_silent_at_once_the_brake_waits_one_lease_longer() -> None:
+    state = world(
+        [
+            node("node-1", assignment("shop.web.1.a"), alive=False),
+            node("node-2", alive=False),
+            node("node-3"),
+        ],
+        [stack("shop", service())],
+    )
+    memory = at(10, state).memory
+    assert manifests(at(10.6, state, memory)) == {}
+    assert manifests(at(12.5, state, memory)) != {}
+
+
+def test_a_changed_service_is_replaced_start_first_one_slot_at_a_time() -> None:
+    old = [assignment(f"shop.web.{slot}.a", workload("app:1")) for slot in (1, 2)]
+    state = world(
+        [
+            node("node-1", old[0], statuses=[running(old[0].id)]),
+            node("node-2", old[1], statuses=[running(old[1].id)]),
+            node("node-3"),
+        ],
+        [stack("shop", service(replicas=2, image="app:2"), generation=2)],
+    )
+    written = manifests(at(0, state))
+    fresh = [a for held in written.values() for a in held if a.workload.image == "app:2"]
+    assert len(fresh) == 1
+    assert all(a.want is Want.RUN for held in written.values() for a in held)
+
+
+def test_the_old_allocation_drains_once_the_new_one_is_ready() -> None:
+    old, new = assignment("shop.web.1.a", workload("app:1")), assignment("shop.web.1.b")
+    new = msgspec.structs.replace(new, workload=workload("app:2"))
+    state = world(
+        [
+            node("node-1", old, statuses=[running(old.id)]),
+            node("node-2", new, statuses=[running(new.id)]),
+        ],
+        [stack("shop", service(image="app:2"), generation=2)],
+    )
+    assert manifests(at(0, state)) == {"node-1": (msgspec.structs.replace(old, want=Want.DRAIN),)}
+
+
+def test_a_draining_allocation_leaves_only_after_every_living_gateway_has_acked() -> None:
+    def state(acked: int) -> World:
+        web = assignment("shop.web.1.a", workload(port=80), want=Want.DRAIN)
+        return world(
+            [
+                node("node-1", web, statuses=[running(web.id)], acked={"shop": 1}),
+                node("node-2", acked={"shop": acked}),
+                node("node-3", alive=False),
+            ],
+            [],
+            [served(EndpointState.DRAINING)],
+        )
+
+    assert manifests(at(0, state(acked=0))) == {}
+    assert manifests(at(0, state(acked=1))) == {"node-1": ()}
+
+
+def test_a_busy_gateway_holds_a_draining_allocation_back_but_not_for_ever() -> None:
+    web = assignment("shop.web.1.a", workload(port=80), want=Want.DRAIN)
+    home = node("node-1", web, statuses=[running(web.id)], acked={"shop": 1})
+    assert home.report is not None
+    busy = msgspec.structs.replace(
+        home, report=msgspec.structs.replace(home.report, busy=(web.id,))
+    )
+    state = world([busy], [], [served(EndpointState.DRAINING)])
+    first = at(0, state)
+    assert manifests(first) == {}
+    assert manifests(at(30, state, first.memory)) == {"node-1": ()}
+
+
+def test_a_failed_slot_is_tried_again_after_its_backoff_on_another_node() -> None:
+    web = assignment("shop.web.1.a", attempt=1)
+    failed = AllocationStatus(id=web.id, state=AllocState.FAILED, reason="it exited with code 1")
+    state = world(
+        [node("node-1", web, statuses=[failed]), node("node-2", assignment("x.y.1.a"))],
+        [stack("shop", service()), stack("x", service("y"))],
+    )
+    first = at(0, state)
+    assert manifests(first) == {}
+    assert first.plan.wake_in_s == retry_s(1)
+    written = manifests(at(retry_s(1), state, first.memory))
+    assert written["node-1"] == ()
+    assert written["node-2"][0].attempt == 2
+
+
+def test_a_removed_stack_drains_and_its_routes_go_last() -> None:
+    state = lone(alive=True)
+    removed = msgspec.structs.replace(state, stacks={})
+    decision = at(0, removed)
+    assert [a.want for a in manifests(decision)["node-1"]] == [Want.DRAIN]
+    (after,) = routes(decision)
+    assert after is not None
+    assert after.services[0].endpoints[0].state is EndpointState.DRAINING
+    empty = world([node("node-1")], [], [served(EndpointState.DRAINING)])
+    assert routes(at(0, empty)) == [None]
+
+
+def test_a_new_node_gets_an_empty_manifest() -> None:
+    fresh = msgspec.structs.replace(node("node-1"), manifest=None, manifest_revision=Revision(0))
+    assert manifests(at(0, world([fresh]))) == {"node-1": ()}
+
+
+def test_an_unreadable_manifest_stops_every_change() -> None:
+    state = msgspec.structs.replace(
+        lone(alive=False), unreadable={keys.desired(NodeName("node-9")): "not JSON"}
+    )
+    assert at(99, state, at(0, state).memory).plan.writes == ()
+
+
+def test_an_unreadable_stack_keeps_what_it_runs() -> None:
+    state = msgspec.structs.replace(
+        lone(alive=True), stacks={}, unreadable={keys.stack(StackName("shop")): "not JSON"}
+    )
+    assert at(0, state).plan.writes == ()
+
+
+# ---------------------------------------------------------------- a cluster that obeys
+
+
+class Obedient:
+    """Applies plans as etcd and agents would, everything at once and without faults."""
+
+    def __init__(self, nodes: int, stacks: list[Stack]) -> None:
+        self.world = world([node(f"node-{number}") for number in range(1, nodes + 1)], stacks)
+        self.memory, self.now = Memory(), 0.0
+
+    def step(self) -> bool:
+        """Decide, apply, let the nodes act; say whether anything was written."""
+        decision = at(self.now, self.world, self.memory)
+        self.memory = decision.memory
+        self.now += max(decision.plan.wake_in_s, 0.01)
+        for write in decision.plan.writes:
+            self._apply(write.record, write.key)
+        self.world = msgspec.structs.replace(self.world, nodes=self._acted())
+        return bool(decision.plan.writes)
+
+    def _apply(self, record: object, key: str) -> None:
+        revision = Revision(self.world.revision + 1)
+        nodes, served_now = dict(self.world.nodes), dict(self.world.routes)
+        if isinstance(record, Manifest):
+            nodes[record.node] = msgspec.structs.replace(
+                nodes[record.node], manifest=record, manifest_revision=revision
+            )
+        elif isinstance(record, Routes):
+            served_now[record.stack] = RoutesState(record, revision)
+        else:
+            del served_now[StackName(key.removeprefix(keys.ROUTES))]
+        self.world = msgspec.structs.replace(
+            self.world, nodes=nodes, routes=served_now, revision=revision
+        )
+
+    def _acted(self) -> dict[NodeName, NodeState]:
+        acked = {name: state.revision for name, state in self.world.routes.items()}
+        return {
+            name: msgspec.structs.replace(
+                state,
+                report=Report(
+                    node=name,
+                    capacity=ROOMY,
+                    allocations=tuple(running(a.id) for a in state.assignments),
+                    acked=acked,
+                ),
+            )
+            if state.alive
+            else state
+            for name, state in self.world.nodes.items()
+        }
+
+    def deploy(self, stacks: list[Stack]) -> None:
+        self.world = msgspec.structs.replace(
+            self.world, stacks={each.name: StackState(each, Revision(1)) for each in stacks}
+        )
+
+    def lose(self, name: str) -> None:
+        nodes = dict(self.world.nodes)
+        nodes[NodeName(name)] = msgspec.structs.replace(nodes[NodeName(name)], alive=False)
+        self.world = msgspec.structs.replace(self.world, nodes=nodes)
+
+    def settle(self) -> None:
+        for _ in range(200):
+            if not self.step() and not self.memory.missing_since:
+                return
+            if not self.step() and self.now > 1000:
+                return
+
+
+SERVICES = st.lists(
+    st.builds(
+        service,
+        name=st.sampled_from(["web", "db", "api"]),
+        replicas=st.integers(0, 5),
+        image=st.sampled_from(["app:1", "app:2"]),
+        port=st.sampled_from([0, 8080]),
+    ),
+    max_size=3,
+    unique_by=lambda spec: spec.name,
+)
+STACKS = st.lists(
+    st.builds(lambda name, specs: stack(name, *specs), st.sampled_from(["a", "b"]), SERVICES),
+    max_size=2,
+    unique_by=lambda each: each.name,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STACKS, STACKS, st.booleans())
+def test_a_cluster_that_obeys_settles_in_exactly_what_was_asked(
+    first: list[Stack],
+    then: list[Stack],
+    loses_one: bool,  # noqa: FBT001 - drawn
+) -> None:
+    cluster = Obedient(3, first)
+    cluster.settle()
+    cluster.deploy(then)
+    if loses_one:
+        cluster.lose("node-2")
+    cluster.settle()
+
+    assert at(cluster.now, cluster.world, cluster.memory).plan.writes == ()
+    alive = [state for state in cluster.world.nodes.values() if state.alive]
+    found = sorted(
+        (a.stack, a.service, a.slot, a.workload.image) for s in alive for a in s.assignments
+    )
+    assert found == sorted(
+        (each.name, spec.name, slot, spec.workload.image)
+        for each in then
+        for spec in each.services
+        for slot in range(1, spec.replicas + 1)
+    )
+    served_now = {
+        (name, each.service): len(each.endpoints)
+        for name, state in cluster.world.routes.items()
+        for each in state.routes.services
+    }
+    assert served_now == {
+        (each.name, spec.name): spec.replicas
+        for each in then
+        for spec in each.services
+        if spec.workload.ports
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(STACKS, STACKS)
+def test_during_an_update_a_slot_that_was_ready_keeps_a_ready_endpoint(
+    first: list[Stack], then: list[Stack]
+) -> None:
+    cluster = Obedient(3, first)
+    cluster.settle()
+    kept = {
+        (each.name, spec.name)
+        for each in first
+        for spec in each.services
+        if spec.replicas
+        and any(
+            other.name == each.name
+            and any(s.name == spec.name and s.replicas for s in other.services)
+            for other in then
+        )
+    }
+    cluster.deploy(then)
+    for _ in range(60):
+        cluster.step()
+        for name, service_name in kept:
+            ready = [
+                a
+                for state in cluster.world.nodes.values()
+                for a in state.assignments
+                if (a.stack, a.service, a.want) == (name, service_name, Want.RUN)
+                or ((a.stack, a.service) == (name, service_name) and a.want is Want.DRAIN)
+            ]
+            assert ready, f"{name}.{service_name} lost its last replica"
+
+
+def test_an_unhealthy_replica_is_no_endpoint() -> None:
+    web = assignment("shop.web.1.a", workload(port=80))
+    sick = msgspec.structs.replace(running(web.id), health=Health.UNHEALTHY)
+    state = world([node("node-1", web, statuses=[sick])], [stack("shop", service(port=80))])
+    (after,) = routes(at(0, state))
+    assert after is not None
+    assert after.services[0].endpoints == ()
