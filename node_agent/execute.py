@@ -1,0 +1,99 @@
+"""Performs steps against the runtime: at most one per allocation, each with a deadline."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final, assert_never
+
+import structlog
+
+from node_agent.actions import Create, Remove, Start, Step, Stop
+from node_agent.runtime import Runtime
+from shared.errors import RuntimeFailureError
+from shared.model import AllocId
+
+_log = structlog.get_logger()
+
+# An image of several GB over a slow line; a step past this is cut off and decided again.
+CREATE_DEADLINE_S: Final = 900.0
+# Starting takes tens of milliseconds; a runtime that needs longer than this hangs.
+STEP_DEADLINE_S: Final = 60.0
+# Two cores gain nothing from more starts at a time (measured), a larger host a little.
+PARALLEL_MAX: Final = 8
+
+
+class Executor:
+    """Owns the steps under way.
+
+    Args:
+        runtime: what performs them.
+        group: owns their asyncio tasks.
+        failed: called with an allocation and a sentence when a step of it could not be done.
+        done: called after every step.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        group: asyncio.TaskGroup,
+        *,
+        failed: Callable[[Step, str], None],
+        done: Callable[[], None],
+    ) -> None:
+        self._runtime, self._group = runtime, group
+        self._failed, self._done = failed, done
+        self._in_flight: set[AllocId] = set()
+        self._slots = asyncio.Semaphore(PARALLEL_MAX)
+
+    @property
+    def in_flight(self) -> frozenset[AllocId]:
+        """Return the allocations that have a step under way."""
+        return frozenset(self._in_flight)
+
+    def begin(self, steps: Iterable[Step]) -> None:
+        """Start performing `steps`; their allocations must have none under way."""
+        for step in steps:
+            assert step.id not in self._in_flight, f"{step.id} has a step under way"
+            self._in_flight.add(step.id)
+            self._group.create_task(self._run(step))
+
+    async def _run(self, step: Step) -> None:
+        try:
+            async with self._slots, asyncio.timeout(_deadline_s(step)):
+                _log.info("step", kind=type(step).__name__, id=step.id, reason=step.reason)
+                await self._perform(step)
+        except RuntimeFailureError as error:
+            _log.warning("step_failed", kind=type(step).__name__, id=step.id, reason=str(error))
+            self._failed(step, str(error))
+        except TimeoutError:
+            reason = f"{type(step).__name__} took longer than {_deadline_s(step):g} s"
+            _log.warning("step_failed", kind=type(step).__name__, id=step.id, reason=reason)
+            self._failed(step, reason)
+        finally:
+            self._in_flight.discard(step.id)
+            self._done()
+
+    async def _perform(self, step: Step) -> None:
+        match step:
+            case Create():
+                await self._runtime.pull(step.assignment.workload.image)
+                await self._runtime.create(step.assignment)
+                # Nothing is decided between creating and starting: one pass less until it answers.
+                await self._runtime.start(step.id)
+            case Start():
+                await self._runtime.start(step.id)
+            case Stop():
+                await self._runtime.stop(step.id, step.grace_s)
+            case Remove():
+                await self._runtime.remove(step.id)
+            case _:
+                assert_never(step)
+
+
+def _deadline_s(step: Step) -> float:
+    match step:
+        case Create():
+            return CREATE_DEADLINE_S
+        case Stop():
+            return step.grace_s + STEP_DEADLINE_S
+        case _:
+            return STEP_DEADLINE_S

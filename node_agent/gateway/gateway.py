@@ -1,0 +1,36 @@
+"""What the agent needs of something that carries published ports to replicas."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from shared.model import AllocId, Revision, Routes, StackName
+
+
+class GatewayStatus(msgspec.Struct, frozen=True):
+    """What the gateway has applied.
+
+    Attributes:
+        acked: per stack, the revision of its routes that is in force.
+        busy: drained endpoints that still have requests in flight here.
+        problems: ports that could not be opened, one sentence each.
+    """
+
+    acked: Mapping[StackName, Revision] = {}
+    busy: tuple[AllocId, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Gateway(Protocol):
+    """Carries published ports to replicas anywhere in the cluster; outlives the agent."""
+
+    async def apply(self, routes: Mapping[StackName, tuple[Revision, Routes]]) -> GatewayStatus:
+        """Make the whole of `routes` true and say what is in force.
+
+        Idempotent, cheap when nothing changed.
+
+        A route that cannot be opened is a problem in the status, and the others are served all the
+        same.
+        """
+        ...

@@ -1,0 +1,78 @@
+"""What an agent reads from etcd, decoded: its manifest, all routes, the other nodes.
+
+A record that cannot be read is never guessed at: the last good one stays in force and the key is a
+problem in the node's report.
+"""
+
+from collections.abc import Mapping
+
+from shared import codec, keys
+from shared.errors import CodecError
+from shared.mirror import View
+from shared.model import Manifest, NodeName, NodeSpec, Revision, Routes, StackName
+
+
+class ManifestView:
+    """This node's manifest: etcd's if it has one, else the one that was in force last."""
+
+    def __init__(self, view: View, node: NodeName, last: Manifest | None) -> None:
+        self._view, self._key, self._last = view, keys.desired(node), last
+        self.problem = ""
+
+    def read(self) -> Manifest | None:
+        """Return the manifest to obey; None: nobody ever gave this node one."""
+        self.problem = ""
+        item = self._view.items.get(self._key)
+        if item is None:
+            if self._view.revision and self._last is not None and self._last.assignments:
+                # The leader writes an empty manifest, it never deletes one: etcd lost its data.
+                self.problem = "etcd has no manifest for this node any more: what ran last is kept"
+            return self._last
+        try:
+            self._last = codec.decode(Manifest, item.value, item.key)
+        except CodecError as error:
+            self.problem = f"{error}; the manifest before is kept"
+        return self._last
+
+
+class RoutesView:
+    """Every stack's routes with the revision they have."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._good: dict[StackName, tuple[Revision, Routes]] = {}
+        self.problems: tuple[str, ...] = ()
+
+    def read(self) -> Mapping[StackName, tuple[Revision, Routes]] | None:
+        """Return the routes to serve; None: etcd was not read yet, leave the gateway as it is."""
+        if not self._view.revision:
+            return None
+        problems: list[str] = []
+        found: dict[StackName, tuple[Revision, Routes]] = {}
+        for key, item in sorted(self._view.items.items()):
+            stack = StackName(key.removeprefix(keys.ROUTES))
+            known = self._good.get(stack)
+            if known is not None and known[0] == item.mod_revision:
+                found[stack] = known
+                continue
+            try:
+                found[stack] = (item.mod_revision, codec.decode(Routes, item.value, key))
+            except CodecError as error:
+                problems.append(f"{error}; the routes before are kept")
+                if known is not None:
+                    found[stack] = known
+        self._good, self.problems = found, tuple(problems)
+        return found
+
+
+def node_specs(view: View) -> tuple[NodeSpec, ...]:
+    """Return every node of the cluster whose spec can be read, by name."""
+    specs = []
+    for key, item in sorted(view.items.items()):
+        if not key.endswith("/spec"):
+            continue
+        try:
+            specs.append(codec.decode(NodeSpec, item.value, key))
+        except CodecError:
+            continue  # The scheduler complains of it; its route stays as it is in the kernel.
+    return tuple(specs)

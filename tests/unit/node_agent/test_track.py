@@ -1,0 +1,60 @@
+"""What is remembered of a container, and what survives an agent or a host."""
+
+from pathlib import Path
+
+from node_agent.health import ProbeState
+from node_agent.journal import Journal
+from node_agent.restart import Exits
+from node_agent.runtime import Container, Phase
+from node_agent.track import Track, adopted, follow
+from shared.model import AllocId, Health, Manifest, NodeName
+from tests.build import assignment, container
+
+A = AllocId("shop.web.1.a")
+HEALTHY = Track(counted=0, started_at=1.0, probed=ProbeState(health=Health.HEALTHY))
+
+
+def test_a_new_start_is_probed_afresh_and_an_old_one_keeps_its_health() -> None:
+    assert follow({A: HEALTHY}, [container(A, started=1)], [A], 9.0) == {A: HEALTHY}
+    after = follow({A: HEALTHY}, [container(A, started=2)], [A], 9.0)[A]
+    assert (after.counted, after.started_at, after.probed) == (1, 9.0, ProbeState())
+
+
+def test_an_end_is_counted_once() -> None:
+    once = follow({A: HEALTHY}, [container(A, Phase.EXITED)], [A], 3.0)
+    assert once[A].exits.count == 1
+    assert follow(once, [container(A, Phase.EXITED)], [A], 4.0) == once
+
+
+def test_an_end_by_a_reboot_is_no_quick_one() -> None:
+    lost = Container(assignment=assignment(A), phase=Phase.EXITED, started=1)
+    after = follow({A: HEALTHY}, [lost], [A], 1.5)[A]
+    assert (after.exits.quick, after.failed) == (0, "")
+
+
+def test_what_is_gone_is_forgotten() -> None:
+    assert follow({A: HEALTHY}, [], [], 3.0) == {}
+
+
+def test_after_a_reboot_no_time_lies_in_the_future() -> None:
+    late = Track(started_at=5000.0, exits=Exits(last_at=4000.0))
+    early = adopted(late, 10.0)
+    assert (early.started_at, early.exits.last_at) == (10.0, 10.0)
+
+
+def test_a_journal_gives_back_what_was_written(tmp_path: Path) -> None:
+    manifest = Manifest(node=NodeName("node-1"), generation=3, assignments=(assignment(A),))
+    Journal(tmp_path).write(manifest, {A: HEALTHY})
+    page = Journal(tmp_path).read(now=100.0)
+    assert (page.manifest, page.tracks) == (manifest, {A: HEALTHY})
+
+
+def test_a_journal_full_of_garbage_is_kept_aside_and_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "agent.json").write_bytes(b"\x00garbage")
+    assert Journal(tmp_path).read(now=0.0).manifest is None
+    assert (tmp_path / "agent.json.bad").read_bytes() == b"\x00garbage"
+
+
+def test_a_journal_is_for_its_owner_only(tmp_path: Path) -> None:
+    Journal(tmp_path).write(None, {})
+    assert (tmp_path / "agent.json").stat().st_mode & 0o777 == 0o600
