@@ -7,7 +7,6 @@ each allocation, so that a healthy one stays healthy over an agent's restart and
 failed.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ import structlog
 from node_agent.track import Track, Tracks, adopted, durable
 from shared import codec
 from shared.errors import CodecError
+from shared.files import write_atomically
 from shared.model import AllocId, Manifest, Record
 
 _log = structlog.get_logger()
@@ -67,16 +67,3 @@ class Journal:
             return
         write_atomically(self._path, codec.encode(page))
         self._written = page
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file, owner-only, so that a crash leaves the old or the new one whole."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    temporary.replace(path)

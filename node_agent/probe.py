@@ -14,7 +14,12 @@ from shared.clock import Clock
 from shared.errors import RuntimeFailureError
 from shared.model import AllocId, Health
 
-_CONNECT_S: Final = 1.0
+# A port that is closed stays silent (see network.rules), so what is not open yet costs this much.
+# It
+# is doubled at every look, for machines that are too busy to answer so soon.
+_CONNECT_MIN_S: Final = 0.01
+_CONNECT_MAX_S: Final = 0.5
+_DOUBLINGS_MAX: Final = 10
 # The last line of what a failing check printed is what a person wants to see.
 _SAID_MAX: Final = 200
 
@@ -79,18 +84,19 @@ class Prober:
                 return
             if state.probes:
                 await self._clock.sleep(pause_s)
-            passed, said = await self._probe(container)
+            passed, said = await self._probe(container, state.probes)
             age_s = self._clock.monotonic_s() - started_at
             after = after_probe(state, check, passed=passed, said=said, age_s=age_s)
             if (after.health, after.failures) != (state.health, state.failures):
                 self._told(container.id, container.started, after)
             state = after
 
-    async def _probe(self, container: Container) -> tuple[bool, str]:
+    async def _probe(self, container: Container, before: int) -> tuple[bool, str]:
         workload = container.assignment.workload
         if workload.healthcheck is None:
             ports = sorted({port.target for port in workload.ports})
-            return await self._answers(container.address, ports, _CONNECT_S), ""
+            patience_s = min(_CONNECT_MIN_S * 2.0 ** min(before, _DOUBLINGS_MAX), _CONNECT_MAX_S)
+            return await self._answers(container.address, ports, patience_s), ""
         try:
             result = await self._runtime.exec(
                 container.id, workload.healthcheck.test, workload.healthcheck.timeout_s

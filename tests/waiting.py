@@ -1,15 +1,37 @@
 """Waiting for a condition, which tests use instead of sleeping and hoping."""
 
 import asyncio
-from collections.abc import Callable
+import inspect
+import time
+from collections.abc import Awaitable, Callable
 
 
-async def until(condition: Callable[[], bool], within_s: float, poll_s: float = 0.01) -> None:
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], within_s: float, poll_s: float = 0.01
+) -> None:
     """Return as soon as `condition` holds.
 
     Raises:
         TimeoutError: it did not within `within_s`, on the event loop's clock.
     """
     async with asyncio.timeout(within_s):
-        while not condition():
+        while not await _holds(condition):  # noqa: ASYNC110 - it may lie in another process
             await asyncio.sleep(poll_s)
+
+
+async def _holds(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
+    found = condition()
+    return await found if inspect.isawaitable(found) else found
+
+
+def until_sync(condition: Callable[[], bool], within_s: float, poll_s: float = 0.1) -> None:
+    """Return as soon as `condition` holds, without an event loop.
+
+    Raises:
+        TimeoutError: it did not within `within_s`.
+    """
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"not within {within_s} s: {condition}")
+        time.sleep(poll_s)

@@ -3,6 +3,8 @@
 Pure. The table is replaced whole in one transaction, so there is no moment with half of the rules.
 """
 
+from node_agent.gateway.slots import NOWHERE
+
 TABLE = "hafen"
 
 
@@ -22,6 +24,7 @@ delete table ip {TABLE}
 table ip {TABLE} {{
     chain pace {{
         type filter hook input priority -10; policy accept;
+        iif lo ip daddr {NOWHERE} tcp dport 1 drop
         ip saddr {pool} tcp flags & (rst|ack) == (rst|ack) @th,32,32 0 drop
     }}
     chain outbound {{

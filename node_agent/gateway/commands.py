@@ -1,0 +1,80 @@
+"""What is said to HAProxy at run time, and what its answers mean.
+
+Pure.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from node_agent.gateway.config import Served, port_of, server_name
+from node_agent.gateway.slots import SlotState, Steps
+from shared.model import AllocId
+
+# HAProxy reads one line into one buffer of 16 KiB; a command has some 100 bytes.
+COMMANDS_PER_LINE: Final = 50
+
+
+def commands(served: Iterable[Served], steps: Steps) -> Iterator[str]:
+    """Yield the commands that take the service's backends through `steps`, in order."""
+    backends = [(name, each) for each in served for name in each.backends]
+    # What becomes ready comes first: never a moment without a ready slot.
+    for slot in sorted(steps.lead, key=lambda each: each.state is not SlotState.READY):
+        for name, each in backends:
+            server = f"{name}/{server_name(slot)}"
+            yield f"set server {server} addr {slot.address} port {port_of(slot, each.port)}"
+            yield f"set server {server} state {slot.state.value}"
+    for slot in steps.set_state:
+        for name, _ in backends:
+            yield f"set server {name}/{server_name(slot)} state {slot.state.value}"
+
+
+def lines(all_commands: Iterable[str]) -> Iterator[str]:
+    """Yield lines of at most COMMANDS_PER_LINE commands."""
+    batch: list[str] = []
+    for command in all_commands:
+        batch.append(command)
+        if len(batch) == COMMANDS_PER_LINE:
+            yield "; ".join(batch)
+            batch = []
+    if batch:
+        yield "; ".join(batch)
+
+
+_COMPLAINTS: Final = ("No such", "Invalid", "Unknown command", "Require", "unsupported")
+
+
+def complaint(answer: str) -> str:
+    """Return the first line in which HAProxy refuses a command; empty if it refused none."""
+    for line in answer.splitlines():
+        if any(word in line for word in _COMPLAINTS):
+            return line.strip()
+    return ""
+
+
+def draining(served: Iterable[Served]) -> dict[tuple[str, str], AllocId]:
+    """Return (backend, server) of every slot that drains, with its allocation."""
+    return {
+        (name, server_name(slot)): slot.allocation
+        for each in served
+        for slot in each.table.slots
+        if slot.state is SlotState.DRAIN
+        for name in each.backends
+    }
+
+
+def busy(stat: str, slots: dict[tuple[str, str], AllocId]) -> tuple[AllocId, ...]:
+    """Return the draining allocations that have requests in flight.
+
+    Args:
+        stat: the answer to `show stat`, CSV with a header that begins with "# ".
+        slots: as draining() returns them.
+    """
+    header, *rows = stat.strip().splitlines() or ["# "]
+    columns = {name: index for index, name in enumerate(header.removeprefix("# ").split(","))}
+    found: set[AllocId] = set()
+    for row in rows:
+        cells = row.split(",")
+        allocation = slots.get((cells[columns["pxname"]], cells[columns["svname"]]))
+        if allocation is not None and int(cells[columns["scur"]] or 0) > 0:
+            found.add(allocation)
+    return tuple(sorted(found))

@@ -1,0 +1,194 @@
+"""The HAProxy process of a node: started so that it outlives us, adopted, reloaded, spoken to."""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from shared.errors import HafenError, HostError
+from shared.files import write_atomically
+
+_log = structlog.get_logger()
+
+# A command takes well under a millisecond, a reload of 1,000 services about half a second.
+_COMMAND_S: Final = 5.0
+_RELOAD_S: Final = 15.0
+_POLL_S: Final = 0.02
+
+
+class HaproxyError(HafenError):
+    """HAProxy refused something, or does not answer; the message is its own line."""
+
+
+class Haproxy:
+    """One HAProxy in master-worker mode, with its sockets and configuration in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.admin_socket = folder / "admin.sock"
+        self.metrics_socket = folder / "metrics.sock"
+        self._folder = folder
+        self._master_socket = folder / "master.sock"
+        self._config = folder / "haproxy.cfg"
+        self._output = folder / "haproxy.log"
+
+    async def is_running(self) -> bool:
+        """Say whether a worker answers."""
+        try:
+            await self.command("show version")
+        except HaproxyError:
+            return False
+        return True
+
+    async def command(self, line: str) -> str:
+        """Send one line to the worker and return its whole answer.
+
+        Raises:
+            HaproxyError: nothing answers.
+        """
+        return await _ask(self.admin_socket, line)
+
+    async def load(self, config: str) -> None:
+        """Make a running HAProxy serve `config`, or start one; no connection is dropped.
+
+        Raises:
+            HaproxyError: it refuses the configuration (which then does not reach it), or does not
+                come up; the one before stays in force.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        candidate = self._config.with_suffix(".new")
+        write_atomically(candidate, config.encode())
+        await self._check(candidate)
+        is_running = await self.is_running()
+        candidate.replace(self._config)
+        if is_running:
+            await self._reload()
+        else:
+            await self._start()
+
+    async def stop(self) -> None:
+        """End HAProxy, connections included; idempotent."""
+        pid = await self._master_pid()
+        if pid is not None:
+            process = await _run("kill", "-TERM", str(pid))
+            _log.info("haproxy_stopped", pid=pid, code=process[0])
+            await _until(self._is_silent, _COMMAND_S)
+
+    async def _check(self, path: Path) -> None:
+        code, said = await _run("haproxy", "-c", "-q", "-f", str(path))
+        if code != 0:
+            raise HaproxyError(f"HAProxy refuses the configuration: {_alert(said)}")
+
+    async def _start(self) -> None:
+        """Start it in a session of its own, re-parented: it lives on when this agent ends."""
+        for socket in (self.admin_socket, self.metrics_socket, self._master_socket):
+            socket.unlink(missing_ok=True)
+        with self._output.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *("setsid", "--fork", "haproxy", "-W"),
+                *("-S", f"{self._master_socket},mode,600"),
+                *("-f", str(self._config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+            await process.wait()
+        if not await _until(self.is_running, _RELOAD_S):
+            raise HaproxyError(f"HAProxy did not start: {_alert(self._output.read_text())}")
+        _log.info("haproxy_started")
+
+    async def _reload(self) -> None:
+        before = await self._worker_pid()
+        # The master closes the connection once it has taken the order, or answers when it is done.
+        with suppress(HaproxyError):
+            await _ask(self._master_socket, "reload")
+
+        async def is_new() -> bool:
+            return await self._worker_pid() not in {None, before}
+
+        if not await _until(is_new, _RELOAD_S):
+            raise HaproxyError(f"HAProxy did not reload: {_alert(self._output.read_text())}")
+        _log.info("haproxy_reloaded")
+
+    async def _worker_pid(self) -> int | None:
+        try:
+            info = await self.command("show info")
+        except HaproxyError:
+            return None
+        pids = [line.removeprefix("Pid: ") for line in info.splitlines() if line.startswith("Pid:")]
+        return int(pids[0]) if pids else None
+
+    async def _master_pid(self) -> int | None:
+        try:
+            shown = await _ask(self._master_socket, "show proc")
+        except HaproxyError:
+            return None
+        rows = [line.split() for line in shown.splitlines()]
+        return next((int(row[0]) for row in rows if len(row) > 1 and row[1] == "master"), None)
+
+    async def _is_silent(self) -> bool:
+        return not await self.is_running()
+
+
+def require_haproxy() -> None:
+    """Raise HostError unless HAProxy is installed."""
+    if shutil.which("haproxy") is None:
+        raise HostError("haproxy is not installed: apt-get install haproxy")
+
+
+async def _ask(path: Path, line: str) -> str:
+    try:
+        async with asyncio.timeout(_COMMAND_S):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                writer.write(f"{line}\n".encode())
+                await writer.drain()
+                # The master waits for more commands until it is told that there are none.
+                writer.write_eof()
+                return (await reader.read(-1)).decode(errors="replace")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        raise HaproxyError(f"HAProxy does not answer at {path}: {error}") from error
+
+
+async def _run(*argv: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode(errors="replace")
+
+
+async def _until(condition: Callable[[], Awaitable[bool]], within_s: float) -> bool:
+    """Return True as soon as `condition` holds, False if it does not within `within_s`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while not await condition():
+        if loop.time() > deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+def _alert(said: str) -> str:
+    """Return HAProxy's first alert, else its last line."""
+    found = said.strip().splitlines() or ["it said nothing"]
+    return next((line for line in found if "ALERT" in line), found[-1]).strip()
+
+
+async def cut_connections(address: str) -> None:
+    """End every connection of this network namespace to `address`, so that requests go elsewhere.
+
+    The kernel closes them as if reset by the peer: HAProxy replays what may be replayed, and the
+    client notices nothing. Where the kernel cannot, HAProxy's own timers notice within about 2 s.
+    """
+    code, said = await _run("ss", "-K", "-H", "-n", "dst", address)
+    if code != 0:
+        _log.warning("connections_not_cut", address=address, reason=said.strip())

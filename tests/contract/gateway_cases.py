@@ -1,0 +1,402 @@
+"""What test_gateway.py runs, one case a process: its network and process namespaces are its own.
+
+Replicas are small HTTP servers on addresses of the loopback interface; their death is a closed
+socket or a dropped address. Everything else is real: HAProxy, nftables, the kernel's socket
+destruction.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+
+from node_agent.gateway.haproxy import HaproxyGateway
+from node_agent.network import rules
+from shared.model import (
+    AllocId,
+    Endpoint,
+    EndpointState,
+    NodeName,
+    Protocol,
+    PublishedPort,
+    Revision,
+    Routes,
+    ServiceName,
+    ServiceRoutes,
+    StackName,
+)
+from tests.waiting import until
+
+SHOP = StackName("shop")
+PORT: Final = 8080
+TARGET: Final = 80
+POOL: Final = "198.19.0.0/16"
+A, B = "198.19.1.2", "198.19.1.3"
+
+
+class Replica:
+    """A web server on an address of its own, which answers with that address."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.has_request = asyncio.Event()
+        self.release = asyncio.Event()
+        self.release.set()
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", self._answer)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.address, TARGET).start()
+
+    async def die(self) -> None:
+        """Vanish as a host does.
+
+        From now on nobody answers at the address, and no reset is sent.
+        """
+        nft(f"add element ip test gone {{ {self.address} }}")
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _answer(self, _: web.Request) -> web.Response:
+        self.has_request.set()
+        await self.release.wait()
+        return web.Response(text=self.address)
+
+
+def nft(script: str) -> None:
+    subprocess.run(["nft", "-f", "-"], input=script.encode(), check=True)
+
+
+def set_up_network() -> None:
+    """Give the namespace the replicas' addresses and the node's rules, and a way to vanish."""
+    for argv in (
+        ["ip", "link", "set", "lo", "up"],
+        ["ip", "addr", "add", f"{A}/32", "dev", "lo"],
+        ["ip", "addr", "add", f"{B}/32", "dev", "lo"],
+    ):
+        subprocess.run(argv, check=True)
+    nft(rules.render(POOL))
+    nft(
+        "table ip test { set gone { type ipv4_addr; };"
+        " chain in { type filter hook input priority -20;"
+        " ip daddr @gone drop; ip saddr @gone drop; }; }"
+    )
+
+
+def endpoint(address: str, state: EndpointState = EndpointState.READY) -> Endpoint:
+    return Endpoint(
+        allocation=AllocId(f"shop.web.1.{address.rpartition('.')[2]}"),
+        node=NodeName("node-1"),
+        address=address,
+        state=state,
+    )
+
+
+Served = dict[StackName, tuple[Revision, Routes]]
+
+
+def served(
+    *endpoints: Endpoint,
+    revision: int = 1,
+    replicas: int = 2,
+    protocol: Protocol = Protocol.HTTP,
+    port: int = PORT,
+) -> Served:
+    service = ServiceRoutes(
+        service=ServiceName("web"),
+        ports=(PublishedPort(published=port, target=TARGET, protocol=protocol),),
+        endpoints=endpoints,
+        replicas=replicas,
+    )
+    return {SHOP: (Revision(revision), Routes(stack=SHOP, services=(service,)))}
+
+
+@asynccontextmanager
+async def replica(address: str) -> AsyncIterator[Replica]:
+    one = Replica(address)
+    await one.start()
+    try:
+        yield one
+    finally:
+        one.release.set()
+        await one.stop()
+
+
+class Client:
+    """GETs through the gateway; counts what came back."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+        self.answers: list[str] = []
+        self.failures: list[str] = []
+
+    async def get(self, *, method: str = "GET") -> None:
+        try:
+            url = f"http://127.0.0.1:{PORT}/"
+            async with self._session.request(method, url) as response:
+                text = await response.text()
+                (self.answers if response.status == 200 else self.failures).append(text)
+        except OSError as error:
+            self.failures.append(repr(error))
+
+
+@asynccontextmanager
+async def client(*, keep_alive: bool = True) -> AsyncIterator[Client]:
+    connector = TCPConnector(force_close=not keep_alive, limit=0)
+    async with ClientSession(connector=connector, timeout=ClientTimeout(15)) as session:
+        yield Client(session)
+
+
+@asynccontextmanager
+async def load(gets: Client, *, per_s: int = 100) -> AsyncIterator[None]:
+    """Send GETs at a steady pace while the body runs, then wait for all answers."""
+    done = asyncio.Event()
+
+    async def send(group: asyncio.TaskGroup) -> None:
+        while not done.is_set():
+            group.create_task(gets.get())
+            await asyncio.sleep(1 / per_s)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send(group))
+        try:
+            yield
+        finally:
+            done.set()
+
+
+async def requests_reach_every_replica(gateway: HaproxyGateway) -> None:
+    async with replica(A), replica(B), client(keep_alive=False) as gets:
+        status = await gateway.apply(served(endpoint(A), endpoint(B), revision=7))
+        assert (status.acked, status.problems) == ({SHOP: 7}, ())
+        for _ in range(10):
+            await gets.get()
+            await gets.get(method="POST")
+        assert set(gets.answers) == {A, B}
+        assert gets.failures == [], gets.failures[:5]
+
+
+async def a_request_waits_for_the_first_replica(gateway: HaproxyGateway) -> None:
+    await gateway.apply(served(replicas=1))
+    async with client() as gets, asyncio.TaskGroup() as group:
+        task = group.create_task(gets.get())
+        await until(lambda: retries(gateway) > 1, 10)
+        assert not task.done()
+        async with replica(A):
+            await gateway.apply(served(endpoint(A), replicas=1, revision=2))
+            await task
+    assert (gets.answers, gets.failures) == ([A], [])
+
+
+def retries(gateway: HaproxyGateway) -> int:
+    """Return how often HAProxy has tried again, from its own statistics."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.connect(str(gateway.haproxy.admin_socket))
+        talk.sendall(b"show stat\n")
+        text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
+    header, *rows = text.strip().splitlines()
+    column = header.removeprefix("# ").split(",").index("wretr")
+    return sum(int(row.split(",")[column] or 0) for row in rows if ",BACKEND," in row)
+
+
+async def the_only_replica_vanishes_under_load(gateway: HaproxyGateway) -> None:
+    async with replica(A) as first, replica(B), client() as gets:
+        await gateway.apply(served(endpoint(A), replicas=1))
+        async with load(gets):
+            await until(lambda: len(gets.answers) > 50, 10)
+            await first.die()
+            await gateway.apply(served(replicas=1, revision=2))
+            count = len(gets.answers)
+            await until(lambda: retries(gateway) > 20, 10)
+            assert len(gets.answers) <= count + 1
+            await gateway.apply(served(endpoint(B), replicas=1, revision=3))
+            await until(lambda: gets.answers.count(B) > 50, 10)
+    assert gets.failures == [], gets.failures[:5]
+
+
+async def one_of_two_vanishes_under_load(gateway: HaproxyGateway) -> None:
+    async with replica(A) as first, replica(B), client() as gets:
+        await gateway.apply(served(endpoint(A), endpoint(B)))
+        async with load(gets):
+            await until(lambda: {A, B} <= set(gets.answers), 10)
+            await first.die()
+            await gateway.apply(served(endpoint(B), revision=2))
+            before = gets.answers.count(B)
+            await until(lambda: gets.answers.count(B) > before + 100, 20)
+    assert gets.failures == [], gets.failures[:5]
+
+
+async def one_of_two_vanishes_and_nobody_notices_but_haproxy(gateway: HaproxyGateway) -> None:
+    async with replica(A) as first, replica(B), client() as gets:
+        await gateway.apply(served(endpoint(A), endpoint(B)))
+        async with load(gets, per_s=50):
+            await until(lambda: {A, B} <= set(gets.answers), 10)
+            await first.die()
+            before = gets.answers.count(B)
+            await until(lambda: gets.answers.count(B) > before + 100, 20)
+    assert gets.failures == [], gets.failures[:5]
+
+
+async def a_drained_replica_is_busy_until_its_request_is_answered(
+    gateway: HaproxyGateway,
+) -> None:
+    async with replica(A) as slow, replica(B), client() as gets, asyncio.TaskGroup() as group:
+        await gateway.apply(served(endpoint(A)))
+        slow.release.clear()
+        task = group.create_task(gets.get())
+        await until(slow.has_request.is_set, 10)
+        drained = served(endpoint(A, EndpointState.DRAINING), endpoint(B), revision=2)
+
+        async def is_busy() -> bool:
+            return (await gateway.apply(drained)).busy == (endpoint(A).allocation,)
+
+        await until(is_busy, 10)
+        await gets.get()
+        slow.release.set()
+        await task
+
+        async def is_idle() -> bool:
+            return (await gateway.apply(drained)).busy == ()
+
+        await until(is_idle, 10)
+    assert sorted(gets.answers) == [A, B]
+
+
+async def an_agent_that_was_killed_finds_haproxy_running(gateway: HaproxyGateway) -> None:
+    async with replica(A), replica(B), client() as gets:
+        await gateway.apply(served(endpoint(A)))
+        before = await gateway.haproxy.command("show info")
+        async with load(gets):
+            again = HaproxyGateway(gateway.run_dir)
+            await again.apply(served(endpoint(B), revision=2))
+            await until(lambda: gets.answers.count(B) > 20, 10)
+        assert pid_of(await again.haproxy.command("show info")) == pid_of(before)
+    assert gets.failures == [], gets.failures[:5]
+
+
+def pid_of(info: str) -> int:
+    return next(int(line.split()[1]) for line in info.splitlines() if line.startswith("Pid:"))
+
+
+async def a_haproxy_that_died_is_started_again(gateway: HaproxyGateway) -> None:
+    async with replica(A), client(keep_alive=False) as gets:
+        wanted = served(endpoint(A))
+        await gateway.apply(wanted)
+        for pid in haproxies():
+            os.kill(pid, signal.SIGKILL)
+
+        async def is_gone() -> bool:
+            return not await gateway.haproxy.is_running()
+
+        await until(is_gone, 10)
+        await gateway.apply(wanted)
+        await gets.get()
+    assert gets.answers == [A]
+
+
+def haproxies() -> list[int]:
+    shown = subprocess.run(["pidof", "haproxy"], capture_output=True, text=True, check=True)
+    return [int(pid) for pid in shown.stdout.split()]
+
+
+async def a_new_service_under_load_loses_no_request(gateway: HaproxyGateway) -> None:
+    async with replica(A), client() as gets:
+        wanted = served(endpoint(A))
+        await gateway.apply(wanted)
+        async with load(gets):
+            for number in range(5):
+                name = StackName(f"other{number}")
+                (service,) = wanted[SHOP][1].services
+                port = PublishedPort(published=9000 + number, target=TARGET)
+                routes = Routes(
+                    stack=name,
+                    services=(ServiceRoutes(service=service.service, ports=(port,), endpoints=()),),
+                )
+                wanted = {**wanted, name: (Revision(2), routes)}
+                status = await gateway.apply(wanted)
+                assert status.problems == ()
+    assert gets.failures == [], gets.failures[:5]
+
+
+async def a_port_of_another_program_is_a_problem_and_the_rest_is_served(
+    gateway: HaproxyGateway,
+) -> None:
+    async with replica(A), client(keep_alive=False) as gets:
+        with socket.create_server(("0.0.0.0", 9099)):
+            wanted = served(endpoint(A))
+            other = served(endpoint(A), port=9099)[SHOP][1]
+            wanted[StackName("other")] = (
+                Revision(1),
+                Routes(stack=StackName("other"), services=other.services),
+            )
+            status = await gateway.apply(wanted)
+            assert status.problems == (
+                "port 9099 of other.web is taken by another program on this node",
+            )
+            await gets.get()
+        assert (await gateway.apply(wanted)).problems == ()
+    assert gets.answers == [A]
+
+
+async def plain_tcp_passes_and_waits_for_a_replica(gateway: HaproxyGateway) -> None:
+    await gateway.apply(served(replicas=1, protocol=Protocol.TCP))
+    async with client() as gets, asyncio.TaskGroup() as group:
+        task = group.create_task(gets.get())
+        await until(lambda: retries(gateway) > 1, 10)
+        async with replica(A):
+            await gateway.apply(served(endpoint(A), replicas=1, revision=2, protocol=Protocol.TCP))
+            await task
+    assert (gets.answers, gets.failures) == ([A], [])
+
+
+async def a_stack_that_is_removed_closes_its_port(gateway: HaproxyGateway) -> None:
+    await gateway.apply(served())
+    await gateway.apply({})
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", PORT)) != 0
+
+
+CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
+    case.__name__: case
+    for case in (
+        requests_reach_every_replica,
+        a_request_waits_for_the_first_replica,
+        the_only_replica_vanishes_under_load,
+        one_of_two_vanishes_under_load,
+        one_of_two_vanishes_and_nobody_notices_but_haproxy,
+        a_drained_replica_is_busy_until_its_request_is_answered,
+        an_agent_that_was_killed_finds_haproxy_running,
+        a_haproxy_that_died_is_started_again,
+        a_new_service_under_load_loses_no_request,
+        a_port_of_another_program_is_a_problem_and_the_rest_is_served,
+        plain_tcp_passes_and_waits_for_a_replica,
+        a_stack_that_is_removed_closes_its_port,
+    )
+}
+
+
+async def run(case: str, folder: Path) -> None:
+    """Run one case with a gateway of its own; HAProxy ends with it."""
+    gateway = HaproxyGateway(folder)
+    try:
+        await CASES[case](gateway)
+    finally:
+        await gateway.haproxy.stop()
+
+
+if __name__ == "__main__":
+    set_up_network()
+    asyncio.run(run(sys.argv[1], Path(sys.argv[2])))
