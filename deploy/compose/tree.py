@@ -1,0 +1,127 @@
+"""A YAML document as values that know where they stand, and the paths that name places in it.
+
+Pure. The tree is what every later step reads; nothing after read.py knows about YAML. Parts that
+YAML aliases share are shared here too, so walks must not count on a node having one parent.
+"""
+
+import enum
+import json
+import re
+from typing import Final
+
+import msgspec
+
+Path = tuple[str | int, ...]  # mapping keys and list positions, from the top of the document
+
+# Mappings whose keys a person chooses; everywhere else a key that starts with x- is an extension.
+_FREE_KEYS: Final[tuple[Path, ...]] = (
+    ("services",),
+    ("services", "*", "environment"),
+    ("services", "*", "labels"),
+)
+_PLAIN_KEY: Final = re.compile(r"<<|[A-Za-z0-9_][A-Za-z0-9_-]*")
+_SHOWN_CHARS_MAX: Final = 40  # enough to recognise a value, short enough for one line
+
+
+class Kind(enum.StrEnum):
+    """What YAML takes a scalar for."""
+
+    NULL = "null"
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    TEXT = "text"
+    BROKEN = "broken"  # a problem with it is already written down: say nothing more
+
+
+class Mark(msgspec.Struct, frozen=True, order=True):
+    """A place in a file. `order` counts the files as they were given; lines count from 1."""
+
+    order: int
+    line: int
+    file: str
+
+
+class Scalar(msgspec.Struct, frozen=True):
+    """A single value, as it was written."""
+
+    mark: Mark
+    kind: Kind
+    text: str
+
+
+class Sequence(msgspec.Struct, frozen=True):
+    """A list."""
+
+    mark: Mark
+    items: tuple["Node", ...]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A key and its value; `mark` is the key's."""
+
+    mark: Mark
+    key: str
+    value: "Node"
+
+
+class Mapping(msgspec.Struct, frozen=True):
+    """Keys and values in the order of the file; no key twice."""
+
+    mark: Mark
+    entries: tuple[Entry, ...]
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry with this key."""
+        return next((entry for entry in self.entries if entry.key == key), None)
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def is_extension(parent: Path, key: str) -> bool:
+    """Say whether Compose ignores `key` in the mapping at `parent`."""
+    return key.startswith("x-") and not any(_matches(parent, free) for free in _FREE_KEYS)
+
+
+def _matches(path: Path, pattern: Path) -> bool:
+    same = [wanted in {"*", part} for part, wanted in zip(path, pattern, strict=False)]
+    return len(path) == len(pattern) and all(same)
+
+
+def dotted(path: Path) -> str:
+    """Return a path as people write it: services.web.ports[0]; odd keys are quoted."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{_plain(part)}" for part in path]
+    return "".join(parts).removeprefix(".")
+
+
+def _plain(key: str) -> str:
+    return key if _PLAIN_KEY.fullmatch(key) else quoted(key)
+
+
+def quoted(text: str) -> str:
+    """Return text in double quotes on one line, shortened where it is long."""
+    if len(text) > _SHOWN_CHARS_MAX:
+        text = text[: _SHOWN_CHARS_MAX - 1] + "…"
+    # Lone surrogates and other characters that a terminal cannot show come out as escapes.
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def printable(line: str) -> str:
+    """Return a line without characters that could move a terminal's cursor or break the line."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+
+
+def shown(node: Node) -> str:
+    """Return a value as it should appear after "got"."""
+    match node:
+        case Mapping():
+            return "a mapping"
+        case Sequence():
+            return "a list"
+        case Scalar(kind=Kind.NULL):
+            return "nothing"
+        case Scalar(kind=Kind.TEXT):
+            return quoted(node.text)
+        case _:
+            return node.text

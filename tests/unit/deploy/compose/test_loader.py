@@ -1,0 +1,153 @@
+"""Compose files on disk, the stack's name, and the example that is shipped."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy.compose import find, load
+from deploy.compose.service import DEPLOY, SERVICE
+from shared.errors import SpecError
+from shared.model import DOCUMENT_BYTES_MAX, Protocol, PublishedPort, Resources
+
+ROOT = Path(__file__).parents[4]
+MINIMAL = "services: {web: {image: 'app:${TAG:-1}'}}\n"
+
+
+def write(folder: Path, text: str, name: str = "compose.yaml") -> Path:
+    """Write a file and return its path."""
+    folder.mkdir(exist_ok=True, parents=True)
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(paths: list[Path], name: str | None = None) -> str:
+    """Return the message about files that cannot be loaded."""
+    with pytest.raises(SpecError) as refused:
+        load(paths, {}, name)
+    assert refused.value.exit_code == 2
+    return str(refused.value)
+
+
+def test_the_name_is_the_one_asked_for_or_the_files_or_the_folders(tmp_path: Path) -> None:
+    path = write(tmp_path / "My Shop", MINIMAL)
+    named = write(tmp_path / "My Shop", f"name: $NAME\n{MINIMAL}", "named.yaml")
+
+    assert load([path], {}).name == "myshop"
+    assert load([named], {"NAME": "file"}).name == "file"
+    assert load([named], {"NAME": "file"}, "asked").name == "asked"
+    assert load([path, named], {"NAME": "later"}).name == "later"
+
+
+def test_a_name_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "...", MINIMAL)
+    rule = "use at most 40 of a-z, 0-9, - and _, beginning with a letter or a digit"
+    assert refusal([path], "No") == f'"No" cannot name a stack: {rule}'
+    assert refusal([path], "") == f'"" cannot name a stack: {rule}'
+    assert refusal([path]) == (
+        f"{path}: the folder's name cannot name the stack; write `name:` at the top"
+    )
+
+
+def test_variables_come_from_the_environment_and_then_from_the_file_beside(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    write(tmp_path, "TAG=file\n", ".env")
+
+    assert load([path], {}).services[0].workload.image == "app:file"
+    assert load([path], {"TAG": "given"}).services[0].workload.image == "app:given"
+
+
+def test_problems_of_the_variables_come_first(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "networks: {}\n")
+    env = write(tmp_path, "TAG=$\n", ".env")
+    assert refusal([path]).splitlines() == [
+        f'{env}:1: TAG: "$" is not a variable; write $$ for a dollar sign',
+        f"{path}:2: networks: hafen does not know this key yet",
+    ]
+
+
+def test_a_file_of_variables_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    env = tmp_path / ".env"
+    env.write_bytes(b"A=\xff")
+    assert refusal([path]) == f"{env}: this is not UTF-8 text"
+    env.write_bytes(b"#" * (1024 * 1024 + 1))
+    assert refusal([path]) == f"{env}: larger than 1048576 bytes"
+
+
+def test_the_source_is_the_file_as_given_without_what_variables_hold(tmp_path: Path) -> None:
+    path = write(tmp_path, f"# comment\n{MINIMAL}")
+    other = write(tmp_path, "services: {db: {image: pg}}\n", "other.yaml")
+
+    assert load([path], {"TAG": "secret"}).source == f"# comment\n{MINIMAL}"
+    assert load([path, other], {}).source == (
+        f"# comment\n{MINIMAL}---\nservices: {{db: {{image: pg}}}}\n"
+    )
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.yaml"
+    assert refusal([missing]) == f"{missing}: no such file or directory"
+    assert refusal([tmp_path]) == f"{tmp_path}: is a directory"
+    assert refusal([]) == "name a Compose file"
+
+
+def test_a_stack_that_could_not_be_stored_is_refused(tmp_path: Path) -> None:
+    body = "x-big: &big ['" + "x" * 1000 + "']\nservices:\n"
+    body += "".join(f"  s{n}: {{image: app, command: *big}}\n" for n in range(999))
+    assert re.fullmatch(
+        rf".*compose.yaml: 1[0-9]{{6}} bytes when stored, {DOCUMENT_BYTES_MAX} are the most; "
+        "split the stack",
+        refusal([write(tmp_path, body)]),
+    )
+
+
+def test_a_folder_has_its_file_in_the_order_of_compose(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no compose\.yaml here; name the file"):
+        find(tmp_path)
+    old = write(tmp_path, MINIMAL, "docker-compose.yml")
+    assert find(tmp_path) == old
+    new = write(tmp_path, MINIMAL, "compose.yml")
+    assert find(tmp_path) == new
+
+
+def test_the_example_is_what_its_comments_say() -> None:
+    found = load([ROOT / "examples" / "whoami" / "compose.yaml"], {})
+    web, single = found.services
+
+    assert (found.name, found.warnings) == ("whoami", ())
+    assert (web.name, web.replicas, single.name, single.replicas) == ("web", 3, "single", 1)
+    assert web.workload.ports == (PublishedPort(published=8080, target=80, protocol=Protocol.HTTP),)
+    assert single.workload.ports == (
+        PublishedPort(published=8081, target=80, protocol=Protocol.HTTP),
+    )
+    for workload in (web.workload, single.workload):
+        assert workload.image == "hafen.local/whoami:1"
+        assert workload.healthcheck is None
+        assert workload.stop_grace_period_s == 1.0
+        assert workload.limits == Resources(cpu_millis=500, memory_bytes=64 << 20, pids=256)
+        assert workload.reservations == Resources(cpu_millis=50, memory_bytes=16 << 20)
+
+
+def test_the_page_about_compose_names_every_key_and_its_first_example_loads(
+    tmp_path: Path,
+) -> None:
+    page = (ROOT / "docs" / "compose.md").read_text(encoding="utf-8")
+    keys = {*SERVICE, "environment", *(f"deploy.{key}" for key in DEPLOY)}
+    assert sorted(key for key in keys if f"`{key}" not in page) == []
+
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    assert load([write(tmp_path, example.group(1))], {}).name == "shop"
+
+
+def test_the_page_about_compose_shows_real_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "compose.md").read_text(encoding="utf-8")
+    shown = re.search(r"```yaml bad\n(.*?)```\n.*?```text\n(.*?)```", page, re.DOTALL)
+    assert shown is not None
+    write(tmp_path, shown.group(1))
+    monkeypatch.chdir(tmp_path)
+    assert refusal([Path("compose.yaml")]) + "\n" == shown.group(2)
