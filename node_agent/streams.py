@@ -5,13 +5,14 @@ Only over mutual TLS: without certificates there is no listener. It decides and 
 
 import asyncio
 import re
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 import structlog
 from aiohttp import web
 
-from node_agent.runtime import Runtime
+from node_agent.runtime import Container, LogLine
 from shared import http
 from shared.api import AGENT_LOGS, LogEntry
 from shared.errors import NotFoundError, SpecError, UnavailableError
@@ -28,6 +29,20 @@ _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*\.[0-9]+\.[a-z
 _ID_CHARACTERS_MAX: Final = 128
 
 
+class LogSource(Protocol):
+    """The part of a Runtime that is needed here."""
+
+    async def list(self) -> tuple[Container, ...]:
+        """Return every container of ours."""
+        ...
+
+    def logs(
+        self, id_: AllocId, *, follow: bool, tail: int | None
+    ) -> AsyncGenerator[LogLine, None]:
+        """Yield the last lines, then with `follow` new ones until the container is removed."""
+        ...
+
+
 class AgentStreams:
     """Serves what this node's runtime has to tell.
 
@@ -36,7 +51,7 @@ class AgentStreams:
         settings: of this host.
     """
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+    def __init__(self, runtime: LogSource, settings: Settings) -> None:
         self._runtime, self._settings = runtime, settings
         self._open = 0
 

@@ -1,0 +1,41 @@
+"""The agent's composition root in production: real etcd, crun, HAProxy and kernel."""
+
+import asyncio
+import random
+from pathlib import Path
+
+from node_agent.agent import Agent, Outside
+from node_agent.gateway.haproxy import HaproxyGateway
+from node_agent.journal import Journal
+from node_agent.network.node import NodeNetwork
+from node_agent.oci.runtime import OciRuntime
+from node_agent.probe import answers
+from node_agent.streams import AgentStreams
+from shared.clock import Clock
+from shared.etcd.store import EtcdStore
+from shared.settings import load
+
+
+async def serve(config: Path, clock: Clock) -> None:
+    """Run this host's agent until cancelled.
+
+    Raises:
+        SettingsError: the configuration is wrong, or this host's name or subnet is another's.
+        HostError: a program, a right or a port is missing.
+    """
+    settings = load(config)
+    network = NodeNetwork(settings)
+    runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock)
+    await network.set_up()
+    outside = Outside(
+        runtime=runtime,
+        gateway=HaproxyGateway(settings.run_dir),
+        reconcile_network=network.reconcile_routes,
+        answers=answers,
+        journal=Journal(settings.data_dir),
+    )
+    rng = random.Random()  # noqa: S311 - jitter needs no secrecy
+    async with EtcdStore(settings.etcd, settings.tls) as store, asyncio.TaskGroup() as group:
+        agent = Agent(store, outside, settings, clock=clock, rng=rng)
+        group.create_task(agent.run())
+        group.create_task(AgentStreams(runtime, settings).serve())

@@ -1,0 +1,127 @@
+"""The cluster as this replica sees it now: the view, decoded at most once per change.
+
+Every replica judges nodes by its own clock, as the leader does by its own: a verdict here is for
+people's eyes only.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn
+
+import msgspec
+
+from scheduler.api.changes import Changes
+from scheduler.api.placed import Placed, Verdicts, placed
+from scheduler.api.progress import Stand, is_placed, waiting
+from scheduler.api.views import Waiting
+from scheduler.memory import Memory, remember
+from scheduler.nodes import verdicts
+from scheduler.world import World, WorldReader
+from shared import keys
+from shared.clock import Clock
+from shared.errors import StoreError
+from shared.mirror import View
+from shared.model import Revision, StackName
+from shared.settings import Detection
+from shared.store import Store, exactly
+
+# A person is told within a second; an etcd that is well answers in milliseconds.
+_ETCD_S_MAX: Final = 0.5
+# A node that went silent unnoticed would be judged too late by as much.
+_LOOK_AGAIN_S: Final = 10.0
+# A busy cluster changes many times a second, and looking costs a walk over all keys.
+_LOOK_PAUSE_S: Final = 0.2
+# Why slots of a stack have no node, by service; the scheduler's own words.
+Explain = Callable[[World, StackName], Waiting]
+
+
+class Cluster:
+    """Answers what is so now, from memory; only `reaches_etcd` asks etcd, and not for long."""
+
+    def __init__(
+        self,
+        store: Store,
+        view: View,
+        changes: Changes,
+        explain: Explain,
+        clock: Clock,
+        detection: Detection,
+    ) -> None:
+        self.changes = changes
+        self._store = store
+        self._view, self._explain, self._clock, self._detection = view, explain, clock, detection
+        self._reader = WorldReader()
+        self._memory = Memory()
+        self._world, self._read_at = World(), -1
+
+    @property
+    def revision(self) -> Revision:
+        """Return how far the view is."""
+        return self._view.revision
+
+    async def reaches_etcd(self) -> bool:
+        """Say whether etcd, a majority of it, answers now.
+
+        The view does not know: a watch goes on by itself once etcd is back, and is only quiet until
+        then.
+        """
+        try:
+            async with asyncio.timeout(_ETCD_S_MAX):
+                await self._store.list(exactly(keys.LEADER))
+        except (StoreError, TimeoutError):
+            return False
+        return True
+
+    def world(self) -> World:
+        """Return the world as of the last change."""
+        if self._read_at != self.changes.count:
+            self._world = self._reader.read(self._view.items, self._view.revision)
+            self._read_at = self.changes.count
+        return self._world
+
+    def verdicts(self) -> Verdicts:
+        """Return what every node is held for now."""
+        world, now = self.world(), self._clock.monotonic_s()
+        self._memory = remember(self._memory, world, now)
+        return verdicts(world, self._memory.missing_since, now, self._detection)
+
+    def placed(self) -> tuple[Placed, ...]:
+        """Return every allocation."""
+        return placed(self.world(), self.verdicts())
+
+    def stand(self, stack: StackName, *, found: Sequence[Placed] | None = None) -> Stand:
+        """Return where a stack is now."""
+        stand = Stand(
+            world=self.world(),
+            verdicts=self.verdicts(),
+            stack=stack,
+            found=self.placed() if found is None else found,
+        )
+        # To explain is to decide for the whole cluster: only where there is something to explain.
+        if is_placed(stand):
+            return stand
+        return msgspec.structs.replace(stand, unplaced=self._explain(stand.world, stack))
+
+    def waiting(self, found: Sequence[Placed]) -> Mapping[StackName, Waiting]:
+        """Return what is in the way of every stack's services."""
+        return {stack: waiting(self.stand(stack, found=found)) for stack in self.world().stacks}
+
+    def generation_of(self, stack: StackName) -> int:
+        """Return the newest generation of a stack that any manifest still holds; 0 if none does."""
+        return max(
+            (
+                assignment.generation
+                for node in self.world().nodes.values()
+                for assignment in node.assignments
+                if assignment.stack == stack
+            ),
+            default=0,
+        )
+
+    async def watch_nodes(self) -> NoReturn:
+        """Note the moment when a node falls silent, for ever: it must not wait for a request."""
+        while True:
+            count = self.changes.count
+            self.verdicts()
+            await self._clock.sleep(_LOOK_PAUSE_S)
+            await self.changes.wait(count, _LOOK_AGAIN_S)

@@ -1,0 +1,256 @@
+"""One method per path of the API: read the request, ask the pure parts, answer.
+
+Which paths there are and what they speak is written in shared/api.py.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from scheduler.api import checks, views
+from scheduler.api.cluster import Cluster
+from scheduler.api.logs import LogMerger, LogRequest, Source
+from scheduler.api.placed import Placed
+from scheduler.api.progress import Patience, observe, progress
+from scheduler.api.selection import Selection, resolve
+from scheduler.api.stacks import Stacks, no_stack
+from scheduler.nodes import Verdict
+from scheduler.world import read_event
+from shared import api, codec, keys
+from shared.clock import Clock
+from shared.errors import CodecError, NotFoundError, SpecError, UnavailableError
+from shared.http import Put, flag, reply, stream, whole
+from shared.mirror import View
+from shared.model import Event, StackName
+from shared.remote import Target
+from shared.settings import AGENT_PORT
+
+_log = structlog.get_logger()
+
+# How long a client may take to send a stack.
+_BODY_S_MAX: Final = 10.0
+# People cannot read faster, and a rollout of a thousand replicas changes far more often.
+_PROGRESS_PAUSE_S: Final = 0.1
+# What blocks a stack is a matter of time, not only of changes.
+_PROGRESS_PERIOD_S: Final = 1.0
+_EVENTS_PERIOD_S: Final = 10.0
+# Whoever deploys and then lists should find what was deployed.
+_SEEN_S_MAX: Final = 1.0
+_REVISION_MAX: Final = 2**63 - 1
+TAIL_MAX: Final = 100_000
+
+
+class Handlers:
+    """The API's paths. `agents` None: without TLS no agent can be asked for its logs."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        view: View,
+        stacks: Stacks,
+        agents: ssl.SSLContext | None,
+        clock: Clock,
+    ) -> None:
+        self._cluster, self._view, self._stacks = cluster, view, stacks
+        self._agents, self._clock = agents, clock
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Return what the application serves."""
+        return [
+            web.get(api.STATUS, self.status),
+            web.get(api.NODES, self.nodes),
+            web.get(api.SERVICES, self.services),
+            web.get(api.ALLOCATIONS, self.allocations),
+            web.put(api.STACK, self.deploy),
+            web.delete(api.STACK, self.remove),
+            web.get(api.PROGRESS, self.progress),
+            web.get(api.LOGS, self.logs),
+            web.get(api.EVENTS, self.events),
+        ]
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """Answer with the cluster at a glance, etcd or not."""
+        cluster = self._cluster
+        is_reachable = await cluster.reaches_etcd()
+        view = views.cluster(
+            cluster.world(),
+            cluster.verdicts(),
+            cluster.placed(),
+            revision=cluster.revision,
+            is_reachable=is_reachable,
+        )
+        return reply(view)
+
+    async def nodes(self, _request: web.Request) -> web.Response:
+        """Answer with all nodes."""
+        self._need_view()
+        return reply(
+            api.NodeList(nodes=views.nodes(self._cluster.world(), self._cluster.verdicts()))
+        )
+
+    async def services(self, request: web.Request) -> web.Response:
+        """Answer with the services of all stacks or of one."""
+        found = self._found(request.query.get("stack"))
+        waiting = self._cluster.waiting(found)
+        stack = request.query.get("stack")
+        name = StackName(stack) if stack is not None else None
+        return reply(views.services(self._cluster.world(), found, waiting, name))
+
+    async def allocations(self, request: web.Request) -> web.Response:
+        """Answer with the allocations that match the query."""
+        found = self._found(request.query.get("stack"))
+        return reply(
+            views.allocations(
+                found,
+                stack=request.query.get("stack"),
+                service=request.query.get("service"),
+                node=request.query.get("node"),
+            )
+        )
+
+    async def deploy(self, request: web.Request) -> web.Response:
+        """Store a stack."""
+        name = _stack(request)
+        try:
+            async with asyncio.timeout(_BODY_S_MAX):
+                body = await request.read()
+            upload = codec.decode(api.StackUpload, body, "the body")
+        except TimeoutError as error:
+            raise SpecError(f"the body did not arrive within {_BODY_S_MAX:g} s") from error
+        except CodecError as error:
+            raise SpecError(str(error)) from error
+        await self._need_etcd()
+        accepted = await self._seen(await self._stacks.deploy(name, upload))
+        _log.info("stack_deployed", stack=name, generation=accepted.generation)
+        return reply(accepted)
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Remove a stack."""
+        name = _stack(request)
+        await self._need_etcd()
+        accepted = await self._seen(await self._stacks.remove(name))
+        _log.info("stack_removed", stack=name)
+        return reply(accepted)
+
+    async def progress(self, request: web.Request) -> web.StreamResponse:
+        """Stream how far a change is, until it is done."""
+        name = _stack(request)
+        after = whole(request, "after", largest=_REVISION_MAX) or 0
+        if after == 0:
+            self._found(name)  # with no change to wait for, a name that nobody knows is a mistake
+
+        async def report(put: Put) -> None:
+            patience, sent = Patience(), None
+            while True:
+                count = self._cluster.changes.count
+                if self._cluster.revision >= after:
+                    now, stand = self._clock.monotonic_s(), self._cluster.stand(name)
+                    patience = observe(patience, stand, now)
+                    current = progress(patience, stand, now)
+                    if current != sent:
+                        await put(current)
+                        sent = current
+                    if current.done:
+                        return
+                    await self._clock.sleep(_PROGRESS_PAUSE_S)
+                await self._cluster.changes.wait(count, _PROGRESS_PERIOD_S)
+
+        return await stream(request, report)
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        """Stream the logs of a service or an allocation from wherever it runs."""
+        self._need_view()
+        follow, tail = flag(request, "follow"), whole(request, "tail", largest=TAIL_MAX)
+        query = request.query
+        selection = resolve(
+            Selection(
+                stack=query.get("stack"),
+                service=query.get("service"),
+                allocation=query.get("allocation"),
+            ),
+            self._cluster.world(),
+            self._cluster.placed(),
+        )
+        wanted = LogRequest(sources=lambda: self._sources(selection), follow=follow, tail=tail)
+
+        async def merge(put: Put) -> None:
+            await LogMerger(wanted, self._cluster.changes, self._clock, put).run()
+
+        return await stream(request, merge)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Stream the cluster's story, oldest first."""
+        self._need_view()
+        follow = flag(request, "follow")
+
+        async def tell(put: Put) -> None:
+            told: frozenset[str] = frozenset()
+            while True:
+                count = self._cluster.changes.count
+                story = self._story()
+                for key in sorted(story.keys() - told):
+                    await put(story[key])
+                if not follow:
+                    return
+                told = frozenset(story)
+                await self._cluster.changes.wait(count, _EVENTS_PERIOD_S)
+
+        return await stream(request, tell)
+
+    def _story(self) -> dict[str, Event]:
+        return {
+            key: event
+            for key, item in self._view.items.items()
+            if key.startswith(keys.EVENTS) and (event := read_event(item)) is not None
+        }
+
+    def _sources(self, selection: Selection) -> tuple[Source, ...]:
+        return tuple(self._source(one) for one in self._cluster.placed() if selection.matches(one))
+
+    def _source(self, one: Placed) -> Source:
+        id_, node = one.view.id, one.view.node
+        if one.verdict in {Verdict.SUSPECT, Verdict.LOST}:
+            return Source(id_, node, None, f"{node} does not answer: it is {one.verdict}")
+        if self._agents is None:
+            return Source(id_, node, None, f"{node} cannot be asked: its settings have no [tls]")
+        address = self._cluster.world().nodes[node].spec.address
+        return Source(id_, node, Target.https(address, AGENT_PORT, self._agents, name=str(node)))
+
+    def _found(self, stack: str | None) -> tuple[Placed, ...]:
+        """Return all allocations; a stack that neither exists nor runs is refused."""
+        self._need_view()
+        found, world = self._cluster.placed(), self._cluster.world()
+        if stack is None or stack in world.stacks or any(one.view.stack == stack for one in found):
+            return found
+        raise NotFoundError(no_stack(stack, world.stacks))
+
+    async def _seen(self, accepted: api.Accepted) -> api.Accepted:
+        """Wait until this replica shows the change too, unless its view lags for long."""
+        deadline_s = self._clock.monotonic_s() + _SEEN_S_MAX
+        while self._cluster.revision < accepted.revision:
+            left_s = deadline_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                break
+            await self._cluster.changes.wait(self._cluster.changes.count, left_s)
+        return accepted
+
+    def _need_view(self) -> None:
+        if self._cluster.revision == 0:
+            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+
+    async def _need_etcd(self) -> None:
+        if not await self._cluster.reaches_etcd():
+            raise UnavailableError(
+                "etcd does not answer: nothing was changed, and what runs keeps running; "
+                "try again once most etcd members are back"
+            )
+
+
+def _stack(request: web.Request) -> StackName:
+    name = request.match_info["stack"]
+    checks.check_name("stack", name)
+    return StackName(name)

@@ -1,0 +1,234 @@
+"""How far a change of a stack is, and what a person must mend before it can go on.
+
+Pure. What stands in the way for a moment is only said; what stands there for `PATIENCE_S` blocks. A
+failed replica is tried again, so it comes and goes: it counts from its first failure until its slot
+is ready. A slot without a node counts from when it last had one.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from scheduler.api.placed import Placed, Verdicts
+from scheduler.api.views import Waiting, is_updated, stack_services
+from scheduler.nodes import Verdict
+from scheduler.world import RoutesState, World
+from shared.api import StackProgress
+from shared.model import (
+    AllocId,
+    EndpointState,
+    NodeName,
+    ServiceName,
+    ServiceSpec,
+    StackName,
+)
+from shared.states import AllocState
+
+# A container that starts badly fails again within this; a pull of an image is not a failure.
+PATIENCE_S: Final = 5.0
+
+Slot = tuple[ServiceName, int]
+
+
+class Obstacle(msgspec.Struct, frozen=True):
+    """A sentence that says what is in the way, and since when, by the caller's monotonic clock."""
+
+    sentence: str
+    since_s: float
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """What one reader of a progress stream has seen so far."""
+
+    failures: Mapping[Slot, Obstacle] = {}
+    unplaced: Mapping[ServiceName, float] = {}
+
+
+class Stand(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a stack is at one moment.
+
+    Attributes:
+        found: every allocation of the cluster.
+        unplaced: slots that no node takes, one sentence each, by service.
+    """
+
+    world: World
+    verdicts: Verdicts
+    stack: StackName
+    found: Sequence[Placed]
+    unplaced: Waiting = {}
+
+    @property
+    def specs(self) -> Mapping[ServiceName, ServiceSpec]:
+        """Return what is asked for; empty once the stack is removed."""
+        state = self.world.stacks.get(self.stack)
+        return {spec.name: spec for spec in state.stack.services} if state is not None else {}
+
+    @property
+    def own(self) -> tuple[Placed, ...]:
+        """Return the stack's allocations that are there."""
+        return tuple(one for one in self.found if one.view.stack == self.stack and one.is_there)
+
+
+def failures(stand: Stand) -> Mapping[Slot, str]:
+    """Return why slots of the newest generation fail, one sentence each."""
+    return {
+        (one.view.service, one.view.slot): _why_failed(one)
+        for one in stand.own
+        if one.view.state is AllocState.FAILED and one.workload == _workload(stand, one)
+    }
+
+
+def _workload(stand: Stand, one: Placed) -> object:
+    spec = stand.specs.get(one.view.service)
+    return spec.workload if spec is not None else None
+
+
+def _why_failed(one: Placed) -> str:
+    view = one.view
+    again = f" (attempt {one.attempt + 1})" if one.attempt else ""
+    return f"{view.service} {view.slot} failed on {view.node}{again}: {view.reason or 'no reason'}"
+
+
+def observe(patience: Patience, stand: Stand, now: float) -> Patience:
+    """Return what the reader has seen after looking at `stand` at `now` (monotonic seconds)."""
+    ready = {
+        (one.view.service, one.view.slot)
+        for one in stand.own
+        if (spec := stand.specs.get(one.view.service)) is not None
+        and is_updated(one, spec.workload)
+    }
+    asked = {
+        (spec.name, slot) for spec in stand.specs.values() for slot in range(1, spec.replicas + 1)
+    }
+    kept = {
+        slot: obstacle
+        for slot, obstacle in patience.failures.items()
+        if slot in asked and slot not in ready
+    }
+    seen = {
+        slot: Obstacle(sentence, kept[slot].since_s if slot in kept else now)
+        for slot, sentence in failures(stand).items()
+        if slot in asked and slot not in ready
+    }
+    return Patience(
+        failures=kept | seen,
+        unplaced={service: patience.unplaced.get(service, now) for service in stand.unplaced},
+    )
+
+
+def blocked(patience: Patience, stand: Stand, now: float) -> tuple[str, ...]:
+    """Return what has been in the way for longer than anybody should wait, sorted."""
+    failed = (
+        obstacle.sentence
+        for obstacle in patience.failures.values()
+        if now - obstacle.since_s >= PATIENCE_S
+    )
+    unplaced = (
+        f"{service}: {sentence}"
+        for service, since_s in patience.unplaced.items()
+        if now - since_s >= PATIENCE_S
+        for sentence in stand.unplaced.get(service, ())
+    )
+    return tuple(sorted({*failed, *unplaced}))
+
+
+def progress(patience: Patience, stand: Stand, now: float) -> StackProgress:
+    """Return how far the stack is."""
+    state = stand.world.stacks.get(stand.stack)
+    return StackProgress(
+        stack=stand.stack,
+        generation=state.stack.generation if state is not None else 0,
+        services=stack_services(
+            stand.world, stand.stack, stand.found, waiting(stand, patience.failures)
+        ),
+        done=is_done(stand),
+        blocked=() if is_done(stand) else blocked(patience, stand, now),
+    )
+
+
+def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Waiting:
+    """Return what is in the way of each service at this moment, one sentence each, sorted."""
+    sentences: dict[ServiceName, set[str]] = {
+        service: set(said) for service, said in stand.unplaced.items()
+    }
+    for (service, _), obstacle in (failed or {}).items():
+        sentences.setdefault(service, set()).add(obstacle.sentence)
+    for (service, _), sentence in failures(stand).items():
+        sentences.setdefault(service, set()).add(sentence)
+    for service, sentence in _gateways(stand):
+        sentences.setdefault(service, set()).add(sentence)
+    return {service: tuple(sorted(said)) for service, said in sorted(sentences.items())}
+
+
+def is_placed(stand: Stand) -> bool:
+    """Say whether every slot of the newest generation has a node, running there or not."""
+    return all(
+        sum(one.view.service == spec.name and one.workload == spec.workload for one in stand.own)
+        >= spec.replicas
+        for spec in stand.specs.values()
+    )
+
+
+def is_done(stand: Stand) -> bool:
+    """Say whether what is asked for runs, nothing else does, and every gateway knows."""
+    if stand.stack not in stand.world.stacks:
+        return not stand.own and stand.stack not in stand.world.routes
+    asked = sum(spec.replicas for spec in stand.specs.values())
+    return (
+        len(stand.own) == asked
+        and all(_updated(stand, spec) == spec.replicas for spec in stand.specs.values())
+        and not _gateways(stand)
+    )
+
+
+def _updated(stand: Stand, spec: ServiceSpec) -> int:
+    return sum(
+        one.view.service == spec.name and is_updated(one, spec.workload) for one in stand.own
+    )
+
+
+def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:
+    """Return the services whose ready replicas some living node's gateway does not serve yet."""
+    published = stand.world.routes.get(stand.stack)
+    behind = _behind(stand, published)
+    found: list[tuple[ServiceName, str]] = []
+    for spec in stand.specs.values():
+        if not spec.workload.ports:
+            continue
+        ready = {
+            one.view.id
+            for one in stand.own
+            if one.view.service == spec.name and is_updated(one, spec.workload)
+        }
+        if ready - _routed(published, spec.name):
+            found.append((spec.name, "its new replicas are not routed to yet"))
+        found += [
+            (spec.name, f"the gateway of {node} has not taken over its routes yet")
+            for node in behind
+        ]
+    return tuple(found)
+
+
+def _routed(published: RoutesState | None, service: ServiceName) -> frozenset[AllocId]:
+    if published is None:
+        return frozenset()
+    return frozenset(
+        endpoint.allocation
+        for routes in published.routes.services
+        if routes.service == service
+        for endpoint in routes.endpoints
+        if endpoint.state is EndpointState.READY
+    )
+
+
+def _behind(stand: Stand, published: RoutesState | None) -> tuple[NodeName, ...]:
+    if published is None:
+        return ()
+    return tuple(
+        name
+        for name, node in sorted(stand.world.nodes.items())
+        if stand.verdicts.get(name) in {Verdict.READY, Verdict.CORDONED}
+        and (node.report is None or node.report.acked.get(stand.stack, 0) < published.revision)
+    )

@@ -1,0 +1,87 @@
+"""Which allocations a person means by a service, STACK.SERVICE or an allocation's id.
+
+Pure.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from scheduler.api.placed import Placed
+from scheduler.world import World
+from shared.errors import NotFoundError, SpecError
+
+_SHOWN_MAX: Final = 20
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What to look for; None: anything."""
+
+    stack: str | None = None
+    service: str | None = None
+    allocation: str | None = None
+
+    def matches(self, one: Placed) -> bool:
+        """Say whether an allocation is meant."""
+        view = one.view
+        return (
+            self.stack in {None, view.stack}
+            and self.service in {None, view.service}
+            and self.allocation in {None, view.id}
+        )
+
+
+def resolve(selection: Selection, world: World, found: Sequence[Placed]) -> Selection:
+    """Return the selection with its stack filled in.
+
+    Raises:
+        NotFoundError: it fits nothing that is deployed or runs; says what there is.
+        SpecError: it is empty, or several stacks have a service of that name.
+    """
+    if selection.allocation is not None:
+        return _allocation(selection, found)
+    if selection.service is None and selection.stack is None:
+        raise SpecError("say whose logs: a service, STACK.SERVICE or an allocation")
+    services = _services(world, found)
+    stacks = sorted({stack for stack, service in services if _fits(selection, stack, service)})
+    if not stacks:
+        raise NotFoundError(f"there is no {_named(selection)}; {_there(services)}")
+    if len(stacks) > 1:
+        options = " or ".join(f"{stack}.{selection.service}" for stack in stacks[:_SHOWN_MAX])
+        raise SpecError(f"service {selection.service} is in {len(stacks)} stacks: write {options}")
+    return Selection(stack=stacks[0], service=selection.service)
+
+
+def _allocation(selection: Selection, found: Sequence[Placed]) -> Selection:
+    if not any(selection.matches(one) for one in found):
+        known = {(one.view.stack, one.view.service) for one in found}
+        raise NotFoundError(f"there is no allocation {selection.allocation!r}; {_there(known)}")
+    return selection
+
+
+def _services(world: World, found: Sequence[Placed]) -> set[tuple[str, str]]:
+    asked: set[tuple[str, str]] = {
+        (name, spec.name) for name, state in world.stacks.items() for spec in state.stack.services
+    }
+    return asked | {(one.view.stack, one.view.service) for one in found}
+
+
+def _fits(selection: Selection, stack: str, service: str) -> bool:
+    return selection.stack in {None, stack} and selection.service in {None, service}
+
+
+def _named(selection: Selection) -> str:
+    if selection.service is None:
+        return f"stack {selection.stack!r}"
+    name = f"{selection.stack}.{selection.service}" if selection.stack else selection.service
+    return f"service {name!r}"
+
+
+def _there(services: Iterable[tuple[str, str]]) -> str:
+    names = sorted(f"{stack}.{service}" for stack, service in services)
+    if not names:
+        return "nothing is deployed"
+    more = len(names) - _SHOWN_MAX
+    rest = f" and {more} more" if more > 0 else ""
+    return f"there are: {', '.join(names[:_SHOWN_MAX])}{rest}"

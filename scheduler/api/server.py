@@ -1,0 +1,79 @@
+"""The HTTP API of a scheduler replica: the unix socket for this host, mutual TLS for the others."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from aiohttp import web
+
+from scheduler.api.changes import Changes
+from scheduler.api.cluster import Cluster, Explain
+from scheduler.api.handlers import Handlers
+from scheduler.api.listen import listening
+from scheduler.api.stacks import Stacks
+from shared import http
+from shared.api import BODY_BYTES_MAX
+from shared.clock import Clock
+from shared.mirror import View
+from shared.settings import API_PORT, Settings
+from shared.store import Store
+from shared.tls import client_context, server_context
+
+SOCKET_NAME: Final = "api.sock"
+
+
+class ApiServer:
+    """Serves the API from one view of keys.ROOT.
+
+    Args:
+        store: for writes; reads never wait for it.
+        view: everything under keys.ROOT, kept by the caller.
+        changes: marked by the view's `on_change`.
+        explain: says why slots of a stack have no node.
+        settings: of this host.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        view: View,
+        changes: Changes,
+        explain: Explain,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._cluster = Cluster(store, view, changes, explain, clock, settings.detection)
+        # Jitter between people's deploys needs no secrecy.
+        rng = random.Random()  # noqa: S311 - see above
+        stacks = Stacks(store, clock, rng, self._cluster.generation_of)
+        agents = client_context(settings.tls) if settings.tls is not None else None
+        self._handlers = Handlers(self._cluster, view, stacks, agents, clock)
+
+    async def serve(self) -> NoReturn:
+        """Serve until cancelled.
+
+        Raises:
+            HostError: the socket or the port is taken.
+            SettingsError: the TLS files are wrong.
+        """
+        tls = self._settings.tls
+        sites: list[http.Site] = []
+        if tls is not None:
+            sites.append(http.tls_site(self._settings.address, API_PORT, server_context(tls)))
+        app = web.Application(middlewares=[http.refusals], client_max_size=BODY_BYTES_MAX)
+        app.add_routes(self._handlers.routes())
+        with listening(self._settings.run_dir / SOCKET_NAME) as socket:
+            sites.append(lambda runner: web.SockSite(runner, socket))
+            await self._run(app, sites)
+
+    async def _run(self, app: web.Application, sites: Sequence[http.Site]) -> NoReturn:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._cluster.watch_nodes())
+                await http.serve(app, sites)
+        except ExceptionGroup as errors:
+            # A port that is taken is one error, and whoever runs us should see it as such.
+            raise (errors.exceptions[0] if len(errors.exceptions) == 1 else errors) from None
