@@ -1,0 +1,78 @@
+"""`hafen lab demo`: watch a host die; `hafen lab whoami`: the image for doing it by hand."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import IO
+
+import click
+
+from deploy.cli.group import INTERRUPTED
+from deploy.lab.demo import SECONDS_MIN, DemoPlan, run_demo
+from deploy.lab.images import build_whoami
+from deploy.lab.load import RATE_PER_S_MAX
+from deploy.lab.screen import open_screen
+from deploy.lab.story import Scene, outcomes, problems, summary, timeline
+from deploy.lab.view import result_lines, timeline_lines
+from shared import codec
+
+
+@click.command()
+@click.option("--nodes", type=click.IntRange(3, 20), default=3, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(SECONDS_MIN),
+    default=15.0,
+    show_default=True,
+    help="How long the load runs; longer if recovery takes longer.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(1, RATE_PER_S_MAX),
+    default=200.0,
+    show_default=True,
+    help="Requests a second, to all services together.",
+)
+@click.option("--json", "file", type=click.File("wb", lazy=False), help="Write the result there.")
+def demo(*, nodes: int, seconds: float, rate: float, file: IO[bytes] | None) -> None:
+    """Three hosts, two services under load, and the power of one host is cut.
+
+    Makes a lab called "demo" and takes it down again, also on Ctrl-C. Ends with 0 only if no
+    request failed and every service came back. Needs root.
+    """
+    plan = DemoPlan(nodes=nodes, seconds=seconds, rate_per_s=rate)
+    scene = asyncio.run(run_demo(plan, open_screen()))
+    if scene is None:
+        click.echo("interrupted; everything is taken down", err=True)
+        sys.exit(INTERRUPTED)
+    if file is not None:
+        file.write(codec.encode(summary(scene)) + b"\n")
+    for line in report(scene):
+        click.echo(line)
+    sys.exit(1 if problems(scene) else 0)
+
+
+@click.command()
+@click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+def whoami(archive: Path) -> None:
+    """Write the image of examples/whoami to ARCHIVE, for `hafen lab load`.
+
+    It is made of this machine's busybox, without a registry.
+    """
+    click.echo(f"{build_whoami(archive)} is in {archive}")
+
+
+def report(scene: Scene) -> list[str]:
+    """Return everything that a person reads at the end."""
+    found = problems(scene)
+    total = summary(scene)
+    verdict = [f"FAILED: {problem}" for problem in found] or [
+        f"{total.node_killed} died under {total.requests_sent} requests; not one of them failed."
+    ]
+    return [
+        *timeline_lines(timeline(scene)),
+        "",
+        *result_lines(outcomes(scene)),
+        "",
+        *verdict,
+    ]

@@ -1,0 +1,178 @@
+"""`hafen lab`: virtual hosts on this machine, for trying hafen and for rehearsing failures."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+
+from deploy.cli.demo import demo, whoami
+from deploy.lab.lab import Lab, LabStatus
+from deploy.lab.ready import DEADLINE_S, wait_ready
+from shared.errors import SpecError
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _name_option(function: F) -> F:
+    return click.option(
+        "--name", default="lab", show_default=True, help="Which lab; several can be up."
+    )(function)
+
+
+@click.group()
+def lab() -> None:
+    """Virtual hosts on this Linux machine, each with its own network, processes and disk.
+
+    They run exactly what real hosts run and can die like them. Their addresses (198.18.0.0/15)
+    exist inside the lab only; nothing of it reaches any other network. Needs root.
+    """
+
+
+@lab.command()
+@click.option("--nodes", default=3, show_default=True, help="How many hosts.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NODE:KEY=VALUE", help="A node label; repeatable."
+)
+@click.option("--wait", is_flag=True, help="Return only when the cluster is whole.")
+@click.option(
+    "--deadline",
+    "deadline_s",
+    default=DEADLINE_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --wait waits.",
+)
+@_name_option
+def up(nodes: int, labels: tuple[str, ...], *, wait: bool, deadline_s: float, name: str) -> None:
+    """Make the hosts node-1 to node-N and start hafen on them.
+
+    What a crashed command left of the same name is removed first.
+    """
+    asyncio.run(_up(Lab(name), nodes, parse_labels(labels), deadline_s if wait else None))
+
+
+async def _up(
+    lab_: Lab, nodes: int, labels: dict[str, dict[str, str]], wait_s: float | None
+) -> None:
+    began_s = time.monotonic()
+    await lab_.up(nodes, labels=labels)
+    _say(f"{nodes} hosts are on after {time.monotonic() - began_s:.1f} s")
+    if wait_s is not None:
+        await wait_ready(lab_, deadline_s=wait_s, progress=_say)
+        _say(f"the cluster is whole after {time.monotonic() - began_s:.1f} s")
+    click.echo(f"lab {lab_.name} is up: {', '.join(lab_.nodes)}")
+
+
+@lab.command()
+@_name_option
+def down(name: str) -> None:
+    """Remove the lab whole: hosts, disks, networks. Also removes a half-made one."""
+    existed = asyncio.run(Lab(name).down())
+    click.echo(f"lab {name} is gone" if existed else f"there is no lab {name}")
+
+
+@lab.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@_name_option
+def status(*, as_json: bool, name: str) -> None:
+    """Show the hosts: addresses, whether they are up, cut off or off, and where their API is."""
+    found = asyncio.run(Lab(name).status())
+    click.echo(msgspec.json.encode(found) if as_json else table(found))
+
+
+@lab.command(name="exec", context_settings={"ignore_unknown_options": True})
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@_name_option
+def exec_(node: str, command: tuple[str, ...], name: str) -> None:
+    """Run COMMAND in a host, or on the client ("client"): hafen lab exec node-1 -- ip route."""
+    sys.exit(asyncio.run(Lab(name).exec(node, command)))
+
+
+@lab.command()
+@click.argument("node")
+@_name_option
+def kill(node: str, name: str) -> None:
+    """Cut NODE's power: no shutdown, no goodbye on the network; its disk stays."""
+    asyncio.run(Lab(name).kill(node))
+    click.echo(f"{node} is off")
+
+
+@lab.command()
+@click.argument("node")
+@_name_option
+def boot(node: str, name: str) -> None:
+    """Switch NODE on again, with its disk and its address."""
+    asyncio.run(Lab(name).boot(node))
+    click.echo(f"{node} is on")
+
+
+@lab.command()
+@click.argument("node")
+@_name_option
+def cut(node: str, name: str) -> None:
+    """Pull NODE's network cable; everything on it runs on."""
+    asyncio.run(Lab(name).cut(node))
+    click.echo(f"{node} is cut off")
+
+
+@lab.command()
+@click.argument("node")
+@_name_option
+def heal(node: str, name: str) -> None:
+    """Put NODE's network cable back."""
+    asyncio.run(Lab(name).heal(node))
+    click.echo(f"{node} is on the network")
+
+
+@lab.command()
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_name_option
+def load(archive: Path, name: str) -> None:
+    """Import an image archive into every host that is on: a lab has no registry."""
+    asyncio.run(Lab(name).load(archive.resolve()))
+    click.echo(f"{archive} is loaded")
+
+
+lab.add_command(demo)
+lab.add_command(whoami)
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return labels by host from NODE:KEY=VALUE.
+
+    Raises:
+        SpecError: a text has another form.
+    """
+    labels: dict[str, dict[str, str]] = {}
+    for text in texts:
+        node, colon, rest = text.partition(":")
+        key, equal, value = rest.partition("=")
+        if not (node and colon and key and equal):
+            raise SpecError(f"--label {text}: write NODE:KEY=VALUE, as in node-1:zone=a")
+        labels.setdefault(node, {})[key] = value
+    return labels
+
+
+def table(status_: LabStatus) -> str:
+    """Return the hosts as aligned columns."""
+    rows = [("HOST", "STATE", "ADDRESS", "ETCD", "API")]
+    rows += [
+        (host.name, host.state, host.address, "member" if host.member else "-", host.api)
+        for host in status_.hosts
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _say(text: str) -> None:
+    """Progress goes to standard error; what a script reads is on standard output."""
+    click.echo(text, err=True)

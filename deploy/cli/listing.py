@@ -1,0 +1,81 @@
+"""Commands that show what is: ps, ls, node ls, status. All of them take --json."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from deploy.cli.connect import Connection
+from deploy.cli.screen import print_table
+from deploy.render import (
+    allocation_table,
+    as_json,
+    node_table,
+    service_table,
+    status_lines,
+)
+from shared.clock import SystemClock
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def json_option(function: F) -> F:
+    """Add --json, with the records of the HTTP API."""
+    return click.option("--json", "is_json", is_flag=True, help="For programs: every field.")(
+        function
+    )
+
+
+@click.command()
+@click.argument("stack", required=False)
+@json_option
+@click.pass_obj
+def ps(connection: Connection, stack: str | None, *, is_json: bool) -> None:
+    """Show allocations: what runs where, and how it is. STACK shows one stack's only."""
+    found = connection.run(lambda client: client.allocations(stack))
+    if is_json:
+        click.echo(as_json(found))
+    else:
+        print_table(allocation_table(found.allocations, SystemClock().now_s()))
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def ls(connection: Connection, *, is_json: bool) -> None:
+    """Show the services of all stacks: how many replicas are ready, and what is in the way."""
+    found = connection.run(lambda client: client.services())
+    if is_json:
+        click.echo(as_json(found))
+    else:
+        print_table(service_table(found.services))
+
+
+@click.group()
+def node() -> None:
+    """The cluster's nodes."""
+
+
+@node.command(name="ls")
+@json_option
+@click.pass_obj
+def node_ls(connection: Connection, *, is_json: bool) -> None:
+    """Show the nodes: their state, and what is reserved of what they have."""
+    found = connection.run(lambda client: client.nodes())
+    if is_json:
+        click.echo(as_json(found))
+    else:
+        print_table(node_table(found.nodes))
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(connection: Connection, *, is_json: bool) -> None:
+    """Show the cluster at a glance. Answers while etcd is away, and says so."""
+    found = connection.run(lambda client: client.status())
+    if is_json:
+        click.echo(as_json(found))
+        return
+    click.echo("\n".join(status_lines(found)) + "\n")
+    print_table(node_table(found.nodes))

@@ -1,0 +1,73 @@
+"""The command line `hafen`. One function per command, none of them decides anything."""
+
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Final
+
+import click
+
+from deploy.cli.connect import DEFAULT_HOST, DEFAULT_TLS_DIR, Connection
+from deploy.cli.group import HafenGroup, Lazy
+
+_COMMANDS: Final = {
+    "deploy": Lazy("deploy.cli.change", "deploy", "Run what a Compose file asks for."),
+    "ls": Lazy("deploy.cli.listing", "ls", "Show services: ready replicas, ports, problems."),
+    "ps": Lazy("deploy.cli.listing", "ps", "Show allocations: what runs where."),
+    "logs": Lazy("deploy.cli.follow", "logs", "Show what a service's containers write."),
+    "events": Lazy("deploy.cli.follow", "events", "Show the cluster's story."),
+    "status": Lazy("deploy.cli.listing", "status", "Show the cluster at a glance."),
+    "node": Lazy("deploy.cli.listing", "node", "Show the nodes: hafen node ls."),
+    "rm": Lazy("deploy.cli.change", "rm", "Remove a stack."),
+    "image": Lazy("deploy.cli.image", "image", "Import images: hafen image load."),
+    "run": Lazy("deploy.cli.run", "run", "Run this host.", is_linux_only=True),
+    "lab": Lazy("deploy.cli.lab", "lab", "Virtual hosts to try it on.", is_linux_only=True),
+}
+
+
+@click.group(
+    cls=HafenGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "--host",
+    envvar="HAFEN_HOST",
+    default=DEFAULT_HOST,
+    show_default=True,
+    help="The scheduler to talk to: unix:PATH or https://HOST:PORT (also HAFEN_HOST).",
+)
+@click.option(
+    "--tls-dir",
+    envvar="HAFEN_TLS_DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_TLS_DIR,
+    show_default=True,
+    help="ca.crt, operator.crt and operator.key for https (also HAFEN_TLS_DIR).",
+)
+@click.option(
+    "--lab",
+    envvar="HAFEN_LAB",
+    metavar="NAME",
+    help="Talk to a living host of this lab instead (also HAFEN_LAB).",
+)
+@click.pass_context
+def cli(ctx: click.Context, host: str, tls_dir: Path, lab: str | None) -> None:
+    """Keep containers running on a few Linux hosts, also when one of them dies.
+
+    Exit codes: 2 your file or flag is wrong, 3 no such thing, 4 this machine lacks something,
+    5 the cluster cannot be reached, 6 accepted but not up, 130 interrupted.
+    """
+    ctx.obj = Connection(host, tls_dir, lab or None)
+
+
+@cli.command()
+def version() -> None:
+    """Show which hafen this is."""
+    try:
+        click.echo(f"hafen {version_of('hafen')}")
+    except PackageNotFoundError:
+        click.echo("hafen, run from its sources: not installed, so it has no version")
+
+
+def main() -> None:
+    """Run the command line; the process ends here."""
+    cli.main(prog_name="hafen")

@@ -1,0 +1,152 @@
+"""The HTTP API as Python methods, for the command line, the lab and other programs.
+
+Errors are those of shared.errors, as the server raised them.
+"""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from shared import api
+from shared.model import Event, Revision, StackName
+from shared.remote import Remote, Target
+from shared.settings import TlsSettings
+from shared.tls import client_context
+
+_ADVICE_HERE: Final = ": is `hafen run` running on this host? --host and --lab name another one"
+_ADVICE_THERE: Final = ": is `hafen run` running there, and does nothing filter the port?"
+
+
+class ApiClient:
+    """A scheduler's API; use it inside `async with`. Any scheduler of the cluster answers alike.
+
+    Streams are async generators: close them (contextlib.aclosing) when leaving them early.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._remote = Remote(target)
+
+    @classmethod
+    def unix(cls, path: Path | str) -> Self:
+        """Return the client of the scheduler behind a unix socket on this host."""
+        return cls(Target.unix(Path(path), _ADVICE_HERE))
+
+    @classmethod
+    def https(cls, host: str, port: int, tls: TlsSettings) -> Self:
+        """Return the client of a scheduler elsewhere.
+
+        Raises:
+            SettingsError: a TLS file is missing or wrong.
+        """
+        return cls(Target.https(host, port, client_context(tls), advice=_ADVICE_THERE))
+
+    async def __aenter__(self) -> Self:
+        """Open nothing yet: the first call connects."""
+        await self._remote.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close every connection."""
+        await self._remote.__aexit__(kind, error, trace)
+
+    async def status(self) -> api.ClusterView:
+        """Return the cluster at a glance; answers while etcd is away too."""
+        return await self._remote.ask("GET", api.STATUS, api.ClusterView)
+
+    async def nodes(self) -> api.NodeList:
+        """Return all nodes."""
+        return await self._remote.ask("GET", api.NODES, api.NodeList)
+
+    async def services(self, stack: str | None = None) -> api.ServiceList:
+        """Return the services of all stacks, or of one.
+
+        Raises:
+            NotFoundError: there is no such stack.
+        """
+        return await self._remote.ask(
+            "GET", api.SERVICES, api.ServiceList, query=_query(stack=stack)
+        )
+
+    async def allocations(
+        self, stack: str | None = None, service: str | None = None, node: str | None = None
+    ) -> api.AllocationList:
+        """Return the allocations that match.
+
+        Raises:
+            NotFoundError: there is no such stack.
+        """
+        query = _query(stack=stack, service=service, node=node)
+        return await self._remote.ask("GET", api.ALLOCATIONS, api.AllocationList, query=query)
+
+    async def deploy(self, stack: StackName, upload: api.StackUpload) -> api.Accepted:
+        """Store a stack; `progress` tells when it is up.
+
+        Raises:
+            SpecError: it cannot run as it is, one line for each thing that is wrong.
+            UnavailableError: etcd is away; nothing was changed.
+            AmbiguousError: whether it is stored is not known.
+        """
+        path = api.STACK.format(stack=stack)
+        return await self._remote.ask("PUT", path, api.Accepted, body=upload)
+
+    async def remove(self, stack: StackName) -> api.Accepted:
+        """Remove a stack; `progress` tells when it is gone.
+
+        Raises:
+            NotFoundError: there is no such stack; says which there are.
+        """
+        return await self._remote.ask("DELETE", api.STACK.format(stack=stack), api.Accepted)
+
+    def progress(
+        self, stack: StackName, after: Revision
+    ) -> AsyncGenerator[api.StackProgress, None]:
+        """Yield how far a change is, on every change of that, until it is done.
+
+        Args:
+            stack: which.
+            after: the revision that the change was accepted at; 0 for as it is now.
+        """
+        path = api.PROGRESS.format(stack=stack)
+        return self._remote.stream(path, api.StackProgress, query={"after": str(after)})
+
+    def logs(
+        self,
+        *,
+        stack: str | None = None,
+        service: str | None = None,
+        allocation: str | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> AsyncGenerator[api.LogEntry, None]:
+        """Yield the lines of all allocations that match, as they come.
+
+        Args:
+            stack: of this stack.
+            service: of this service; without `stack` no two stacks may have one of that name.
+            allocation: of this one only.
+            follow: go on with new lines, and with allocations that come later.
+            tail: only the last lines of each; None: all.
+
+        Raises:
+            NotFoundError: nothing matches; says what there is.
+        """
+        query = _query(stack=stack, service=service, allocation=allocation)
+        query |= {"follow": "1" if follow else "0"} | _query(
+            tail=None if tail is None else str(tail)
+        )
+        return self._remote.stream(api.LOGS, api.LogEntry, query=query)
+
+    def events(self, *, follow: bool = False) -> AsyncGenerator[Event, None]:
+        """Yield the cluster's story, oldest first; with `follow` go on with it."""
+        query = {"follow": "1" if follow else "0"}
+        return self._remote.stream(api.EVENTS, Event, query=query)
+
+
+def _query(**given: str | None) -> dict[str, str]:
+    return {name: value for name, value in given.items() if value is not None}

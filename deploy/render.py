@@ -1,0 +1,275 @@
+"""Records -> tables, lines and JSON; the only place that formats for people.
+
+Pure. A table is rows of text with an alignment; who prints it decides on colours and boxes.
+"""
+
+import datetime as dt
+import enum
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from shared.api import (
+    AllocationView,
+    ClusterView,
+    LogEntry,
+    NodeView,
+    ServiceView,
+    StackProgress,
+)
+from shared.model import Event, Record
+from shared.states import AllocState
+
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 60 * _MINUTE_S
+_DAY_S: Final = 24 * _HOUR_S
+_STEP: Final = 1024
+_GAP: Final = "  "
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column's title; numbers are set to the right."""
+
+    title: str
+    is_number: bool = False
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Rows of text below titles; every row has one cell per column."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def plain(table: Table) -> list[str]:
+    """Return the table as aligned lines without colours or boxes, titles first."""
+    lines = [tuple(column.title for column in table.columns), *table.rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
+    return [_line(table.columns, widths, line) for line in lines]
+
+
+def _line(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str]) -> str:
+    set_ = (
+        cell.rjust(width) if column.is_number else cell.ljust(width)
+        for column, width, cell in zip(columns, widths, cells, strict=True)
+    )
+    return _GAP.join(set_).rstrip()
+
+
+def as_json(record: Record) -> str:
+    """Return a record as one line of JSON with every field, defaults too: scripts rely on it."""
+    return json.dumps(_tree(record), ensure_ascii=False)
+
+
+def _tree(value: object) -> object:
+    match value:
+        case msgspec.Struct():
+            return {name: _tree(getattr(value, name)) for name in value.__struct_fields__}
+        case enum.Enum():
+            return value.value
+        case Mapping():
+            return {str(key): _tree(item) for key, item in value.items()}
+        case tuple():
+            return [_tree(item) for item in value]
+        case _:
+            return value
+
+
+# ---------------------------------------------------------------- single values
+
+
+def age(since_s: float, now_s: float) -> str:
+    """Return how long ago something was, such as "45s", "3m" or "2d"; "-" if nobody knows."""
+    if since_s <= 0:
+        return "-"
+    # Two machines' clocks differ: what began "in the future" began just now.
+    seconds = max(int(now_s - since_s), 0)
+    for unit_s, letter in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "m")):
+        if seconds >= unit_s:
+            return f"{seconds // unit_s}{letter}"
+    return f"{seconds}s"
+
+
+def size(count: int) -> str:
+    """Return bytes for people, such as "512 B", "64 MiB" or "1.5 GiB"."""
+    if count < _STEP:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        amount /= _STEP
+        if amount < _STEP:
+            return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{amount / _STEP:.1f}".removesuffix(".0") + " PiB"
+
+
+def cpus(millis: int) -> str:
+    """Return processors for people, such as "2" or "0.25"."""
+    return f"{millis / 1000:.3f}".rstrip("0").rstrip(".")
+
+
+def clock_time(at_s: float) -> str:
+    """Return a wall-clock moment as UTC, such as "2031-05-06 07:08:09.012"."""
+    moment = dt.datetime.fromtimestamp(at_s, dt.UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def node_table(nodes: Iterable[NodeView]) -> Table:
+    """Return nodes with what they have, what is promised, and what is wrong with them."""
+    columns = (
+        Column("NODE"),
+        Column("STATE"),
+        Column("ADDRESS"),
+        Column("CPUS", is_number=True),
+        Column("MEMORY", is_number=True),
+        Column("REPLICAS", is_number=True),
+        Column("NOTES"),
+    )
+    rows = tuple(
+        (
+            node.name,
+            node.state,
+            node.address,
+            f"{cpus(node.reserved.cpu_millis)}/{cpus(node.capacity.cpu_millis)}",
+            f"{size(node.reserved.memory_bytes)}/{size(node.capacity.memory_bytes)}",
+            str(node.allocations),
+            "; ".join([*(["leader"] if node.leader else []), *node.problems]),
+        )
+        for node in nodes
+    )
+    return Table(columns, rows)
+
+
+def service_table(services: Iterable[ServiceView]) -> Table:
+    """Return services with how many replicas are ready, and what is in the way."""
+    columns = (
+        Column("STACK"),
+        Column("SERVICE"),
+        Column("IMAGE"),
+        Column("READY", is_number=True),
+        Column("PORTS"),
+        Column("NOTES"),
+    )
+    rows = tuple(
+        (
+            one.stack,
+            one.service,
+            one.image,
+            f"{one.ready}/{one.replicas}",
+            ", ".join(one.ports),
+            "; ".join(one.waiting),
+        )
+        for one in services
+    )
+    return Table(columns, rows)
+
+
+def allocation_table(allocations: Iterable[AllocationView], now_s: float) -> Table:
+    """Return allocations with where they run and how they are."""
+    columns = (
+        Column("ALLOCATION"),
+        Column("NODE"),
+        Column("IMAGE"),
+        Column("STATE"),
+        Column("AGE", is_number=True),
+        Column("RESTARTS", is_number=True),
+        Column("ADDRESS"),
+        Column("NOTES"),
+    )
+    rows = tuple(
+        (
+            one.id,
+            one.node,
+            one.image,
+            state_of(one),
+            age(one.since_s, now_s),
+            str(one.restarts),
+            one.address,
+            one.reason,
+        )
+        for one in allocations
+    )
+    return Table(columns, rows)
+
+
+def state_of(one: AllocationView) -> str:
+    """Return an allocation's state in one word, with its health while it runs."""
+    if one.draining:
+        return "draining"
+    return one.health.value if one.state is AllocState.RUNNING else one.state.value
+
+
+# ---------------------------------------------------------------- lines
+
+
+def status_lines(view: ClusterView) -> list[str]:
+    """Return the cluster at a glance."""
+    etcd = "reachable" if view.etcd_reachable else "NOT REACHABLE: no change is accepted now"
+    ready = sum(node.state == "ready" for node in view.nodes)
+    return [
+        f"etcd      {etcd}",
+        f"leader    {view.leader or 'nobody leads at the moment'}",
+        f"nodes     {ready} of {len(view.nodes)} ready",
+        f"stacks    {view.stacks}",
+        f"replicas  {view.replicas_ready} of {view.replicas_wanted} ready",
+    ]
+
+
+def progress_line(one: ServiceView) -> str:
+    """Return where one service of a change is."""
+    old = one.ready - one.updated
+    parts = [f"{one.service}: {one.updated} of {one.replicas} ready"]
+    if old > 0:
+        parts.append(f"{old} old")
+    return ", ".join(parts) + (f" ({'; '.join(one.waiting)})" if one.waiting else "")
+
+
+def progress_lines(before: StackProgress | None, now: StackProgress) -> list[str]:
+    """Return a line for each service that is not where it was."""
+    seen = {one.service: progress_line(one) for one in before.services} if before else {}
+    lines = {one.service: progress_line(one) for one in now.services}
+    return [line for service, line in lines.items() if seen.get(service) != line]
+
+
+def ready_line(progress: StackProgress, nodes: int) -> str:
+    """Return the sentence that ends a deploy."""
+    ready = sum(one.updated for one in progress.services)
+    wanted = sum(one.replicas for one in progress.services)
+    hosts = "node" if nodes == 1 else "nodes"
+    return f"{progress.stack}: {ready} of {wanted} replicas ready on {nodes} {hosts}"
+
+
+def blocked_message(progress: StackProgress, why: Sequence[str]) -> str:
+    """Return what a person reads when a deploy does not come up: why, what is so, how to go on."""
+    stack = progress.stack
+    reasons = "\n".join(f"  {reason}" for reason in why)
+    return (
+        f"{stack} does not come up:\n{reasons}\n"
+        f"The stack is stored (generation {progress.generation}) and hafen keeps trying; "
+        f"`hafen ps {stack}` shows it.\n"
+        f"Mend the file and deploy it again, or `hafen rm {stack}`."
+    )
+
+
+def remaining_message(stack: str, timeout_s: float, services: Sequence[str]) -> str:
+    """Return what a person reads when a removed stack is not gone in time."""
+    left = f"; still there: {', '.join(services)}" if services else ""
+    return (
+        f"{stack} is not gone after {timeout_s:g} s{left}\n"
+        f"The removal is stored and hafen keeps at it; `hafen ps {stack}` shows what is left."
+    )
+
+
+def event_line(event: Event) -> str:
+    """Return one sentence of the cluster's story with its time (UTC)."""
+    return f"{clock_time(event.at_s)}  {event.kind:<14}  {event.subject}: {event.reason}".rstrip()
+
+
+def log_line(entry: LogEntry) -> str:
+    """Return one line of a container's output with whose it is."""
+    service_and_slot = ".".join(entry.allocation.split(".")[1:3]) or entry.allocation
+    return f"{service_and_slot} {entry.node} | {entry.text}"

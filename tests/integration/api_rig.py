@@ -1,0 +1,124 @@
+"""A server of the API on a real unix socket, a store in memory behind it, a client before it."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from tests.fakes.store import FakeEtcd, FakeStore
+
+from deploy.client import ApiClient
+from scheduler.api.changes import Changes
+from scheduler.api.server import ApiServer
+from scheduler.explain import waiting
+from shared import codec, keys
+from shared.api import StackUpload
+from shared.clock import SystemClock
+from shared.mirror import View, mirror
+from shared.model import (
+    Manifest,
+    NodeName,
+    Record,
+    Report,
+    Resources,
+    Revision,
+    ServiceSpec,
+    Session,
+    StackName,
+)
+from shared.settings import EtcdSettings, Settings, TlsSettings
+from shared.store import Compare, Delete, Put, under
+from tests.build import assignment, node_spec, running, service
+from tests.waiting import until
+
+SHOP, BLOG = StackName("shop"), StackName("blog")
+WITHIN_S = 5.0
+
+
+class Rig:
+    """A server, a client of it, and the store behind both."""
+
+    def __init__(
+        self,
+        folder: Path,
+        address: str = "127.0.0.1",
+        tls: TlsSettings | None = None,
+        etcd: FakeEtcd | None = None,
+    ) -> None:
+        clock = SystemClock()
+        self.server = FakeEtcd(clock) if etcd is None else etcd
+        self.store = FakeStore(self.server, "scheduler")
+        self.other = FakeStore(self.server, "somebody else")
+        self.changes = Changes()
+        self.view = View(self.changes.mark)
+        self.clock = clock
+        self.settings = Settings(
+            node="node-1",
+            address=address,
+            subnet="198.19.1.0/24",
+            pool="198.19.0.0/16",
+            etcd=EtcdSettings(endpoints=()),
+            tls=tls,
+            run_dir=folder,
+        )
+        self.socket = folder / "api.sock"
+
+    async def run(self, group: asyncio.TaskGroup) -> tuple[asyncio.Task[None], ...]:
+        api = ApiServer(self.store, self.view, self.changes, waiting, self.settings, self.clock)
+        rng = random.Random(1)  # noqa: S311 - jitter
+        watching = mirror(self.store, under(keys.ROOT), self.view, self.clock, rng)
+        tasks = group.create_task(api.serve()), group.create_task(watching)
+        await until(lambda: self.socket.exists() and self.view.reachable, WITHIN_S)
+        return tasks
+
+    async def put(self, key: str, record: Record) -> Revision:
+        found = await self.other.list(under(keys.ROOT))
+        before = next((item.mod_revision for item in found.items if item.key == key), Revision(0))
+        written = await self.other.txn([Compare(key, before)], [Put(key, codec.encode(record))])
+        await until(lambda: self.view.revision >= written, WITHIN_S)
+        return written
+
+    async def delete(self, key: str) -> None:
+        written = await self.other.txn([], [Delete(key)])
+        await until(lambda: self.view.revision >= written, WITHIN_S)
+
+    async def join(self, name: str, address: str = "") -> None:
+        """Make a node that lives and has nothing."""
+        node, spec = NodeName(name), node_spec(name)
+        if address:
+            spec = msgspec.structs.replace(spec, address=address)
+        await self.put(keys.node_spec(node), spec)
+        await self.put(keys.node_alive(node), Session(node=node, boot_id="1", version="1"))
+        await self.put(keys.observed(node), Report(node=node, capacity=Resources(cpu_millis=1000)))
+
+    async def run_replica(self, name: str, spec: ServiceSpec, slot: int = 1) -> None:
+        """Make the node run one ready replica of a service without ports."""
+        node, wanted = NodeName(name), assignment(f"shop.{spec.name}.{slot}.a", spec.workload)
+        manifest = Manifest(node=node, generation=1, assignments=(wanted,))
+        await self.put(keys.desired(node), manifest)
+        report = Report(
+            node=node, capacity=Resources(cpu_millis=1000), allocations=(running(wanted.id),)
+        )
+        await self.put(keys.observed(node), report)
+
+
+@asynccontextmanager
+async def cluster(
+    folder: Path,
+    address: str = "127.0.0.1",
+    tls: TlsSettings | None = None,
+    etcd: FakeEtcd | None = None,
+) -> AsyncIterator[tuple[Rig, ApiClient]]:
+    rig = Rig(folder, address, tls, etcd)
+    async with asyncio.TaskGroup() as group:
+        tasks = await rig.run(group)
+        async with ApiClient.unix(rig.socket) as client:
+            yield rig, client
+        for task in tasks:
+            task.cancel()
+
+
+def upload(*services: ServiceSpec, source: str = "") -> StackUpload:
+    return StackUpload(services=services or (service(),), source=source)

@@ -1,0 +1,257 @@
+"""What people and programs read."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy import render
+from deploy.render import Column, Table
+from shared.api import (
+    AllocationList,
+    AllocationView,
+    ClusterView,
+    LogEntry,
+    NodeView,
+    ServiceView,
+    StackProgress,
+)
+from shared.model import (
+    AllocId,
+    Event,
+    Health,
+    NodeName,
+    Resources,
+    Revision,
+    ServiceName,
+    StackName,
+)
+from shared.states import AllocState
+
+SHOP, WEB = StackName("shop"), ServiceName("web")
+
+
+def service(*, ready: int = 0, updated: int = 0, waiting: tuple[str, ...] = ()) -> ServiceView:
+    return ServiceView(
+        stack=SHOP,
+        service=WEB,
+        image="nginx:1",
+        replicas=3,
+        ready=ready,
+        updated=updated,
+        ports=("8080->80/http",),
+        waiting=waiting,
+    )
+
+
+def progress(*services: ServiceView) -> StackProgress:
+    return StackProgress(stack=SHOP, generation=2, services=services, done=False)
+
+
+ALLOCATION = AllocationView(
+    id=AllocId("shop.web.1.a"),
+    stack=SHOP,
+    service=WEB,
+    slot=1,
+    node=NodeName("node-1"),
+    image="nginx:1",
+    state=AllocState.RUNNING,
+    health=Health.HEALTHY,
+    address="10.90.1.2",
+    restarts=2,
+    since_s=1000.0,
+)
+NODE = NodeView(
+    name=NodeName("node-1"),
+    state="ready",
+    address="192.0.2.1",
+    capacity=Resources(cpu_millis=4000, memory_bytes=2**31),
+    reserved=Resources(cpu_millis=250, memory_bytes=3 * 2**26),
+    allocations=3,
+    leader=True,
+    problems=("port 80 is taken",),
+)
+
+
+def test_a_plain_table_is_aligned_and_has_no_trailing_blanks() -> None:
+    table = Table(
+        (Column("NAME"), Column("READY", is_number=True), Column("X")), (("a", "10/10", ""),)
+    )
+
+    assert render.plain(table) == ["NAME  READY  X", "a     10/10"]
+
+
+@given(st.lists(st.tuples(st.text("ab ", max_size=5), st.text("01", max_size=5)), max_size=5))
+def test_every_row_of_a_plain_table_keeps_its_cells_in_their_columns(
+    rows: list[tuple[str, str]],
+) -> None:
+    table = Table((Column("TEXT"), Column("N", is_number=True)), tuple(rows))
+
+    lines = render.plain(table)
+
+    width = max(4, *(len(left) for left, _ in rows)) if rows else 4
+    assert len(lines) == len(rows) + 1
+    for line, (left, right) in zip(lines[1:], rows, strict=True):
+        assert line[:width].rstrip() == left.rstrip()
+        assert line[width:].strip() == right
+
+
+def test_allocations_are_shown_with_their_age_and_health() -> None:
+    assert render.plain(render.allocation_table([ALLOCATION], 1200.0)) == [
+        "ALLOCATION    NODE    IMAGE    STATE    AGE  RESTARTS  ADDRESS    NOTES",
+        "shop.web.1.a  node-1  nginx:1  healthy   3m         2  10.90.1.2",
+    ]
+
+
+def test_nodes_are_shown_with_what_is_reserved_of_what_they_have() -> None:
+    assert render.plain(render.node_table([NODE])) == [
+        "NODE    STATE  ADDRESS      CPUS         MEMORY  REPLICAS  NOTES",
+        "node-1  ready  192.0.2.1  0.25/4  192 MiB/2 GiB         3  leader; port 80 is taken",
+    ]
+
+
+def test_services_are_shown_with_what_is_in_their_way() -> None:
+    assert render.plain(
+        render.service_table([service(ready=1, waiting=("no room", "no cpu"))])
+    ) == [
+        "STACK  SERVICE  IMAGE    READY  PORTS          NOTES",
+        "shop   web      nginx:1    1/3  8080->80/http  no room; no cpu",
+    ]
+
+
+def test_the_cluster_at_a_glance_says_when_etcd_is_away() -> None:
+    view = ClusterView(
+        etcd_reachable=False,
+        leader=NodeName(""),
+        revision=Revision(3),
+        nodes=(NODE,),
+        stacks=1,
+        replicas_wanted=3,
+        replicas_ready=2,
+    )
+
+    assert render.status_lines(view) == [
+        "etcd      NOT REACHABLE: no change is accepted now",
+        "leader    nobody leads at the moment",
+        "nodes     1 of 1 ready",
+        "stacks    1",
+        "replicas  2 of 3 ready",
+    ]
+
+
+def test_json_has_every_field_even_one_that_has_its_default() -> None:
+    tree = json.loads(render.as_json(AllocationList(allocations=(ALLOCATION,))))
+
+    assert tree == {
+        "allocations": [
+            {
+                "id": "shop.web.1.a",
+                "stack": "shop",
+                "service": "web",
+                "slot": 1,
+                "node": "node-1",
+                "image": "nginx:1",
+                "state": "running",
+                "health": "healthy",
+                "draining": False,
+                "address": "10.90.1.2",
+                "reason": "",
+                "restarts": 2,
+                "since_s": 1000.0,
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("since_s", "text"),
+    [(0.0, "-"), (1000.0, "0s"), (970.5, "29s"), (900.0, "1m"), (1.0, "16m"), (1500.0, "0s")],
+)
+def test_an_age_is_one_number_and_one_letter(since_s: float, text: str) -> None:
+    assert render.age(since_s, 1000.0) == text
+
+
+def test_an_age_counts_hours_and_days() -> None:
+    assert [render.age(1.0, 1.0 + hours * 3600) for hours in (1, 23, 24, 240)] == [
+        "1h",
+        "23h",
+        "1d",
+        "10d",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (64 * 2**20, "64 MiB"),
+        (3 * 2**29, "1.5 GiB"),
+        (2**40, "1 TiB"),
+        (2**50, "1 PiB"),
+    ],
+)
+def test_a_size_is_readable(count: int, text: str) -> None:
+    assert render.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("millis", "text"), [(0, "0"), (2000, "2"), (250, "0.25"), (1005, "1.005"), (10000, "10")]
+)
+def test_processors_are_shown_without_needless_digits(millis: int, text: str) -> None:
+    assert render.cpus(millis) == text
+
+
+def test_a_service_that_moves_on_is_one_line_and_one_that_does_not_is_none() -> None:
+    before = progress(service(ready=3, updated=0))
+
+    assert render.progress_lines(None, before) == ["web: 0 of 3 ready, 3 old"]
+    assert render.progress_lines(before, before) == []
+    assert render.progress_lines(before, progress(service(ready=3, updated=1, waiting=("w",)))) == [
+        "web: 1 of 3 ready, 2 old (w)"
+    ]
+
+
+def test_a_deploy_ends_with_how_many_replicas_are_where() -> None:
+    done = progress(service(ready=3, updated=3))
+
+    assert render.ready_line(done, 3) == "shop: 3 of 3 replicas ready on 3 nodes"
+    assert render.ready_line(done, 1) == "shop: 3 of 3 replicas ready on 1 node"
+
+
+def test_a_deploy_that_does_not_come_up_says_why_and_how_to_go_on() -> None:
+    assert render.blocked_message(progress(), ["web 1 failed on node-1: no such image"]) == (
+        "shop does not come up:\n"
+        "  web 1 failed on node-1: no such image\n"
+        "The stack is stored (generation 2) and hafen keeps trying; `hafen ps shop` shows it.\n"
+        "Mend the file and deploy it again, or `hafen rm shop`."
+    )
+
+
+def test_a_removal_that_takes_too_long_says_what_is_left() -> None:
+    assert render.remaining_message("shop", 1.5, ["web"]) == (
+        "shop is not gone after 1.5 s; still there: web\n"
+        "The removal is stored and hafen keeps at it; `hafen ps shop` shows what is left."
+    )
+
+
+def test_an_event_is_a_line_with_its_time() -> None:
+    event = Event(kind="node_lost", subject="node-2", reason="silent for 2.5 s", at_s=86400.5)
+
+    assert render.event_line(event) == (
+        "1970-01-02 00:00:00.500  node_lost       node-2: silent for 2.5 s"
+    )
+
+
+def test_a_line_of_a_log_says_whose_it_is() -> None:
+    entry = LogEntry(
+        allocation=AllocId("shop.web.1.a"),
+        node=NodeName("node-1"),
+        at="-",
+        stream="stdout",
+        text="hi",
+    )
+
+    assert render.log_line(entry) == "web.1 node-1 | hi"
