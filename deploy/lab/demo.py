@@ -1,0 +1,311 @@
+"""The demo: three hosts, a service under load, one host dies; what its users saw of it.
+
+This module drives a lab; what it means is told by deploy.lab.story, what it looks like by
+deploy.lab.view. Whatever happens, the lab is taken down before it ends.
+"""
+
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from deploy.client import ApiClient
+from deploy.compose import LoadedStack
+from deploy.compose import load as load_compose
+from deploy.lab.ground import leftovers
+from deploy.lab.images import build_whoami
+from deploy.lab.lab import Lab
+from deploy.lab.plan import CLIENT
+from deploy.lab.ready import wait_ready
+from deploy.lab.screen import Screen
+from deploy.lab.story import Scene
+from deploy.lab.tally import LoadReport
+from deploy.lab.view import Picture, ready_replicas
+from shared import codec
+from shared.api import Accepted, StackUpload
+from shared.errors import ConvergenceError, HostError, StoreError
+from shared.model import Event, NodeName, Record, ServiceName, ServiceSpec
+
+T = TypeVar("T")
+
+EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "whoami" / "compose.yaml"
+# The service of the example that has one replica: what happens to it is the story.
+ALONE: Final = ServiceName("single")
+# Load before the cut shows what normal is; after it, recovery must fit in with room to spare.
+SECONDS_MIN: Final = 12.0
+_AFTER_CUT_S_MIN: Final = 8.0
+_READY_DEADLINE_S: Final = 60.0
+# Each takes most of a second.
+_PORTS_ATTEMPTS: Final = 20
+_RECOVERY_DEADLINE_S: Final = 60.0
+_POLL_S: Final = 0.2
+
+
+class DemoPlan(Record, frozen=True, kw_only=True):
+    """What a person may choose.
+
+    Attributes:
+        rate_per_s: requests to all services together.
+        seconds: of load; longer if recovery takes longer.
+    """
+
+    lab: str = "demo"
+    nodes: int = 3
+    seconds: float = 15.0
+    rate_per_s: float = 200.0
+
+    @property
+    def before_cut_s(self) -> float:
+        """Return how long the load runs before the power is cut."""
+        return min(self.seconds / 3, self.seconds - _AFTER_CUT_S_MIN)
+
+
+class _Demo:
+    """One run; `lab_is_ours` says whether there is something to take down."""
+
+    def __init__(self, plan: DemoPlan, screen: Screen) -> None:
+        self._plan = plan
+        self._screen = screen
+        self._picture = Picture(phase="")
+        self._began_s = time.monotonic()
+        self._reports: list[LoadReport] = []
+        self._load_runs = asyncio.Event()
+        self.lab = Lab(plan.lab)
+        self.lab_is_ours = False
+
+    def show(self, **changes: Any) -> None:
+        """Change the picture and show it."""
+        elapsed_s = time.monotonic() - self._began_s
+        self._picture = msgspec.structs.replace(self._picture, elapsed_s=elapsed_s, **changes)
+        self._screen.show(self._picture)
+
+    async def play(self) -> Scene:
+        """Do everything up to the end of the load; the caller takes the lab down."""
+        self.show(phase=f"switching {self._plan.nodes} hosts on")
+        await self.lab.up(self._plan.nodes)
+        self.lab_is_ours = True
+        stack = load_compose([EXAMPLE], {}, None)
+        await self._prepare()
+        victim, entry = await self._deploy(stack)
+        async with (
+            ApiClient.unix(self.lab.api_socket(entry)) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            watching = group.create_task(self._watch(client, stack))
+            await self._wait_for_ports(entry, stack)
+            scene = await self._under_load(client, stack, victim, entry)
+            watching.cancel()
+        return scene
+
+    async def _prepare(self) -> None:
+        """Wait for the cluster while the image goes to every host: neither needs the other."""
+        self.show(phase="waiting for the cluster; loading the image into every host")
+
+        async def load_image() -> None:
+            with tempfile.TemporaryDirectory(prefix="hafen-demo-") as folder:
+                archive = Path(folder) / "whoami.tar"
+                await asyncio.to_thread(build_whoami, archive)
+                await self.lab.load(archive)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(load_image())
+            group.create_task(
+                wait_ready(
+                    self.lab,
+                    deadline_s=_READY_DEADLINE_S,
+                    progress=lambda text: self.show(note=text),
+                )
+            )
+        self.show(note="")
+
+    async def _deploy(self, stack: LoadedStack) -> tuple[NodeName, NodeName]:
+        """Deploy, wait until all is ready; return the host to kill and one to send requests to."""
+        self.show(phase=f"deploying {stack.name}")
+        async with ApiClient.unix(self.lab.api_socket(self.lab.nodes[0])) as client:
+            upload = StackUpload(services=stack.services, source=stack.source)
+            accepted = await client.deploy(stack.name, upload)
+            await self._wait_until_deployed(client, accepted)
+            found = await client.allocations(stack.name, ALONE)
+        victim = found.allocations[0].node
+        entry = next(NodeName(name) for name in self.lab.nodes if name != victim)
+        return victim, entry
+
+    async def _wait_until_deployed(self, client: ApiClient, accepted: Accepted) -> None:
+        try:
+            async with (
+                asyncio.timeout(_READY_DEADLINE_S),
+                aclosing(client.progress(accepted.stack, accepted.revision)) as all_progress,
+            ):
+                async for progress in all_progress:
+                    self.show(note="; ".join(progress.blocked))
+        except TimeoutError as error:
+            raise ConvergenceError(
+                f"{accepted.stack} is not up after {_READY_DEADLINE_S:.0f} s: "
+                f"{self._picture.note or 'nothing says why'}"
+            ) from error
+
+    async def _watch(self, client: ApiClient, stack: LoadedStack) -> None:
+        """Keep the picture up to date, for ever."""
+        while True:
+            try:
+                nodes = (await client.nodes()).nodes
+                allocations = (await client.allocations(stack.name)).allocations
+            except StoreError as error:
+                self.show(note=str(error))
+            else:
+                self.show(nodes=nodes, allocations=allocations, note="")
+            await asyncio.sleep(_POLL_S)
+
+    async def _wait_for_ports(self, entry: NodeName, stack: LoadedStack) -> None:
+        """Return when every service answers on the entry's published port.
+
+        Replicas are ready before every gateway has opened their port; measuring begins after.
+        """
+        self.show(phase=f"waiting until {entry} answers on the published ports")
+        argv = self._load_argv(entry, stack, "--rate", "20", "--seconds", "0.2", "--timeout", "1")
+        for _ in range(_PORTS_ATTEMPTS):
+            async with self._on_client(argv, stdout=asyncio.subprocess.DEVNULL) as probe:
+                if await probe.wait() == 0:
+                    return
+        raise ConvergenceError(
+            f"{entry} does not answer on the published ports after {_PORTS_ATTEMPTS} attempts"
+        )
+
+    @asynccontextmanager
+    async def _on_client(
+        self, argv: Sequence[str], *, stdout: int
+    ) -> AsyncGenerator[asyncio.subprocess.Process, None]:
+        """Run a program on the client; it has ended when this is left."""
+        process = await self.lab.run_in(
+            CLIENT, argv, stdin=asyncio.subprocess.DEVNULL, stdout=stdout
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    def _load_argv(self, entry: NodeName, stack: LoadedStack, *options: str) -> list[str]:
+        address = self.lab.address(entry)
+        urls = [
+            part
+            for service in stack.services
+            for part in ("--url", f"{service.name}=http://{address}:{_port(service)}/")
+        ]
+        return [sys.executable, "-m", "deploy.lab.load", *urls, *options]
+
+    async def _under_load(
+        self, client: ApiClient, stack: LoadedStack, victim: NodeName, entry: NodeName
+    ) -> Scene:
+        replicas = {service.name: service.replicas for service in stack.services}
+        argv = self._load_argv(entry, stack, "--rate", str(self._plan.rate_per_s))
+        async with (
+            self._on_client(argv, stdout=asyncio.subprocess.PIPE) as load,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._read_reports(load))
+            await self._load_runs.wait()
+            self.show(phase=f"{self._plan.rate_per_s:.0f} requests a second through {entry}")
+            await asyncio.sleep(self._plan.before_cut_s)
+            killed_at_s = time.time()  # noqa: TID251 - compared with events of this same machine
+            self.show(phase=f"cutting the power of {victim}", victim=victim)
+            await self.lab.kill(victim)
+            self.show(phase=f"{victim} is dead; waiting for every replica to be replaced")
+            await asyncio.sleep(self._plan.seconds - self._plan.before_cut_s)
+            await self._wait_for_replicas(replicas, victim)
+            self.show(phase="stopping the load")
+            load.terminate()
+        return Scene(
+            stack=stack.name,
+            victim=victim,
+            alone=ALONE,
+            killed_at_s=killed_at_s,
+            replicas=replicas,
+            ready=self._ready(victim),
+            events=await _events(client),
+            reports=tuple(self._reports),
+        )
+
+    async def _read_reports(self, load: asyncio.subprocess.Process) -> None:
+        assert load.stdout is not None
+        async for line in load.stdout:
+            self._reports.append(codec.decode(LoadReport, line, "the load generator"))
+            self._load_runs.set()
+            self.show(load=self._reports[-1])
+        code = await load.wait()
+        if not (self._reports and self._reports[-1].final):
+            raise HostError(f"the load generator ended early, with exit code {code}")
+
+    def _ready(self, victim: NodeName) -> Mapping[ServiceName, int]:
+        """Return ready replicas by service; what the API says of the victim does not count."""
+        return ready_replicas(each for each in self._picture.allocations if each.node != victim)
+
+    async def _wait_for_replicas(
+        self, replicas: Mapping[ServiceName, int], victim: NodeName
+    ) -> None:
+        """Return when every replica is ready, or late: the verdict will say what is missing."""
+        for _ in range(int(_RECOVERY_DEADLINE_S / _POLL_S)):
+            ready = self._ready(victim)
+            if all(ready.get(name, 0) >= count for name, count in replicas.items()):
+                return
+            await asyncio.sleep(_POLL_S)
+
+
+def _port(service: ServiceSpec) -> int:
+    assert service.workload.ports, f"{EXAMPLE}: {service.name} publishes no port"
+    return service.workload.ports[0].published
+
+
+async def _events(client: ApiClient) -> tuple[Event, ...]:
+    return tuple([event async for event in client.events()])
+
+
+async def run_demo(plan: DemoPlan, screen: Screen) -> Scene | None:
+    """Run the demo and take its lab down; None: a signal ended it early.
+
+    Raises:
+        HostError: a lab of that name is up already, this machine lacks something, or something of
+            the lab could not be removed.
+        HafenError: the cluster did not come up.
+    """
+    demo = _Demo(plan, screen)
+    with screen:
+        try:
+            scene = await _unless_interrupted(demo.play())
+        finally:
+            # Nobody cancels this task: signals only end `play`. So this always runs to its end.
+            if demo.lab_is_ours:
+                try:
+                    demo.show(phase="taking everything down")
+                finally:  # also when the terminal is gone
+                    await demo.lab.down()
+    left = leftovers(plan.lab) if demo.lab_is_ours else []
+    if left:
+        raise HostError(f"the demo left something behind: {', '.join(left)}")
+    return scene
+
+
+async def _unless_interrupted(work: Coroutine[Any, Any, T]) -> T | None:
+    """Return what `work` returns; None: a signal came, and it has been cancelled."""
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, interrupted.set)
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work)
+        watching = group.create_task(_cancel_when(interrupted, working))
+        working.add_done_callback(lambda _: watching.cancel())
+    return None if working.cancelled() else working.result()
+
+
+async def _cancel_when(event: asyncio.Event, task: asyncio.Task[Any]) -> None:
+    await event.wait()
+    task.cancel()

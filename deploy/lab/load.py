@@ -1,0 +1,307 @@
+"""Open-loop HTTP load: requests leave when they are due, however many still wait for an answer.
+
+`python -m deploy.lab.load --url web=http://198.18.0.2:8080/ --rate 100 --seconds 20` writes one
+LoadReport a line to standard output, twice a second, and a final one. It exits with 1 when a
+request failed. It sends only GET, which is idempotent, and sends no request twice.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, Final
+from urllib.parse import urlsplit
+
+import click
+
+from deploy.lab.http1 import Connection
+from deploy.lab.tally import LoadReport, Outcome, Tally
+from shared import codec
+from shared.errors import SpecError
+from shared.model import Record
+
+REPORT_PERIOD_S: Final = 0.5
+# Past this the machine would measure its own exhaustion: at 200/s it is ten seconds of silence.
+IN_FLIGHT_MAX: Final = 2000
+RATE_PER_S_MAX: Final = 5000.0
+
+
+class Target(Record, frozen=True, kw_only=True):
+    """Where requests of one name go."""
+
+    name: str
+    host: str
+    port: int
+    path: str = "/"
+
+    @property
+    def authority(self) -> str:
+        """Return the value of the Host header."""
+        return f"{self.host}:{self.port}"
+
+
+class LoadPlan(Record, frozen=True, kw_only=True):
+    """What to send.
+
+    Attributes:
+        rate_per_s: of all targets together; they take turns.
+        seconds: for how long; 0: until told to stop.
+        connections: how many idle connections are kept for each target.
+        fresh_every: one in so many requests opens a new connection; 0: only when none is idle.
+        timeout_s: counted from when a request was due.
+    """
+
+    targets: tuple[Target, ...]
+    rate_per_s: float
+    seconds: float = 0.0
+    connections: int = 16
+    fresh_every: int = 10
+    timeout_s: float = 15.0
+    in_flight_max: int = IN_FLIGHT_MAX
+
+    def due_s(self, number: int) -> float:
+        """Return when request `number`, counted from 0, is to be sent."""
+        return number / self.rate_per_s
+
+    def target(self, number: int) -> Target:
+        """Return where request `number` goes."""
+        return self.targets[number % len(self.targets)]
+
+    def is_fresh(self, number: int) -> bool:
+        """Say whether request `number` opens a new connection; every target gets its share."""
+        turn = number // len(self.targets)
+        return bool(self.fresh_every) and turn % self.fresh_every == 0
+
+
+def read_target(text: str) -> Target:
+    """Return the target that `NAME=URL` or `URL` describes.
+
+    Raises:
+        SpecError: not an http:// address.
+    """
+    name, equals, address = text.partition("=")
+    if not equals or "/" in name:
+        name, address = "", text
+    parts = urlsplit(address)
+    try:
+        port = parts.port or 80
+    except ValueError as error:
+        raise SpecError(f"{text}: {error}") from error
+    if parts.scheme != "http" or not parts.hostname:
+        raise SpecError(f"{text}: expected NAME=http://HOST[:PORT]/PATH")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not path.isascii() or any(letter.isspace() for letter in path):
+        raise SpecError(f"{text}: the path must be percent-encoded")
+    return Target(
+        name=name or f"{parts.hostname}:{port}", host=parts.hostname, port=port, path=path
+    )
+
+
+class Generator:
+    """Sends what a plan says and tells every report and outcome to whoever asked.
+
+    Every request that was sent ends in exactly one outcome, cancellation of the whole run apart.
+    """
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        *,
+        on_report: Callable[[LoadReport], None],
+        on_outcome: Callable[[Outcome], None] | None = None,
+        wall_s: float,
+    ) -> None:
+        self._plan = plan
+        self._on_report = on_report
+        self._on_outcome = on_outcome
+        self._began_s = asyncio.get_running_loop().time()
+        self._tally = Tally([target.name for target in plan.targets], began_at_s=wall_s)
+        self._idle: dict[str, list[Connection]] = {target.name: [] for target in plan.targets}
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Send nothing more; what is in flight is still waited for."""
+        self._stop.set()
+
+    async def run(self) -> LoadReport:
+        """Send until the plan ends or `stop`; return the final report, which was reported too."""
+        try:
+            async with asyncio.TaskGroup() as reports:
+                reporting = reports.create_task(self._report_for_ever())
+                async with asyncio.TaskGroup() as requests:
+                    await self._send_all(requests)
+                reporting.cancel()
+        finally:
+            for connections in self._idle.values():
+                for connection in connections:
+                    connection.close()
+        final = self._tally.report(self._now_s(), final=True)
+        self._on_report(final)
+        return final
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._began_s
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_PERIOD_S)
+            self._on_report(self._tally.report(self._now_s(), final=False))
+
+    async def _send_all(self, requests: asyncio.TaskGroup) -> None:
+        number = 0
+        while not self._plan.seconds or self._plan.due_s(number) < self._plan.seconds:
+            if await self._stopped_before(self._plan.due_s(number)):
+                return
+            requests.create_task(self._request(number))
+            number += 1
+
+    async def _stopped_before(self, moment_s: float) -> bool:
+        try:
+            async with asyncio.timeout_at(self._began_s + moment_s):
+                await self._stop.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _request(self, number: int) -> None:
+        target, due_s = self._plan.target(number), self._plan.due_s(number)
+        full = self._tally.in_flight >= self._plan.in_flight_max
+        self._tally.sent(number, target.name, due_s=due_s, now_s=self._now_s())
+        status, error = 0, f"not sent: {self._plan.in_flight_max} in flight"
+        if not full:
+            try:
+                async with asyncio.timeout_at(self._began_s + due_s + self._plan.timeout_s):
+                    status, error = await self._exchange(number, target), ""
+            except OSError as failure:  # TimeoutError is one of them
+                error = _cause(failure)
+        outcome = Outcome(
+            target=target.name, due_s=due_s, ended_s=self._now_s(), status=status, error=error
+        )
+        self._tally.ended(number, outcome)
+        if self._on_outcome:
+            self._on_outcome(outcome)
+
+    async def _exchange(self, number: int, target: Target) -> int:
+        """Send one request over an idle connection, or over a new one, and return the status."""
+        fresh = self._plan.is_fresh(number)
+        connection = None if fresh else self._take_idle(target)
+        if connection is None:
+            connection = await Connection.open(target.host, target.port)
+        idle = self._idle[target.name]
+        try:
+            status = await connection.get(target.authority, target.path, keep=not fresh)
+            if connection.is_reusable and len(idle) < self._plan.connections:
+                idle.append(connection)
+                connection = None
+        finally:
+            if connection is not None:
+                connection.close()
+        return status
+
+    def _take_idle(self, target: Target) -> Connection | None:
+        idle = self._idle[target.name]
+        while idle:
+            connection = idle.pop()
+            if connection.is_reusable:
+                return connection
+            connection.close()
+        return None
+
+
+def _cause(error: OSError) -> str:
+    """Return constant words for an error, so that equal causes are counted together."""
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionAbortedError():
+            return str(error)
+        case ConnectionResetError() | BrokenPipeError():
+            return "closed before the answer was whole"
+        case _:
+            return error.strerror or type(error).__name__
+
+
+async def generate(plan: LoadPlan, output: IO[bytes], requests: IO[bytes] | None) -> LoadReport:
+    """Run `plan`, stop early on SIGINT or SIGTERM, write every report to `output` as a line.
+
+    Args:
+        plan: what to send.
+        output: gets a LoadReport a line.
+        requests: gets an Outcome a line; None: nobody wants them.
+
+    Raises:
+        BrokenPipeError: in an ExceptionGroup: nobody reads `output` any more.
+    """
+
+    def write(report: LoadReport) -> None:
+        output.write(codec.encode(report) + b"\n")
+        output.flush()
+
+    def keep(outcome: Outcome) -> None:
+        assert requests is not None
+        requests.write(codec.encode(outcome) + b"\n")
+
+    generator = Generator(
+        plan,
+        on_report=write,
+        on_outcome=keep if requests else None,
+        wall_s=time.time(),  # noqa: TID251 - a process of its own; lines its report up with the cluster's events
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, generator.stop)
+    return await generator.run()
+
+
+@click.command(context_settings={"max_content_width": 100})
+@click.option(
+    "--url", "urls", multiple=True, required=True, metavar="[NAME=]URL", help="Repeatable."
+)
+@click.option("--rate", type=click.FloatRange(0, RATE_PER_S_MAX, min_open=True), default=100.0)
+@click.option("--seconds", type=click.FloatRange(0), default=0.0, help="0: until SIGTERM.")
+@click.option("--connections", type=click.IntRange(1), default=16, help="Kept idle, per target.")
+@click.option(
+    "--fresh-every", type=click.IntRange(0), default=10, help="0: reuse whenever possible."
+)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=15.0)
+@click.option("--requests", type=click.Path(dir_okay=False, path_type=Path), help="A line each.")
+def main(  # noqa: PLR0913 - one parameter for each option
+    *,
+    urls: Sequence[str],
+    rate: float,
+    seconds: float,
+    connections: int,
+    fresh_every: int,
+    timeout_s: float,
+    requests: Path | None,
+) -> None:
+    """Send GET requests at a constant rate and report twice a second, one JSON object a line."""
+    try:
+        targets = tuple(read_target(url) for url in urls)
+    except SpecError as error:
+        raise click.UsageError(str(error)) from error
+    if len({target.name for target in targets}) < len(targets):
+        raise click.UsageError("two targets have the same name; write NAME=URL")
+    plan = LoadPlan(
+        targets=targets,
+        rate_per_s=rate,
+        seconds=seconds,
+        connections=connections,
+        fresh_every=fresh_every,
+        timeout_s=timeout_s,
+    )
+    with requests.open("wb") if requests else nullcontext() as file:
+        try:
+            report = asyncio.run(generate(plan, sys.stdout.buffer, file))
+        except* BrokenPipeError:
+            sys.exit(1)
+    sys.exit(1 if any(target.failed for target in report.targets) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""What happened in a demo, told from records: the moments after the power cut, and the verdict.
+
+Pure. All times are the wall clock of the one machine that a lab runs on; nothing here compares two
+machines.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from deploy.lab.tally import Gap, LoadReport, TargetReport, longer
+from shared.model import Event, NodeName, Record, ServiceName, StackName
+
+
+class Scene(Record, frozen=True, kw_only=True):
+    """Everything that was recorded of one power cut.
+
+    Attributes:
+        victim: the host that vanished.
+        alone: the service whose only replica ran there.
+        killed_at_s: wall clock when its link went away.
+        replicas: what every service asked for.
+        ready: what every service had at the end.
+        events: the cluster's own story.
+        reports: the load generator's, one target for each service, under its name.
+    """
+
+    stack: StackName
+    victim: NodeName
+    alone: ServiceName
+    killed_at_s: float
+    replicas: Mapping[ServiceName, int]
+    ready: Mapping[ServiceName, int]
+    events: tuple[Event, ...]
+    reports: tuple[LoadReport, ...]
+
+
+class Moment(Record, frozen=True, kw_only=True):
+    """One line of the timeline. `after_s` counts from the power cut; None: it did not happen."""
+
+    what: str
+    after_s: float | None
+    detail: str = ""
+
+
+class ServiceOutcome(Record, frozen=True, kw_only=True):
+    """How one service came through.
+
+    Attributes:
+        failover_s: the longest time after the power cut without a success, counted from the cut if
+            it began before; None: it did not answer again.
+        latency_ms_max: the longest that one request waited for its answer.
+    """
+
+    service: ServiceName
+    replicas: int
+    ready: int
+    sent: int
+    failed: int
+    latency_ms_max: float
+    failover_s: float | None
+    errors: Mapping[str, int]
+
+
+class ServiceSummary(Record, frozen=True, kw_only=True):
+    """A service in the demo's JSON."""
+
+    replicas: int
+    failover_s: float | None
+
+
+class Summary(Record, frozen=True, kw_only=True):
+    """The demo's JSON."""
+
+    node_killed: NodeName
+    requests_sent: int
+    requests_failed: int
+    latency_ms_max: float
+    services: Mapping[ServiceName, ServiceSummary]
+
+
+def silence(reports: Sequence[LoadReport], target: str, killed_at_s: float) -> Gap | None:
+    """Return the longest stretch after the power cut without a success, in seconds after the cut.
+
+    None: nothing succeeded after the cut, or the last that was heard of the target was a failure.
+    """
+    if not reports:
+        return None
+    last = _target(reports[-1], target)
+    cut_s = killed_at_s - reports[-1].began_at_s
+    if last.last_success_s is None or last.last_success_s <= cut_s:
+        return None
+    if last.last_failure_s is not None and last.last_failure_s > last.last_success_s:
+        return None
+    widest: Gap | None = None
+    for report in reports:
+        gap = _target(report, target).window_gap
+        if gap is not None and gap.ended_s > cut_s:
+            after = Gap(began_s=max(gap.began_s - cut_s, 0.0), ended_s=gap.ended_s - cut_s)
+            widest = longer(widest, after)
+    # Without a gap the first success of all came after the cut.
+    first_s = last.last_success_s if last.first_success_s is None else last.first_success_s
+    return widest or Gap(began_s=0.0, ended_s=first_s - cut_s)
+
+
+def _target(report: LoadReport, name: str) -> TargetReport:
+    return next(target for target in report.targets if target.name == name)
+
+
+def timeline(scene: Scene) -> tuple[Moment, ...]:
+    """Return what happened after the power cut, in the order in which a failover goes."""
+    back = silence(scene.reports, scene.alone, scene.killed_at_s)
+    return (
+        Moment(what="vanished", after_s=0.0, detail=f"{scene.victim} lost its power"),
+        _moment(scene, "suspected", "node_suspect", scene.victim),
+        _moment(scene, "lost", "node_lost", scene.victim),
+        _moment(scene, "re-placed", "placed", f"{scene.stack}.{scene.alone}."),
+        Moment(
+            what="answering",
+            after_s=back.ended_s if back else None,
+            detail=f"{scene.alone} answers again" if back else f"{scene.alone} did not answer",
+        ),
+    )
+
+
+def _moment(scene: Scene, what: str, kind: str, subject: str) -> Moment:
+    """Return the first event of a kind after the cut; a subject that ends in a dot is a prefix."""
+    for event in sorted(scene.events, key=lambda event: event.at_s):
+        matches = (
+            event.subject.startswith(subject) if subject[-1] == "." else event.subject == subject
+        )
+        if event.kind == kind and matches and event.at_s >= scene.killed_at_s:
+            where = f" on {event.node}" if event.node and event.node != event.subject else ""
+            after_s = event.at_s - scene.killed_at_s
+            return Moment(
+                what=what, after_s=after_s, detail=f"{event.subject}{where}: {event.reason}"
+            )
+    return Moment(what=what, after_s=None, detail=f"no {kind} event was seen")
+
+
+def outcomes(scene: Scene) -> tuple[ServiceOutcome, ...]:
+    """Return how every service came through, sorted by name."""
+    found = []
+    for service in sorted(scene.replicas):
+        target = _target(scene.reports[-1], service) if scene.reports else None
+        gap = silence(scene.reports, service, scene.killed_at_s)
+        found.append(
+            ServiceOutcome(
+                service=service,
+                replicas=scene.replicas[service],
+                ready=scene.ready.get(service, 0),
+                sent=target.sent if target else 0,
+                failed=target.failed if target else 0,
+                latency_ms_max=target.latency_ms.max if target else 0.0,
+                failover_s=round(gap.length_s, 3) if gap else None,
+                errors=target.errors if target else {},
+            )
+        )
+    return tuple(found)
+
+
+def problems(scene: Scene) -> tuple[str, ...]:
+    """Return what went wrong, one sentence each; empty: nothing failed, every service is back."""
+    found = []
+    for each in outcomes(scene):
+        if not each.sent:
+            found.append(f"{each.service}: no request was sent, so nothing is proved")
+        if each.failed:
+            causes = ", ".join(f"{cause} ({count})" for cause, count in each.errors.items())
+            found.append(f"{each.service}: {each.failed} of {each.sent} requests failed: {causes}")
+        if each.sent and each.failover_s is None:
+            found.append(f"{each.service}: did not answer again after {scene.victim} vanished")
+        if each.ready < each.replicas:
+            found.append(f"{each.service}: {each.ready} of {each.replicas} replicas are ready")
+    return tuple(found)
+
+
+def summary(scene: Scene) -> Summary:
+    """Return the demo's JSON."""
+    found = outcomes(scene)
+    return Summary(
+        node_killed=scene.victim,
+        requests_sent=sum(each.sent for each in found),
+        requests_failed=sum(each.failed for each in found),
+        latency_ms_max=max((each.latency_ms_max for each in found), default=0.0),
+        services={
+            each.service: ServiceSummary(replicas=each.replicas, failover_s=each.failover_s)
+            for each in found
+        },
+    )

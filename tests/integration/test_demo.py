@@ -1,0 +1,81 @@
+"""The demo as a person runs it: its result, and that nothing is left, also when interrupted."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from deploy.lab.demo import DemoPlan
+from deploy.lab.ground import leftovers
+from deploy.lab.lab import Lab
+
+pytestmark = pytest.mark.real
+
+HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Take the demo's lab down even when a test, or the demo itself, fails."""
+    yield
+    if leftovers(DemoPlan().lab):
+        asyncio.run(Lab(DemoPlan().lab).down())
+
+
+def test_a_host_dies_and_no_request_fails(tmp_path: Path) -> None:
+    file = tmp_path / "demo.json"
+
+    ended = subprocess.run(
+        [*HAFEN, "lab", "demo", "--json", str(file)], check=False, capture_output=True, text=True
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    result = msgspec.json.decode(file.read_bytes())
+    assert result.keys() == {
+        "node_killed",
+        "requests_sent",
+        "requests_failed",
+        "latency_ms_max",
+        "services",
+    }
+    assert result["node_killed"] in {"node-1", "node-2", "node-3"}
+    assert result["requests_sent"] >= 15 * 200
+    assert result["requests_failed"] == 0
+    replicas = {name: service["replicas"] for name, service in result["services"].items()}
+    assert replicas == {"single": 1, "web": 3}
+    assert all(service["failover_s"] > 0 for service in result["services"].values())
+    timeline = [line.split() for line in ended.stdout.splitlines()[:5]]
+    words = ["vanished", "suspected", "lost", "re-placed", "answering"]
+    assert [line[2] for line in timeline] == words
+    assert leftovers(DemoPlan().lab) == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("switching", signal.SIGINT),
+        ("waiting for the cluster", signal.SIGTERM),
+        ("is dead", signal.SIGHUP),
+    ],
+)
+def test_interrupted_it_takes_everything_down(phase: str, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [*HAFEN, "lab", "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stderr is not None
+        told = []
+        for line in demo.stderr:
+            told.append(line)
+            if phase in line:
+                demo.send_signal(number)
+                break
+        told += demo.stderr.readlines()
+
+    assert demo.returncode == 130, "".join(told)
+    assert told[-1] == "interrupted; everything is taken down\n"
+    assert leftovers(DemoPlan().lab) == []
