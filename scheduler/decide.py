@@ -119,7 +119,7 @@ def decide(world: World, memory: Memory, now: Now, detection: Detection) -> Deci
         for id_ in wanted.replaces:
             draft.drop(id_, wanted.reason)
         draft.add(node, _assignment(world, asked, wanted), wanted.reason)
-    events = (*_node_events(memory, judged, now), *_placed_events(bound, now))
+    events = (*_node_events(world, memory, judged, now), *_placed_events(bound, now))
     writes = (*_manifest_writes(draft), *_routes_writes(world, services, draft, judged))
     wake = _wake_in_s(world, memory, changes.values(), now.monotonic_s, detection)
     return Decision(
@@ -309,8 +309,12 @@ def _planned(
 # ---------------------------------------------------------------- story and time
 
 
-def _node_events(memory: Memory, judged: Mapping[NodeName, Verdict], now: Now) -> Iterable[Event]:
+def _node_events(
+    world: World, memory: Memory, judged: Mapping[NodeName, Verdict], now: Now
+) -> Iterable[Event]:
     for name, verdict in judged.items():
+        if world.nodes[name].report is None:
+            continue  # It is joining: it has no story yet.
         before = memory.told.get(name, Verdict.READY)
         silent_s = now.monotonic_s - memory.missing_since.get(name, now.monotonic_s)
         if verdict is Verdict.LOST and before is not Verdict.LOST:

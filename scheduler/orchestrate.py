@@ -141,9 +141,7 @@ def orchestrate(
         drained: those that no gateway sends anything to any more.
         times: for backoff and the drain limit.
     """
-    slots = {
-        slot: [a for a in allocs if a.assignment.slot == slot] for slot in _slots(asked, allocs)
-    }
+    slots = _by_slot(asked, allocs)
     updating = sum(1 for members in slots.values() if _is_updating(asked, members))
     parts: list[Changes] = []
     for slot, members in sorted(slots.items()):
@@ -159,8 +157,11 @@ def orchestrate(
     return _merge(parts)
 
 
-def _slots(asked: Asked, allocs: Iterable[Alloc]) -> set[int]:
-    return set(range(1, asked.replicas + 1)) | {alloc.assignment.slot for alloc in allocs}
+def _by_slot(asked: Asked, allocs: Iterable[Alloc]) -> Mapping[int, Sequence[Alloc]]:
+    slots: dict[int, list[Alloc]] = {slot: [] for slot in range(1, asked.replicas + 1)}
+    for alloc in allocs:
+        slots.setdefault(alloc.assignment.slot, []).append(alloc)
+    return slots
 
 
 def _is_fresh(asked: Asked, alloc: Alloc) -> bool:
