@@ -1,0 +1,58 @@
+# hafen: everything a person types. `make` alone lists it.
+PYTHON := .venv/bin/python
+PACKAGES := shared node_agent scheduler deploy
+SOURCES := $(PACKAGES) tests $(wildcard bench)
+# No address of a package index and no comment header may enter a lock file: users have their own index.
+LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test bench lock proto clean host venv
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: host venv ## Install what is missing: Debian packages and .venv (as root)
+
+demo: setup ## Three virtual hosts, a service under load, one host dies (as root, under a minute)
+	@.venv/bin/hafen lab demo
+
+check: ## Format, lint, types, layers, unit and tidy tests (no root)
+	@deploy/setup/venv.sh dev
+	$(PYTHON) -m ruff format --check $(SOURCES)
+	$(PYTHON) -m ruff check $(SOURCES)
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m pytest -q -m "not real" tests/unit tests/test_tidy.py
+
+test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
+	@deploy/setup/venv.sh dev
+	$(PYTHON) -m pytest -ra --durations=10 tests
+
+bench: setup ## Measure, and write the figures to bench/out
+	@deploy/setup/venv.sh dev
+	$(PYTHON) -m bench
+
+lock: ## Choose the newest versions that fit and pin them with hashes
+	python3 -m venv .cache/lock
+	.cache/lock/bin/pip install --quiet pip-tools
+	$(LOCK) --upgrade --output-file requirements/build.txt requirements/build.in
+	$(LOCK) --upgrade --output-file requirements/runtime.txt requirements/runtime.in
+	$(LOCK) --upgrade --constraint requirements/runtime.txt \
+		--output-file requirements/dev.txt requirements/dev.in
+	$(LOCK) --upgrade --output-file requirements/codegen.txt requirements/codegen.in
+
+proto: ## Generate the etcd messages again from shared/etcd/proto/etcd.proto
+	python3 -m venv .cache/codegen
+	.cache/codegen/bin/pip install --quiet --require-hashes -r requirements/codegen.txt
+	PYTHON=$(CURDIR)/.cache/codegen/bin/python shared/etcd/proto/generate.sh
+
+clean: ## Remove everything that was made here, .venv included
+	rm -rf .venv .cache build dist bench/out ./*.egg-info .hypothesis .mypy_cache .ruff_cache \
+		.import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+host:
+	@deploy/setup/host.sh
+
+venv:
+	@deploy/setup/venv.sh
