@@ -1,7 +1,7 @@
 """An event loop that jumps to the next timer instead of waiting for it.
 
-For the simulation only: with real sockets or threads it would jump time while the kernel still has an
-answer for us. When nothing can ever happen again it says so instead of hanging.
+For the simulation only: with real sockets or threads it would jump time while the kernel still has
+an answer for us. When nothing can ever happen again it says so instead of hanging.
 """
 
 import asyncio

@@ -1,0 +1,102 @@
+"""A lab of real hosts driven as a person drives it: through the command line, from outside."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deploy.lab.images import build_whoami
+from tests.waiting import until_sync
+
+_HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
+_COMMAND_S = 150
+
+
+class Cluster:
+    """A lab that is up. Every method runs one command."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+
+    def run(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `hafen --lab NAME WORDS`; with `ok` it must end with 0."""
+        return _run([*_HAFEN, "--lab", self.name, *words], ok=ok)
+
+    def lab(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `hafen lab WORDS --name NAME`."""
+        verb, *rest = words
+        return _run([*_HAFEN, "lab", verb, "--name", self.name, *rest], ok=ok)
+
+    def inside(self, where: str, *argv: str, ok: bool = True) -> str:
+        """Run a program in a host or on the client and return what it printed."""
+        return self.lab("exec", where, "--", *argv, ok=ok).stdout
+
+    def json(self, *words: str) -> Any:
+        """Run a listing command and return its JSON."""
+        return json.loads(self.run(*words, "--json").stdout)
+
+    def compose(self, text: str) -> str:
+        """Write a Compose file and return its path."""
+        path = Path(tempfile.mkstemp(dir=self.folder, suffix=".yaml")[1])
+        path.write_text(text)
+        return str(path)
+
+    def deploy(self, name: str, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Deploy a Compose file that may be refused."""
+        file = self.compose(text)
+        return self.run("deploy", "-f", file, "--name", name, *options, ok=False)
+
+    def allocations(self, stack: str) -> list[dict[str, Any]]:
+        """Return what `hafen ps STACK --json` lists."""
+        found = self.json("ps", stack).get("allocations", [])
+        assert isinstance(found, list)
+        return found
+
+    def ready(self, stack: str) -> list[dict[str, Any]]:
+        """Return the allocations of a stack that run and are healthy."""
+        return [
+            each
+            for each in self.allocations(stack)
+            if each["state"] == "running" and each["health"] == "healthy"
+        ]
+
+    def fetch(self, host: str, port: int) -> str:
+        """GET / from the client through a host's gateway; empty if that failed."""
+        address = f"http://198.18.0.{host.rpartition('-')[2]}:{port}/"
+        return self.inside("client", "busybox", "wget", "-q", "-O", "-", address, ok=False)
+
+    def pids(self, host: str, pattern: str) -> list[int]:
+        """Return the processes of a host whose command line matches, by its own numbers."""
+        out = self.inside(host, "pgrep", "-f", pattern, ok=False)
+        return [int(word) for word in out.split()]
+
+    def until_ready(self, stack: str, count: int, within_s: float = 60.0) -> None:
+        """Wait until exactly `count` allocations of a stack are ready and nothing else is left."""
+        until_sync(
+            lambda: len(self.ready(stack)) == len(self.allocations(stack)) == count, within_s
+        )
+
+
+def _run(argv: Sequence[str], *, ok: bool) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
+    assert not ok or done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done
+
+
+@contextmanager
+def lab(name: str, folder: Path, nodes: int = 3) -> Iterator[Cluster]:
+    """Bring up a lab with the whoami image on every host; take it down whatever happens."""
+    cluster = Cluster(name, folder)
+    cluster.lab("down")
+    try:
+        cluster.lab("up", "--nodes", str(nodes), "--wait")
+        archive = folder / "whoami.tar"
+        build_whoami(archive)
+        cluster.lab("load", str(archive))
+        yield cluster
+    finally:
+        cluster.lab("down")

@@ -1,0 +1,222 @@
+"""The main job and the bad weather around it, on three real hosts, as a person sees it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.lab.ground import leftovers
+from tests.integration.cluster import Cluster, lab
+from tests.waiting import until_sync
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+WEB = """
+services:
+  web:
+    image: hafen.local/whoami:1
+    stop_grace_period: 1s
+    ports:
+      - {target: 80, published: %d, app_protocol: http}
+    deploy: {replicas: %d}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with lab("itest", tmp_path_factory.mktemp("compose")) as up:
+        yield up
+    assert leftovers("itest") == []
+
+
+@pytest.fixture(scope="module")
+def web(cluster: Cluster) -> str:
+    """A service with three replicas and one with a single one; returns the first's name."""
+    for name, port, replicas in (("web", 8080, 3), ("lone", 8081, 1)):
+        done = cluster.deploy(name, WEB % (port, replicas))
+        assert done.returncode == 0, done.stderr
+    return "web"
+
+
+def test_a_deployed_service_answers_through_every_host(cluster: Cluster, web: str) -> None:
+    cluster.until_ready(web, 3)
+    assert {each["node"] for each in cluster.ready(web)} == {"node-1", "node-2", "node-3"}
+    for host in ("node-1", "node-2", "node-3"):
+        assert "web" in cluster.fetch(host, 8080)
+        assert cluster.fetch(host, 8081)
+
+
+def test_a_deploy_of_the_same_file_changes_nothing(cluster: Cluster, web: str) -> None:
+    before = cluster.allocations(web)
+    assert cluster.deploy("web", WEB % (8080, 3)).returncode == 0
+    assert cluster.allocations(web) == before
+
+
+def test_logs_come_from_every_host_in_a_pipe(cluster: Cluster, web: str) -> None:
+    cluster.until_ready(web, 3)
+    for _ in range(6):
+        cluster.fetch("node-1", 8080)
+    lines = cluster.run("logs", "web").stdout.splitlines()
+    assert {line.split("@")[1].split()[0] for line in lines if "@" in line} <= {
+        "node-1",
+        "node-2",
+        "node-3",
+    }
+
+
+def test_a_killed_agent_comes_back_and_restarts_nothing(cluster: Cluster, web: str) -> None:
+    cluster.until_ready(web, 3)
+    before = cluster.allocations(web)
+    containers = cluster.pids("node-1", "httpd")
+    (agent,) = cluster.pids("node-1", "-m node_agent")
+    cluster.inside("node-1", "kill", "-9", str(agent))
+    until_sync(lambda: cluster.pids("node-1", "-m node_agent") not in ([], [agent]), 20)
+    cluster.until_ready(web, 3)
+    assert cluster.pids("node-1", "httpd") == containers
+    assert cluster.allocations(web) == before
+
+
+def test_a_container_that_dies_is_started_again_in_place(cluster: Cluster, web: str) -> None:
+    cluster.until_ready(web, 3)
+    before = {each["id"]: each.get("restarts", 0) for each in cluster.allocations(web)}
+    (victim,) = [each for each in cluster.ready(web) if each["node"] == "node-2"]
+    # The container's first process, found by its address: it is in its network namespace.
+    script = (
+        "for p in $(pgrep -x httpd); do"
+        f" nsenter -t $p -n ip -4 addr | grep -q 'inet {victim['address']}/' && kill -9 $p; done"
+    )
+    cluster.inside("node-2", "sh", "-c", script, ok=False)
+    until_sync(
+        lambda: any(
+            each["id"] == victim["id"] and each.get("restarts", 0) > before[victim["id"]]
+            for each in cluster.ready(web)
+        ),
+        30,
+    )
+    assert {each["id"] for each in cluster.allocations(web)} == set(before)
+
+
+def test_a_killed_leader_is_replaced_and_nothing_moves(cluster: Cluster, web: str) -> None:
+    cluster.until_ready(web, 3)
+    before = cluster.allocations(web)
+    leader = cluster.json("status")["leader"]
+    for pid in cluster.pids(leader, "-m scheduler"):
+        cluster.inside(leader, "kill", "-9", str(pid))
+    until_sync(lambda: cluster.json("status")["leader"] not in ("", None), 30)
+    assert cluster.allocations(web) == before
+
+
+def test_an_image_that_does_not_exist_is_named(cluster: Cluster) -> None:
+    done = cluster.deploy("bad", "services: {web: {image: 'localhost:5000/nothing:1'}}")
+    assert done.returncode == 6
+    assert "localhost:5000/nothing:1" in done.stderr
+    cluster.run("rm", "bad", "-y")
+
+
+def test_a_container_that_exits_at_once_is_named_with_its_exit_code(cluster: Cluster) -> None:
+    done = cluster.deploy(
+        "bad", "services: {web: {image: 'hafen.local/whoami:1', command: [sh, -c, 'exit 7']}}"
+    )
+    assert done.returncode == 6
+    assert "code 7" in done.stderr
+    cluster.run("rm", "bad", "-y")
+
+
+def test_a_port_of_another_stack_is_refused(cluster: Cluster, web: str) -> None:
+    done = cluster.deploy("thief", WEB % (8080, 1))
+    assert done.returncode == 2
+    assert "8080" in done.stderr
+    assert web in done.stderr
+    assert "thief" not in cluster.run("ls").stdout
+
+
+def test_a_port_that_another_program_holds_is_a_problem_of_that_node(cluster: Cluster) -> None:
+    script = "busybox nc -l -p 9099 & echo $!"
+    pid = cluster.inside("node-3", "sh", "-c", script).strip()
+    try:
+        cluster.deploy("busy", WEB % (9099, 1), "--detach")
+        until_sync(
+            lambda: any(
+                "9099" in problem
+                for node in cluster.json("node", "ls")["nodes"]
+                for problem in node.get("problems", [])
+            ),
+            30,
+        )
+        until_sync(lambda: cluster.fetch("node-1", 9099) != "", 30)
+    finally:
+        cluster.inside("node-3", "kill", pid, ok=False)
+        cluster.run("rm", "busy", "-y")
+
+
+def test_a_removed_stack_leaves_nothing_on_any_host(cluster: Cluster) -> None:
+    assert cluster.deploy("gone", WEB % (9000, 2)).returncode == 0
+    cluster.run("rm", "gone", "-y")
+    assert cluster.allocations("gone") == []
+    for host in ("node-1", "node-2", "node-3"):
+        assert "gone" not in cluster.inside(host, "ls", "/var/lib/hafen/containers", ok=False)
+        assert cluster.fetch(host, 9000) == ""
+
+
+def test_a_host_that_was_cut_off_ends_its_surplus_when_it_is_healed(
+    cluster: Cluster, web: str
+) -> None:
+    cluster.until_ready(web, 3)
+    (home,) = {each["node"] for each in cluster.ready("lone")}
+    cluster.lab("cut", home)
+    try:
+        until_sync(lambda: any(each["node"] != home for each in cluster.ready("lone")), 30)
+    finally:
+        cluster.lab("heal", home)
+    cluster.until_ready("lone", 1)
+    cluster.until_ready(web, 3)
+    (after,) = {each["node"] for each in cluster.ready("lone")}
+    assert after != home
+
+
+def test_a_host_that_lost_power_is_replaced_and_rejoins_with_its_disk(
+    cluster: Cluster, web: str
+) -> None:
+    cluster.until_ready(web, 3)
+    (home,) = {each["node"] for each in cluster.ready("lone")}
+    cluster.lab("kill", home)
+    try:
+        until_sync(lambda: any(each["node"] != home for each in cluster.ready("lone")), 30)
+        living = next(host for host in ("node-1", "node-2", "node-3") if host != home)
+        assert cluster.fetch(living, 8081)
+    finally:
+        cluster.lab("boot", home)
+    until_sync(
+        lambda: all(node["state"] == "ready" for node in cluster.json("node", "ls")["nodes"]), 60
+    )
+    cluster.until_ready("lone", 1)
+    cluster.until_ready(web, 3)
+
+
+def test_without_a_quorum_the_work_goes_on_and_the_command_line_says_what_is_lost(
+    cluster: Cluster, web: str
+) -> None:
+    cluster.until_ready(web, 3)
+    cluster.lab("kill", "node-2")
+    cluster.lab("kill", "node-3")
+    try:
+        until_sync(
+            lambda: "not reachable" in _status(cluster) or "unreachable" in _status(cluster), 30
+        )
+        refused = cluster.deploy("later", WEB % (9001, 1))
+        assert refused.returncode == 5
+        assert "etcd" in refused.stderr
+        assert cluster.pids("node-1", "httpd")
+        assert cluster.fetch("node-1", 8080)
+        for pid in cluster.pids("node-1", "-m node_agent"):
+            cluster.inside("node-1", "kill", "-9", str(pid))
+        until_sync(lambda: bool(cluster.pids("node-1", "-m node_agent")), 20)
+        assert cluster.fetch("node-1", 8080)
+    finally:
+        cluster.lab("boot", "node-2", ok=False)
+        cluster.lab("boot", "node-3", ok=False)
+    cluster.until_ready(web, 3, within_s=90)
+
+
+def _status(cluster: Cluster) -> str:
+    done = cluster.run("status", ok=False)
+    return done.stdout + done.stderr
