@@ -6,7 +6,7 @@ SOURCES := $(PACKAGES) tests $(wildcard bench)
 LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench lock proto clean host venv
+.PHONY: help setup demo check test sim bench lock proto clean host venv
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -27,6 +27,10 @@ check: ## Format, lint, types, layers, unit and tidy tests (no root)
 test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m pytest -ra --durations=10 tests
+
+sim: ## Many seeds of the simulation: make sim SEEDS=10000
+	@deploy/setup/venv.sh dev
+	SEEDS=$(or $(SEEDS),10000) $(PYTHON) -m pytest -q --show-capture=no tests/sim
 
 bench: setup ## Measure, and write the figures to bench/out
 	@deploy/setup/venv.sh dev

@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+from node_agent.runtime import EXIT_UNKNOWN
+
 # Shorter than this, a start counts as failed. As Docker has it for resetting its own backoff.
 QUICK_S: Final = 10.0
 QUICK_EXITS_MAX: Final = 5
@@ -72,8 +74,8 @@ def describe_exit(exit_code: int | None, *, oom_killed: bool) -> str:
     """Return how a container ended, as a sentence."""
     if oom_killed:
         return "the kernel ended it: it needed more memory than its limit"
-    if exit_code is None:
-        return "it ended while nobody watched, as in a reboot"
+    if exit_code is None or exit_code == EXIT_UNKNOWN:
+        return f"it ended while nobody watched, as in a reboot, or with code {EXIT_UNKNOWN}"
     if exit_code > _SIGNAL_BASE:
         return f"it was ended by signal {exit_code - _SIGNAL_BASE}"
     return f"it exited with code {exit_code}"

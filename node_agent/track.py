@@ -76,9 +76,8 @@ def _ended(track: Track, container: Container, now: float) -> Track:
     reason = describe_exit(container.exit_code, oom_killed=container.oom_killed)
     if track.probed.health is Health.UNHEALTHY:
         reason = f"its healthcheck failed {track.probed.failures} times: {track.probed.said}"
-    # An end without a code was a reboot's, one without a start nobody saw: neither counts as quick.
-    is_known = track.started_at is not None and container.exit_code is not None
-    ran_s = now - track.started_at if track.started_at is not None and is_known else _UNKNOWN_S
+    # Of an end whose start nobody saw, nobody can say that it was quick.
+    ran_s = _UNKNOWN_S if track.started_at is None else now - track.started_at
     exits = after_exit(track.exits, ran_s=ran_s, now=now, reason=reason)
     verdict = next_start(exits)
     return Track(

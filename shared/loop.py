@@ -6,7 +6,7 @@ pass and a missed one is healed by the period.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import structlog
 
@@ -15,6 +15,9 @@ from shared.clock import Clock
 from shared.errors import AmbiguousError, ConflictError, UnavailableError
 
 _log = structlog.get_logger()
+
+# Two moments may differ by less than a clock can tell: waiting for that would spin.
+_WAIT_S_MIN: Final = 0.001
 
 
 class Dirty:
@@ -61,4 +64,4 @@ async def reconcile_forever(
         if attempt:
             await clock.sleep(wait_s)
         else:
-            await dirty.wait(wait_s)
+            await dirty.wait(max(wait_s, _WAIT_S_MIN))

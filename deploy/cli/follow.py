@@ -20,7 +20,7 @@ _ID_DOTS: Final = 3
 
 
 @click.command()
-@click.argument("whose", metavar="SERVICE|STACK.SERVICE|ALLOCATION")
+@click.argument("whose", metavar="STACK|SERVICE|STACK.SERVICE|ALLOCATION")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until interrupted.")
 @click.option(
     "-n", "--tail", type=click.IntRange(min=0, max=100_000), help="Only the last lines of each."

@@ -1,4 +1,4 @@
-"""Which allocations a person means by a service, STACK.SERVICE or an allocation's id.
+"""Which allocations a person means by a stack, a service, STACK.SERVICE or an allocation's id.
 
 Pure.
 """
@@ -33,7 +33,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def resolve(selection: Selection, world: World, found: Sequence[Placed]) -> Selection:
-    """Return the selection with its stack filled in.
+    """Return the selection with its stack filled in; what is no service's name may be a stack's.
 
     Raises:
         NotFoundError: it fits nothing that is deployed or runs; says what there is.
@@ -45,6 +45,8 @@ def resolve(selection: Selection, world: World, found: Sequence[Placed]) -> Sele
         raise SpecError("say whose logs: a service, STACK.SERVICE or an allocation")
     services = _services(world, found)
     stacks = sorted({stack for stack, service in services if _fits(selection, stack, service)})
+    if not stacks and selection.service in {stack for stack, _ in services}:
+        return Selection(stack=selection.service)
     if not stacks:
         raise NotFoundError(f"there is no {_named(selection)}; {_there(services)}")
     if len(stacks) > 1:

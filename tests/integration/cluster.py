@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.lab.images import build_whoami
+from shared.errors import NotFoundError
 from tests.waiting import until_sync
 
 _HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
@@ -52,7 +53,11 @@ class Cluster:
 
     def allocations(self, stack: str) -> list[dict[str, Any]]:
         """Return what `hafen ps STACK --json` lists."""
-        found = self.json("ps", stack).get("allocations", [])
+        done = self.run("ps", stack, "--json", ok=False)
+        if done.returncode == NotFoundError.exit_code:
+            return []
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout).get("allocations", [])
         assert isinstance(found, list)
         return found
 
@@ -71,7 +76,8 @@ class Cluster:
 
     def pids(self, host: str, pattern: str) -> list[int]:
         """Return the processes of a host whose command line matches, by its own numbers."""
-        out = self.inside(host, "pgrep", "-f", pattern, ok=False)
+        # The brackets keep the pattern from matching the programs that look for it.
+        out = self.inside(host, "pgrep", "-f", "--", f"[{pattern[0]}]{pattern[1:]}", ok=False)
         return [int(word) for word in out.split()]
 
     def until_ready(self, stack: str, count: int, within_s: float = 60.0) -> None:

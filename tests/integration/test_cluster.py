@@ -55,7 +55,7 @@ def test_logs_come_from_every_host_in_a_pipe(cluster: Cluster, web: str) -> None
     cluster.until_ready(web, 3)
     for _ in range(6):
         cluster.fetch("node-1", 8080)
-    lines = cluster.run("logs", "web").stdout.splitlines()
+    lines = cluster.run("logs", "web.web").stdout.splitlines()
     assert {line.split("@")[1].split()[0] for line in lines if "@" in line} <= {
         "node-1",
         "node-2",
@@ -99,9 +99,9 @@ def test_a_killed_leader_is_replaced_and_nothing_moves(cluster: Cluster, web: st
     cluster.until_ready(web, 3)
     before = cluster.allocations(web)
     leader = cluster.json("status")["leader"]
-    for pid in cluster.pids(leader, "-m scheduler"):
-        cluster.inside(leader, "kill", "-9", str(pid))
-    until_sync(lambda: cluster.json("status")["leader"] not in ("", None), 30)
+    (scheduler,) = cluster.pids(leader, "-m scheduler")
+    cluster.inside(leader, "kill", "-9", str(scheduler))
+    until_sync(lambda: cluster.json("status")["leader"] not in ("", leader), 30)
     assert cluster.allocations(web) == before
 
 
@@ -130,7 +130,7 @@ def test_a_port_of_another_stack_is_refused(cluster: Cluster, web: str) -> None:
 
 
 def test_a_port_that_another_program_holds_is_a_problem_of_that_node(cluster: Cluster) -> None:
-    script = "busybox nc -l -p 9099 & echo $!"
+    script = "setsid busybox nc -l -p 9099 </dev/null >/dev/null 2>&1 & echo $!"
     pid = cluster.inside("node-3", "sh", "-c", script).strip()
     try:
         cluster.deploy("busy", WEB % (9099, 1), "--detach")
@@ -200,16 +200,16 @@ def test_without_a_quorum_the_work_goes_on_and_the_command_line_says_what_is_los
     cluster.lab("kill", "node-3")
     try:
         until_sync(
-            lambda: "not reachable" in _status(cluster) or "unreachable" in _status(cluster), 30
+            lambda: "NOT REACHABLE" in _status(cluster) or "unreachable" in _status(cluster), 30
         )
         refused = cluster.deploy("later", WEB % (9001, 1))
         assert refused.returncode == 5
         assert "etcd" in refused.stderr
         assert cluster.pids("node-1", "httpd")
         assert cluster.fetch("node-1", 8080)
-        for pid in cluster.pids("node-1", "-m node_agent"):
-            cluster.inside("node-1", "kill", "-9", str(pid))
-        until_sync(lambda: bool(cluster.pids("node-1", "-m node_agent")), 20)
+        (agent,) = cluster.pids("node-1", "-m node_agent")
+        cluster.inside("node-1", "kill", "-9", str(agent))
+        until_sync(lambda: cluster.pids("node-1", "-m node_agent") not in ([], [agent]), 20)
         assert cluster.fetch("node-1", 8080)
     finally:
         cluster.lab("boot", "node-2", ok=False)

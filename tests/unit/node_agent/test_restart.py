@@ -43,5 +43,5 @@ def test_an_end_is_described_for_people() -> None:
         "the kernel ended it: it needed more memory than its limit"
     )
     assert describe_exit(None, oom_killed=False) == (
-        "it ended while nobody watched, as in a reboot"
+        "it ended while nobody watched, as in a reboot, or with code 255"
     )

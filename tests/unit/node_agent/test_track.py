@@ -4,8 +4,8 @@ from pathlib import Path
 
 from node_agent.health import ProbeState
 from node_agent.journal import Journal
-from node_agent.restart import Exits
-from node_agent.runtime import Container, Phase
+from node_agent.restart import Exits, StartAt, next_start
+from node_agent.runtime import EXIT_UNKNOWN, Container, Phase
 from node_agent.track import Track, adopted, follow
 from shared.model import AllocId, Health, Manifest, NodeName
 from tests.build import assignment, container
@@ -26,10 +26,13 @@ def test_an_end_is_counted_once() -> None:
     assert follow(once, [container(A, Phase.EXITED)], [A], 4.0) == once
 
 
-def test_an_end_by_a_reboot_is_no_quick_one() -> None:
-    lost = Container(assignment=assignment(A), phase=Phase.EXITED, started=1)
-    after = follow({A: HEALTHY}, [lost], [A], 1.5)[A]
-    assert (after.exits.quick, after.failed) == (0, "")
+def test_an_end_by_a_reboot_is_followed_by_a_start_at_once() -> None:
+    rebooted = adopted(HEALTHY, 0.5)
+    lost = Container(
+        assignment=assignment(A), phase=Phase.EXITED, started=1, exit_code=EXIT_UNKNOWN
+    )
+    after = follow({A: rebooted}, [lost], [A], 1.5)[A]
+    assert next_start(after.exits) == StartAt(1.5)
 
 
 def test_what_is_gone_is_forgotten() -> None:

@@ -21,6 +21,7 @@ FOUND = placed(SEEN, judged(SEEN))
         (Selection(service="web"), Selection(stack="shop", service="web")),
         (Selection(stack="blog", service="db"), Selection(stack="blog", service="db")),
         (Selection(stack="shop"), Selection(stack="shop")),
+        (Selection(service="shop"), Selection(stack="shop")),
         (Selection(allocation="shop.web.1.a"), Selection(allocation="shop.web.1.a")),
     ],
 )
