@@ -9,14 +9,14 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
 from bench import place, start, steady, store
 
 Figures = dict[str, Any]
-BENCHMARKS: Final[dict[str, Callable[[], Awaitable[Figures]]]] = {
+BENCHMARKS: Final[dict[str, Callable[[], Coroutine[Any, Any, Figures]]]] = {
     "place": place.run,
     "store": store.run,
     "start": start.run,
