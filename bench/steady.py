@@ -61,9 +61,9 @@ def _services() -> tuple[ServiceSpec, ...]:
 def _difference(first: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
     took_s = last["at_s"] - first["at_s"]
     return {
-        "etcd": {
-            name: {"before": value, "after": last["etcd"][name]}
-            for name, value in first["etcd"].items()
+        "counted by etcd": {
+            name: {"before": value, "after": last["counted"][name]}
+            for name, value in first["counted"].items()
         },
         **{
             part: {

@@ -57,7 +57,7 @@ def parts() -> dict[str, dict[str, float]]:
 def main() -> None:
     tls = load(DEFAULT_PATH).tls
     assert tls is not None, "every lab has certificates"
-    record = {"at_s": time.monotonic(), "etcd": counters(client_context(tls)), "parts": parts()}
+    record = {"at_s": time.monotonic(), "counted": counters(client_context(tls)), "parts": parts()}
     print(json.dumps(record))
 
 

@@ -11,171 +11,34 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
-
 from node_agent.gateway.haproxy import HaproxyGateway
-from node_agent.network import rules
 from shared.model import (
-    AllocId,
-    Endpoint,
     EndpointState,
-    NodeName,
     Protocol,
     PublishedPort,
     Revision,
     Routes,
-    ServiceName,
     ServiceRoutes,
     StackName,
 )
+from tests.contract.gateway_rig import (
+    PORT,
+    SHOP,
+    TARGET,
+    A,
+    B,
+    client,
+    endpoint,
+    load,
+    replica,
+    served,
+    set_up_network,
+)
 from tests.waiting import until
-
-SHOP = StackName("shop")
-PORT: Final = 8080
-TARGET: Final = 80
-POOL: Final = "198.19.0.0/16"
-A, B = "198.19.1.2", "198.19.1.3"
-
-
-class Replica:
-    """A web server on an address of its own, which answers with that address."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.has_request = asyncio.Event()
-        self.release = asyncio.Event()
-        self.release.set()
-        self._runner: web.AppRunner | None = None
-
-    async def start(self) -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{tail:.*}", self._answer)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self.address, TARGET).start()
-
-    async def die(self) -> None:
-        """Vanish as a host does.
-
-        From now on nobody answers at the address, and no reset is sent.
-        """
-        nft(f"add element ip test gone {{ {self.address} }}")
-
-    async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    async def _answer(self, _: web.Request) -> web.Response:
-        self.has_request.set()
-        await self.release.wait()
-        return web.Response(text=self.address)
-
-
-def nft(script: str) -> None:
-    subprocess.run(["nft", "-f", "-"], input=script.encode(), check=True)
-
-
-def set_up_network() -> None:
-    """Give the namespace the replicas' addresses and the node's rules, and a way to vanish."""
-    for argv in (
-        ["ip", "link", "set", "lo", "up"],
-        ["ip", "addr", "add", f"{A}/32", "dev", "lo"],
-        ["ip", "addr", "add", f"{B}/32", "dev", "lo"],
-    ):
-        subprocess.run(argv, check=True)
-    nft(rules.render(POOL))
-    nft(
-        "table ip test { set gone { type ipv4_addr; };"
-        " chain in { type filter hook input priority -20;"
-        " ip daddr @gone drop; ip saddr @gone drop; }; }"
-    )
-
-
-def endpoint(address: str, state: EndpointState = EndpointState.READY) -> Endpoint:
-    return Endpoint(
-        allocation=AllocId(f"shop.web.1.{address.rpartition('.')[2]}"),
-        node=NodeName("node-1"),
-        address=address,
-        state=state,
-    )
-
-
-Served = dict[StackName, tuple[Revision, Routes]]
-
-
-def served(
-    *endpoints: Endpoint,
-    revision: int = 1,
-    replicas: int = 2,
-    protocol: Protocol = Protocol.HTTP,
-    port: int = PORT,
-) -> Served:
-    service = ServiceRoutes(
-        service=ServiceName("web"),
-        ports=(PublishedPort(published=port, target=TARGET, protocol=protocol),),
-        endpoints=endpoints,
-        replicas=replicas,
-    )
-    return {SHOP: (Revision(revision), Routes(stack=SHOP, services=(service,)))}
-
-
-@asynccontextmanager
-async def replica(address: str) -> AsyncIterator[Replica]:
-    one = Replica(address)
-    await one.start()
-    try:
-        yield one
-    finally:
-        one.release.set()
-        await one.stop()
-
-
-class Client:
-    """GETs through the gateway; counts what came back."""
-
-    def __init__(self, session: ClientSession) -> None:
-        self._session = session
-        self.answers: list[str] = []
-        self.failures: list[str] = []
-
-    async def get(self, *, method: str = "GET") -> None:
-        try:
-            url = f"http://127.0.0.1:{PORT}/"
-            async with self._session.request(method, url) as response:
-                text = await response.text()
-                (self.answers if response.status == 200 else self.failures).append(text)
-        except OSError as error:
-            self.failures.append(repr(error))
-
-
-@asynccontextmanager
-async def client(*, keep_alive: bool = True) -> AsyncIterator[Client]:
-    connector = TCPConnector(force_close=not keep_alive, limit=0)
-    async with ClientSession(connector=connector, timeout=ClientTimeout(15)) as session:
-        yield Client(session)
-
-
-@asynccontextmanager
-async def load(gets: Client, *, per_s: int = 100) -> AsyncIterator[None]:
-    """Send GETs at a steady pace while the body runs, then wait for all answers."""
-    done = asyncio.Event()
-
-    async def send(group: asyncio.TaskGroup) -> None:
-        while not done.is_set():
-            group.create_task(gets.get())
-            await asyncio.sleep(1 / per_s)
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(send(group))
-        try:
-            yield
-        finally:
-            done.set()
 
 
 async def requests_reach_every_replica(gateway: HaproxyGateway) -> None:

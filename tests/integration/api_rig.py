@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
-from tests.fakes.store import FakeEtcd, FakeStore
 
 from deploy.client import ApiClient
 from scheduler.api.changes import Changes
@@ -31,6 +30,7 @@ from shared.model import (
 from shared.settings import EtcdSettings, Settings, TlsSettings
 from shared.store import Compare, Delete, Put, under
 from tests.build import assignment, node_spec, running, service
+from tests.fakes.store import FakeEtcd, FakeStore
 from tests.waiting import until
 
 SHOP, BLOG = StackName("shop"), StackName("blog")

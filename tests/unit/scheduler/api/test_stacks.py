@@ -4,7 +4,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
-from tests.fakes.store import FakeEtcd, FakeStore
 
 from scheduler.api.stacks import Stacks
 from shared import codec, keys
@@ -13,6 +12,7 @@ from shared.clock import SystemClock
 from shared.errors import AmbiguousError, ConflictError, SpecError, UnavailableError
 from shared.model import PublishedPort, Revision, Stack, StackName
 from shared.store import Condition, Op, Put, Snapshot, under
+from tests.fakes.store import FakeEtcd, FakeStore
 from tests.unit.scheduler.api.build import SHOP, spec, stack
 
 Meddle = Callable[[Callable[[], Awaitable[Revision]]], Awaitable[Revision]]
