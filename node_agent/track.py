@@ -4,7 +4,6 @@ Pure. Only `failed` must outlive the agent: an allocation that was given up is n
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import msgspec
 
@@ -35,8 +34,6 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Tracks = Mapping[AllocId, Track]
-
-_UNKNOWN_S: Final = float("inf")
 
 
 def follow(
@@ -76,8 +73,10 @@ def _ended(track: Track, container: Container, now: float) -> Track:
     reason = describe_exit(container.exit_code, oom_killed=container.oom_killed)
     if track.probed.health is Health.UNHEALTHY:
         reason = f"its healthcheck failed {track.probed.failures} times: {track.probed.said}"
-    # Of an end whose start nobody saw, nobody can say that it was quick.
-    ran_s = _UNKNOWN_S if track.started_at is None else now - track.started_at
+    # One that ended before anybody saw it run began after its end before, at the earliest.
+    began_at = track.exits.last_at if track.started_at is None else track.started_at
+    is_first = track.started_at is None and not track.exits.count
+    ran_s = 0.0 if is_first else now - began_at
     exits = after_exit(track.exits, ran_s=ran_s, now=now, reason=reason)
     verdict = next_start(exits)
     return Track(

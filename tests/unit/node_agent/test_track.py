@@ -4,9 +4,9 @@ from pathlib import Path
 
 from node_agent.health import ProbeState
 from node_agent.journal import Journal
-from node_agent.restart import Exits, StartAt, next_start
+from node_agent.restart import QUICK_EXITS_MAX, Exits, StartAt, next_start
 from node_agent.runtime import EXIT_UNKNOWN, Container, Phase
-from node_agent.track import Track, adopted, follow
+from node_agent.track import Track, Tracks, adopted, follow
 from shared.model import AllocId, Health, Manifest, NodeName
 from tests.build import assignment, container
 
@@ -33,6 +33,16 @@ def test_an_end_by_a_reboot_is_followed_by_a_start_at_once() -> None:
     )
     after = follow({A: rebooted}, [lost], [A], 1.5)[A]
     assert next_start(after.exits) == StartAt(1.5)
+
+
+def test_one_that_ends_before_anybody_sees_it_run_is_given_up_all_the_same() -> None:
+    tracks: Tracks = {}
+    for start in range(1, 99):
+        ended = container(A, Phase.EXITED, started=start)
+        tracks = follow(tracks, [ended], [A], float(start))
+        if tracks[A].failed:
+            break
+    assert tracks[A].exits.count == QUICK_EXITS_MAX
 
 
 def test_what_is_gone_is_forgotten() -> None:
