@@ -1,0 +1,35 @@
+"""Fixtures of the contract suites: one etcd cluster for all of them, and the store in memory."""
+
+from collections.abc import Generator
+
+import pytest
+
+from tests.contract.etcd_server import EtcdCluster, running_etcd
+from tests.contract.store_rig import EtcdRig, FakeRig, Rig
+
+
+@pytest.fixture(scope="session")
+def etcd_cluster() -> Generator[EtcdCluster, None, None]:
+    """Run three members for the whole session."""
+    with running_etcd(3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def etcd_rig(etcd_cluster: EtcdCluster) -> Generator[EtcdRig, None, None]:
+    """Return the real rig; members that a test hurt are well again after it."""
+    rig = EtcdRig(etcd_cluster)
+    try:
+        yield rig
+    finally:
+        if rig.is_hurt:
+            etcd_cluster.revive()
+
+
+@pytest.fixture(params=["fake", pytest.param("etcd", marks=pytest.mark.real)])
+def rig(request: pytest.FixtureRequest) -> Rig:
+    """Return the fake, then the real rig."""
+    if request.param == "fake":
+        return FakeRig()
+    real: EtcdRig = request.getfixturevalue("etcd_rig")
+    return real

@@ -1,0 +1,168 @@
+"""Runtimes to hold to the contract: the fake, and the real one in its sandbox."""
+
+import itertools
+import math
+import os
+import signal
+import tempfile
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from deploy.lab.images import build_whoami
+from node_agent.oci.images import load_image
+from node_agent.oci.runtime import OciRuntime, Options
+from node_agent.runtime import Runtime
+from shared.clock import SystemClock
+from shared.model import AllocId, Assignment, ServiceName, StackName, Workload
+from tests.contract.host_sandbox import CGROUP_PARENT, BareNetwork, sandbox
+from tests.fakes.runtime import Behaviour, FakeRuntime, Timings
+
+IMAGE: Final = "hafen.local/whoami:1"
+# Nobody listens there, and nothing leaves this machine.
+UNKNOWN_IMAGE: Final = "127.0.0.1:1/none:1"
+_NUMBERS: Final = itertools.count(1)
+
+
+def assignment(workload: Workload | None = None) -> Assignment:
+    number = next(_NUMBERS)
+    return Assignment(
+        id=AllocId(f"test.web.{number}.k3f9x2"),
+        stack=StackName("test"),
+        service=ServiceName("web"),
+        slot=number,
+        generation=1,
+        workload=workload or Workload(image=IMAGE),
+    )
+
+
+def shell(text: str, **more: object) -> Workload:
+    """Return a workload that runs a shell script."""
+    plain = Workload(image=IMAGE, command=("/bin/sh", "-c", text))
+    return msgspec.structs.replace(plain, **more)
+
+
+class Bench(Protocol):
+    """A runtime under test, and what a test does to it behind its back."""
+
+    runtime: Runtime
+
+    def plan(self, behaviour: Behaviour) -> Assignment:
+        """Return an assignment whose program behaves so."""
+        ...
+
+    def command(self, behaviour: Behaviour) -> tuple[str, ...]:
+        """Return a command that ends as the behaviour says of commands."""
+        ...
+
+    def kill(self, id_: AllocId) -> None:
+        """Let SIGKILL hit the container's first process."""
+        ...
+
+    def restart_agent(self) -> None:
+        """Forget all that the runtime has in memory."""
+        ...
+
+
+class FakeBench:
+    """The fake."""
+
+    def __init__(self) -> None:
+        self._behaviours: dict[AllocId, Behaviour] = {}
+        self.fake = FakeRuntime(
+            SystemClock(),
+            known=[IMAGE],
+            behaviour=lambda assignment: self._behaviours[assignment.id],
+            timings=Timings(pull_s=0.001, create_s=0.01, start_s=0.001, remove_s=0.001),
+        )
+        self.runtime: Runtime = self.fake
+
+    def plan(self, behaviour: Behaviour) -> Assignment:
+        planned = assignment()
+        self._behaviours[planned.id] = behaviour
+        return planned
+
+    def command(self, behaviour: Behaviour) -> tuple[str, ...]:
+        return (behaviour.exec_output,)
+
+    def kill(self, id_: AllocId) -> None:
+        self.fake.crash(id_, 128 + signal.SIGKILL)
+
+    def restart_agent(self) -> None:
+        self.fake.agent_crash()
+
+
+class OciBench:
+    """The real one; its containers are removed afterwards."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.network = BareNetwork(directory / "netns")
+        self.oci = self.fresh()
+        self.runtime: Runtime = self.oci
+
+    def fresh(self, options: Options | None = None) -> OciRuntime:
+        """Return a runtime that knows nothing yet, as after a start of the agent."""
+        return OciRuntime(
+            self.directory / "data",
+            self.directory / "run",
+            self.network,
+            SystemClock(),
+            options or Options(cgroup_parent=CGROUP_PARENT),
+        )
+
+    def plan(self, behaviour: Behaviour) -> Assignment:
+        lines = "".join(f"echo '{line}'; " for line in behaviour.output)
+        trap = "''" if behaviour.stops_after_s == math.inf else f"'exit {behaviour.exit_code}'"
+        sleep_s = 100_000 if behaviour.ends_after_s == math.inf else behaviour.ends_after_s
+        return assignment(
+            shell(f"trap {trap} TERM; {lines}sleep {sleep_s} & wait; exit {behaviour.exit_code}")
+        )
+
+    def command(self, behaviour: Behaviour) -> tuple[str, ...]:
+        text = f"sleep {behaviour.exec_s}; echo '{behaviour.exec_output.rstrip()}'"
+        return ("sh", "-c", f"{text}; exit {behaviour.exec_code}")
+
+    def kill(self, id_: AllocId) -> None:
+        os.kill(self.pid(id_), signal.SIGKILL)
+
+    def pid(self, id_: AllocId) -> int:
+        """Return the container's first process, by conmon's pid file."""
+        return int((self.directory / "run" / "containers" / id_ / "pid").read_text())
+
+    def restart_agent(self) -> None:
+        self.oci.close()
+        self.oci = self.fresh()
+        self.runtime = self.oci
+
+    async def clean(self) -> None:
+        """Remove every container."""
+        for container in await self.oci.list():
+            await self.oci.remove(container.id)
+        self.oci.close()
+
+
+@contextmanager
+def ground() -> Iterator[Path]:
+    """Give a directory for real runtimes, in the sandbox."""
+    with sandbox(), tempfile.TemporaryDirectory(prefix="hafen-test-") as name:
+        for part in ("netns", "data", "run"):
+            Path(name, part).mkdir()
+        yield Path(name)
+
+
+@asynccontextmanager
+async def oci_bench(directory: Path) -> AsyncGenerator[OciBench, None]:
+    """Give a real runtime that has the image."""
+    bench = OciBench(directory)
+    try:
+        if not await bench.runtime.has_image(IMAGE):
+            archive = directory / "whoami.tar"
+            build_whoami(archive)
+            assert await load_image(directory / "data", archive) == IMAGE
+        yield bench
+    finally:
+        await bench.clean()

@@ -1,0 +1,242 @@
+"""A node's runtime in memory: the contract of the real one, and its accidents on demand."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Callable, Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from node_agent.runtime import EXIT_UNKNOWN, Container, ExecResult, LogLine, Phase
+from shared.clock import Clock
+from shared.errors import ImageError, RuntimeFailureError
+from shared.model import AllocId, Assignment, Resources
+
+_KILLED = 137
+_POLL_S = 0.2
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """How long actions take, in seconds; the defaults are what the real runtime was measured at."""
+
+    pull_s: float = 1.0
+    create_s: float = 0.025
+    start_s: float = 0.007
+    remove_s: float = 0.03
+
+
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
+    """What the program in a container does.
+
+    Attributes:
+        ends_after_s: inf: it runs until something ends it.
+        exit_code: with which it ends by itself, and when it is asked to stop.
+        stops_after_s: how long it takes to obey; inf: it ignores the signal.
+        exec_code, exec_output, exec_s: how every command inside it ends, and after how long.
+        output: the lines it writes at its start.
+    """
+
+    ends_after_s: float = math.inf
+    exit_code: int = 0
+    stops_after_s: float = 0.0
+    exec_code: int = 0
+    exec_output: str = ""
+    exec_s: float = 0.0
+    output: tuple[str, ...] = ()
+
+
+class FakeRuntime:
+    """The `Runtime` of a simulated node. It survives its agent's crash, as containers do.
+
+    Args:
+        clock: the event loop's.
+        known: images that a pull finds; None: every image.
+        behaviour: what the program of an assignment does.
+        refusal: (verb, id) -> why that action fails now, or None.
+        capacity: of the node.
+        timings: of the actions.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        known: Iterable[str] | None = None,
+        behaviour: Callable[[Assignment], Behaviour] = lambda _: Behaviour(),
+        refusal: Callable[[str, AllocId], str | None] = lambda _verb, _id: None,
+        capacity: Resources = Resources(cpu_millis=4000, memory_bytes=8 << 30),  # noqa: B008 - frozen
+        timings: Timings = Timings(),  # noqa: B008 - frozen
+    ) -> None:
+        self._clock = clock
+        self._known = None if known is None else frozenset(known)
+        self._behaviour, self._refusal = behaviour, refusal
+        self._capacity, self._timings = capacity, timings
+        self._images: set[str] = set()
+        self._half_made: set[AllocId] = set()
+        self._containers: dict[AllocId, Container] = {}
+        self._logs: dict[AllocId, list[LogLine]] = {}
+        self._timers: dict[AllocId, asyncio.TimerHandle] = {}
+        self._callbacks: list[Callable[[], None]] = []
+        self._addresses = 1
+
+    # ------------------------------------------------------------ accidents
+
+    def crash(self, id_: AllocId, exit_code: int = 1, *, oom_killed: bool = False) -> None:
+        """Let the container's program end now, if it runs."""
+        timer = self._timers.pop(id_, None)
+        if timer is not None:
+            timer.cancel()
+        have = self._containers.get(id_)
+        if have is None or have.phase is Phase.EXITED:
+            return
+        self._containers[id_] = msgspec.structs.replace(
+            have, phase=Phase.EXITED, exit_code=exit_code, oom_killed=oom_killed
+        )
+        for callback in self._callbacks:
+            callback()
+
+    def power_loss(self) -> None:
+        """End everything without a word to anyone; the disk keeps what was whole."""
+        self._callbacks.clear()
+        for id_ in tuple(self._containers):
+            self.crash(id_, EXIT_UNKNOWN)
+
+    def agent_crash(self) -> None:
+        """Forget who wanted to be called; the containers run on."""
+        self._callbacks.clear()
+
+    def all(self) -> tuple[Container, ...]:
+        """Return every whole container, without asking an agent."""
+        return tuple(self._containers[id_] for id_ in sorted(self._containers))
+
+    # ------------------------------------------------------------ the protocol
+
+    async def list(self) -> tuple[Container, ...]:
+        """Return every whole container, sorted by id."""
+        return self.all()
+
+    async def has_image(self, image: str) -> bool:
+        """Say whether the image was pulled."""
+        return image in self._images
+
+    async def pull(self, image: str) -> None:
+        """Fetch the image, unless it is here or unknown to the world."""
+        if image in self._images:
+            return
+        await self._clock.sleep(self._timings.pull_s)
+        if self._known is not None and image not in self._known:
+            raise ImageError(f"{image}: no such image")
+        self._images.add(image)
+
+    async def create(self, assignment: Assignment) -> None:
+        """Make the container; cancelled half-way, it is half-made."""
+        id_ = assignment.id
+        if id_ in self._containers:
+            return
+        self._refuse("create", id_)
+        if assignment.workload.image not in self._images:
+            raise ImageError(f"{assignment.workload.image}: not on this node; pull it first")
+        self._half_made.add(id_)
+        await self._clock.sleep(self._timings.create_s)
+        self._half_made.discard(id_)
+        address = f"10.90.{self._addresses // 250}.{self._addresses % 250 + 2}"
+        self._addresses += 1
+        self._containers[id_] = Container(
+            assignment=assignment, phase=Phase.CREATED, address=address
+        )
+        self._logs[id_] = []
+
+    async def start(self, id_: AllocId) -> None:
+        """Run the container, again if it has exited."""
+        have = self._get(id_)
+        if have.phase is Phase.RUNNING:
+            return
+        self._refuse("start", id_)
+        if have.phase is Phase.EXITED:
+            await self._clock.sleep(self._timings.create_s)
+        await self._clock.sleep(self._timings.start_s)
+        have = self._get(id_)  # it may be gone by now
+        behaviour = self._behaviour(have.assignment)
+        self._containers[id_] = msgspec.structs.replace(
+            have, phase=Phase.RUNNING, started=have.started + 1, exit_code=None, oom_killed=False
+        )
+        for text in behaviour.output:
+            self.write(id_, text)
+        if behaviour.ends_after_s < math.inf:
+            self._timers[id_] = asyncio.get_running_loop().call_later(
+                behaviour.ends_after_s, self.crash, id_, behaviour.exit_code
+            )
+
+    async def stop(self, id_: AllocId, grace_s: float) -> None:
+        """End the container: by itself within `grace_s`, or with 137 after it."""
+        have = self._containers.get(id_)
+        if have is None or have.phase is Phase.EXITED:
+            return
+        if have.phase is Phase.CREATED:
+            self.crash(id_, _KILLED)
+            return
+        behaviour = self._behaviour(have.assignment)
+        await self._clock.sleep(min(behaviour.stops_after_s, grace_s))
+        obeyed = behaviour.stops_after_s <= grace_s
+        self.crash(id_, behaviour.exit_code if obeyed else _KILLED)
+
+    async def remove(self, id_: AllocId) -> None:
+        """Remove everything of the container."""
+        if id_ not in self._containers and id_ not in self._half_made:
+            return
+        self._refuse("remove", id_)
+        self.crash(id_, _KILLED)
+        await self._clock.sleep(self._timings.remove_s)
+        self._containers.pop(id_, None)
+        self._half_made.discard(id_)
+        self._logs.pop(id_, None)
+
+    async def exec(self, id_: AllocId, argv: tuple[str, ...], timeout_s: float) -> ExecResult:
+        """Answer as the container's behaviour says."""
+        del argv
+        have = self._get(id_)
+        if have.phase is not Phase.RUNNING:
+            raise RuntimeFailureError(f"{id_} is {have.phase}, not running")
+        behaviour = self._behaviour(have.assignment)
+        await self._clock.sleep(min(behaviour.exec_s, timeout_s))
+        if behaviour.exec_s > timeout_s:
+            return ExecResult(124, "")
+        return ExecResult(behaviour.exec_code, behaviour.exec_output)
+
+    async def logs(
+        self, id_: AllocId, *, follow: bool, tail: int | None
+    ) -> AsyncGenerator[LogLine, None]:
+        """Yield what was written."""
+        self._get(id_)
+        lines = self._logs[id_]
+        position = 0 if tail is None else max(len(lines) - tail, 0)
+        while True:
+            while position < len(lines):
+                position += 1
+                yield lines[position - 1]
+            if not follow or id_ not in self._containers:
+                return
+            await self._clock.sleep(_POLL_S)
+
+    def on_exit(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after any container exits, until the agent crashes."""
+        self._callbacks.append(callback)
+
+    def capacity(self) -> Resources:
+        """Return what the node has."""
+        return self._capacity
+
+    def write(self, id_: AllocId, text: str) -> None:
+        """Let the container write a line."""
+        at = datetime.fromtimestamp(self._clock.now_s(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+        self._logs[id_].append(LogLine(at, "stdout", text))
+
+    def _get(self, id_: AllocId) -> Container:
+        if id_ not in self._containers:
+            raise RuntimeFailureError(f"{id_}: no such container on this node")
+        return self._containers[id_]
+
+    def _refuse(self, verb: str, id_: AllocId) -> None:
+        reason = self._refusal(verb, id_)
+        if reason is not None:
+            raise RuntimeFailureError(f"{id_}: {verb}: {reason}")
