@@ -177,6 +177,7 @@ class Store(Protocol):
             ConflictError: a condition did not hold; nothing was written.
             AmbiguousError: it may or may not have been written.
             UnavailableError: nothing was written.
+            LeaseLostError: a Put names a lease that has ended; nothing was written.
         """
         ...
 

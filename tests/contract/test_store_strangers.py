@@ -1,0 +1,121 @@
+"""Watches of members that behave as no healthy etcd does; each is a gRPC server in this process."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Self
+
+import grpc
+import grpc.aio
+import pytest
+
+from shared.errors import CompactedError
+from shared.etcd.proto import etcd_pb2 as pb
+from shared.etcd.store import EtcdStore
+from shared.etcd.watch import ANSWER_S, BATCHES_MAX, PULSE_S
+from shared.model import Revision
+from shared.settings import EtcdSettings
+from shared.store import Batch, under
+
+WITHIN_S = 15.0
+EVENTS = 2 * BATCHES_MAX
+
+
+class Member:
+    """Answers Watch: says that it was created, sends events, and then what the test wants."""
+
+    def __init__(self, *, events: int = 0, cluster_id: int = 1, is_hung: bool = False) -> None:
+        self.events, self.cluster_id, self.is_hung = events, cluster_id, is_hung
+        self.endpoint = ""
+        self.streams = 0
+        self._server = grpc.aio.server()
+        method = grpc.stream_stream_rpc_method_handler(
+            self._watch, pb.WatchRequest.FromString, pb.WatchResponse.SerializeToString
+        )
+        handler = grpc.method_handlers_generic_handler("etcdserverpb.Watch", {"Watch": method})
+        self._server.add_generic_rpc_handlers((handler,))
+
+    async def __aenter__(self) -> Self:
+        self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(None)
+
+    async def _watch(
+        self, requests: AsyncIterator[pb.WatchRequest], _: object
+    ) -> AsyncGenerator[pb.WatchResponse, None]:
+        self.streams += 1
+        async for request in requests:
+            if request.HasField("create_request"):
+                yield self._response(created=True)
+                for number in range(request.create_request.start_revision, self.events + 1):
+                    yield self._response(events=[_event(number)])
+            elif not self.is_hung:
+                yield self._response(watch_id=-1)
+
+    def _response(
+        self, *, created: bool = False, events: list[pb.Event] | None = None, watch_id: int = 0
+    ) -> pb.WatchResponse:
+        header = pb.ResponseHeader(cluster_id=self.cluster_id, revision=self.events)
+        return pb.WatchResponse(
+            header=header, created=created, events=events or [], watch_id=watch_id
+        )
+
+
+def _event(revision: int) -> pb.Event:
+    return pb.Event(kv=pb.KeyValue(key=b"/%d" % revision, mod_revision=revision))
+
+
+@asynccontextmanager
+async def watching(
+    *members: Member, after: int = 0
+) -> AsyncGenerator[AsyncGenerator[Batch, None], None]:
+    """Run the members and watch the first one, or whichever the store moves to."""
+    async with AsyncExitStack() as stack:
+        for member in members:
+            await stack.enter_async_context(member)
+        endpoints = tuple(member.endpoint for member in members)
+        store = await stack.enter_async_context(EtcdStore(EtcdSettings(endpoints=endpoints)))
+        while store.endpoint != members[0].endpoint:
+            store._endpoints.leave(store._endpoints.current, "")  # noqa: SLF001 - random order
+        await stack.enter_async_context(asyncio.timeout(WITHIN_S))
+        batches = store.watch(under("/"), after=Revision(after))
+        yield await stack.enter_async_context(aclosing(batches))
+
+
+async def test_a_member_that_is_hung_though_its_connection_lives_is_left() -> None:
+    hung, healthy = Member(is_hung=True), Member(events=3)
+    async with watching(hung, healthy) as batches:
+        seen = [(await anext(batches)).revision for _ in range(3)]
+
+    assert seen == [1, 2, 3]
+    assert (hung.streams, healthy.streams) == (1, 1)
+
+
+async def test_a_reader_that_takes_its_time_is_not_taken_for_a_silent_member() -> None:
+    member = Member(events=EVENTS)
+    async with watching(member) as batches:
+        seen = [(await anext(batches)).revision]
+        await asyncio.sleep(1.2 * (PULSE_S + ANSWER_S))  # Being slow is what this is about.
+        seen += [(await anext(batches)).revision for _ in range(EVENTS - 1)]
+
+    assert seen == list(range(1, EVENTS + 1))
+    assert member.streams == 1
+
+
+async def test_a_member_of_another_cluster_means_that_what_is_known_is_void() -> None:
+    hung, stranger = Member(is_hung=True), Member(events=9, cluster_id=2)
+    async with watching(hung, stranger) as batches:
+        with pytest.raises(CompactedError):
+            await anext(batches)
+
+
+async def test_a_member_that_stays_behind_what_is_known_has_another_history() -> None:
+    restored = Member(events=5)
+    async with watching(restored, after=9) as batches:
+        with pytest.raises(CompactedError):
+            await anext(batches)
+
+    assert restored.streams == 1
