@@ -13,7 +13,7 @@ from shared import codec, keys
 from shared.backoff import Rng
 from shared.clock import Clock
 from shared.election import Fence, fenced_txn
-from shared.errors import AmbiguousError, ConflictError, SpecError, UnavailableError
+from shared.errors import AmbiguousError, LeaseLostError, SpecError, UnavailableError
 from shared.model import DOCUMENT_BYTES_MAX, Event, Record, Revision
 from shared.store import TXN_OPS_MAX, Compare, Delete, Op, Put, Store
 
@@ -100,8 +100,8 @@ class Storyteller:
             lease = await self._current_lease()
             ops = [self._put(event, lease) for event in events[:_EVENTS_MAX]]
             await self._store.txn([], ops)
-        except (UnavailableError, AmbiguousError, ConflictError) as error:
-            # ConflictError: the lease has ended early; the next event gets a new one.
+        except (UnavailableError, AmbiguousError, LeaseLostError) as error:
+            # Whatever became of the lease, the next event gets a new one.
             self._lease = 0
             _log.warning("events_lost", count=len(events), reason=str(error))
 

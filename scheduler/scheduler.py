@@ -8,14 +8,13 @@ import random
 from pathlib import Path
 from typing import NoReturn
 
-from shared.etcd.store import EtcdStore
-
 from scheduler.api.changes import Changes
 from scheduler.api.server import ApiServer
 from scheduler.explain import waiting
 from scheduler.leadership import Leadership
 from shared import keys
 from shared.clock import Clock
+from shared.etcd.store import EtcdStore
 from shared.loop import Dirty
 from shared.mirror import View, mirror
 from shared.settings import Settings, load

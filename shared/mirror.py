@@ -21,12 +21,11 @@ _log = structlog.get_logger()
 class View:
     """What a range held at `revision`; `revision` is 0 until it was listed once.
 
-    `reachable` is False from the moment a read of the store fails until one succeeds.
+    It does not know whether the store can be reached now: a watch is silent while it cannot.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.revision = Revision(0)
-        self.reachable = False
         self._items: dict[str, KeyValue] = {}
         self._on_change = on_change
 
@@ -66,7 +65,6 @@ async def mirror(store: Store, keys: KeyRange, view: View, clock: Clock, rng: Rn
             if not listed:
                 view.replace(await store.list(keys))
                 listed = True
-            view.reachable = True
             async with aclosing(store.watch(keys, after=view.revision)) as batches:
                 async for batch in batches:
                     view.apply(batch)
@@ -75,7 +73,6 @@ async def mirror(store: Store, keys: KeyRange, view: View, clock: Clock, rng: Rn
             _log.info("watch_compacted", key=keys.key, at=view.revision, oldest=error.revision)
             listed = False
         except StoreError as error:
-            view.reachable = False
             _log.warning("watch_failed", key=keys.key, attempt=attempt, reason=str(error))
         attempt += 1
         await clock.sleep(backoff_s(attempt, rng))

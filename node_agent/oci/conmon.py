@@ -51,6 +51,8 @@ async def create(programs: Programs, files: Files) -> int:
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=stderr,
                     pass_fds=(write_fd,),
+                    # It leaves a file named oom where it stands when the kernel ends the container.
+                    cwd=files.bundle,
                     env=process.child_environment({"_OCI_SYNCPIPE": str(write_fd)}),
                 )
             finally:

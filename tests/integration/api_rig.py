@@ -70,7 +70,7 @@ class Rig:
         rng = random.Random(1)  # noqa: S311 - jitter
         watching = mirror(self.store, under(keys.ROOT), self.view, self.clock, rng)
         tasks = group.create_task(api.serve()), group.create_task(watching)
-        await until(lambda: self.socket.exists() and self.view.reachable, WITHIN_S)
+        await until(lambda: self.socket.exists() and bool(self.view.revision), WITHIN_S)
         return tasks
 
     async def put(self, key: str, record: Record) -> Revision:
