@@ -13,8 +13,8 @@ from shared import codec, keys
 from shared.backoff import Rng
 from shared.clock import Clock
 from shared.election import Fence, fenced_txn
-from shared.errors import AmbiguousError, LeaseLostError, SpecError, UnavailableError
-from shared.model import DOCUMENT_BYTES_MAX, Event, Record, Revision
+from shared.errors import AmbiguousError, LeaseLostError, UnavailableError
+from shared.model import DOCUMENT_BYTES_MAX, Event, Revision
 from shared.store import TXN_OPS_MAX, Compare, Delete, Op, Put, Store
 
 _log = structlog.get_logger()
@@ -51,6 +51,8 @@ def _chunks(writes: Iterable[Write]) -> Iterable[list[tuple[Write, Op]]]:
     size = 0
     for write in writes:
         op = _op(write)
+        if op is None:
+            continue
         cost = len(op.value) if isinstance(op, Put) else 0
         if chunk and (len(chunk) == _WRITES_MAX or size + cost > _REQUEST_BYTES_MAX):
             yield chunk
@@ -61,23 +63,21 @@ def _chunks(writes: Iterable[Write]) -> Iterable[list[tuple[Write, Op]]]:
         yield chunk
 
 
-def _op(write: Write) -> Op:
+def _op(write: Write) -> Op | None:
+    """Return the write as an operation; None if the document is too large to be stored.
+
+    Placement and the API keep documents small enough. Should one grow past the limit all the same,
+    the leader goes on with the others: failing over the rest matters more.
+    """
     if write.record is None:
         return Delete(write.key)
-    value = encode_bounded(write.key, write.record)
-    return Put(write.key, value)
-
-
-def encode_bounded(key: str, record: Record) -> bytes:
-    """Return the record's bytes.
-
-    Raises:
-        SpecError: it is larger than DOCUMENT_BYTES_MAX.
-    """
-    value = codec.encode(record)
+    value = codec.encode(write.record)
     if len(value) > DOCUMENT_BYTES_MAX:
-        raise SpecError(f"{key}: {len(value)} bytes, at most {DOCUMENT_BYTES_MAX} can be stored")
-    return value
+        _log.error(
+            "document_too_large", key=write.key, bytes=len(value), bytes_max=DOCUMENT_BYTES_MAX
+        )
+        return None
+    return Put(write.key, value)
 
 
 class Storyteller:

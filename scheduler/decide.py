@@ -25,7 +25,7 @@ from scheduler.place import Bound, Candidate, Request, Unplaceable, minus, place
 from scheduler.plan import Plan, Write
 from scheduler.routes import drained, routes_of
 from scheduler.world import NodeState, World
-from shared import keys
+from shared import codec, keys
 from shared.model import (
     AllocId,
     Assignment,
@@ -36,12 +36,16 @@ from shared.model import (
     ServiceName,
     StackName,
     Want,
+    Workload,
 )
 from shared.settings import Detection
+from shared.states import AllocState
 
 # Heals what an event missed; a quiet cluster writes nothing all the same.
 PERIOD_S: Final = 10.0
 _SILENT: Final = frozenset({Verdict.SUSPECT, Verdict.LOST})
+# What an assignment has besides its workload, generously: ids, names, numbers.
+_ASSIGNMENT_BYTES: Final = 512
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -183,13 +187,15 @@ def _place_all(
                     service=key,
                     slot=want.slot,
                     needs=spec.workload.reservations,
+                    document_bytes=_document_bytes(spec.workload),
                     placement=spec.placement,
                     avoid=want.avoid,
                 )
             )
-    leaving = frozenset(id_ for want in wanted.values() for id_ in want.replaces)
+    if not requests:
+        return [], ()
     nodes = [
-        candidate(node, draft.assignments[name], leaving)
+        candidate(node, draft.assignments[name])
         for name, node in world.nodes.items()
         if judged[name] is Verdict.READY
     ]
@@ -204,27 +210,40 @@ def _place_all(
     return bound, tuple(unplaceable)
 
 
-def candidate(
-    node: NodeState, held: Iterable[Assignment], leaving: frozenset[AllocId] = frozenset()
-) -> Candidate | None:
+def candidate(node: NodeState, held: Sequence[Assignment]) -> Candidate | None:
     """Return `node` as placement sees it, or None while nobody knows what it has.
+
+    An allocation that failed runs no more: it is in the manifest only to be remembered, and takes
+    nothing.
 
     Args:
         node: the node.
         held: what it will hold, by its manifest.
-        leaving: allocations that go in the same write as their replacements come.
     """
     if node.report is None:
         return None
+    failed = {status.id for status in node.report.allocations if status.state is AllocState.FAILED}
     free = node.report.capacity
     replicas: dict[tuple[str, str], int] = {}
     for assignment in held:
-        key = (str(assignment.stack), str(assignment.service))
-        if assignment.id not in leaving:
-            free = minus(free, assignment.workload.reservations)
-        if assignment.id not in leaving and assignment.want is Want.RUN:
+        if assignment.id in failed:
+            continue
+        free = minus(free, assignment.workload.reservations)
+        if assignment.want is Want.RUN:
+            key = (str(assignment.stack), str(assignment.service))
             replicas[key] = replicas.get(key, 0) + 1
-    return Candidate(spec=node.spec, capacity=node.report.capacity, free=free, replicas=replicas)
+    return Candidate(
+        spec=node.spec,
+        capacity=node.report.capacity,
+        free=free,
+        document_bytes=sum(_document_bytes(assignment.workload) for assignment in held),
+        replicas=replicas,
+    )
+
+
+def _document_bytes(workload: Workload) -> int:
+    """Return how much an assignment of this workload adds to a manifest, at most."""
+    return len(codec.encode(workload)) + _ASSIGNMENT_BYTES
 
 
 def _assignment(world: World, asked: Asked, wanted: Wanted) -> Assignment:

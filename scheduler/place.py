@@ -11,7 +11,14 @@ from typing import Final
 
 import msgspec
 
-from shared.model import Constraint, NodeName, NodeSpec, Placement, Resources
+from shared.model import (
+    DOCUMENT_BYTES_MAX,
+    Constraint,
+    NodeName,
+    NodeSpec,
+    Placement,
+    Resources,
+)
 
 ServiceKey = tuple[str, str]  # stack, service
 
@@ -21,12 +28,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         free: what no assignment has reserved yet; may be negative after a node shrank.
+        document_bytes: the size of its manifest.
         replicas: per service, the allocations it already has.
     """
 
     spec: NodeSpec
     capacity: Resources
     free: Resources
+    document_bytes: int = 0
     replicas: Mapping[ServiceKey, int] = {}
 
     @property
@@ -43,12 +52,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One slot that needs a node.
 
-    `avoid` are nodes where this slot failed: taken only if no other fits.
+    `avoid` are nodes where this slot failed: taken only if no other fits. `document_bytes` is what its
+    assignment adds to the node's manifest.
     """
 
     service: ServiceKey
     slot: int
     needs: Resources
+    document_bytes: int = 0
     placement: Placement = Placement()
     avoid: frozenset[NodeName] = frozenset()
 
@@ -134,7 +145,12 @@ def _place_one(nodes: Sequence[Candidate], request: Request) -> Bound | Unplacea
 def _take(node: Candidate, request: Request) -> Candidate:
     replicas = dict(node.replicas)
     replicas[request.service] = replicas.get(request.service, 0) + 1
-    return msgspec.structs.replace(node, free=minus(node.free, request.needs), replicas=replicas)
+    return msgspec.structs.replace(
+        node,
+        free=minus(node.free, request.needs),
+        document_bytes=node.document_bytes + request.document_bytes,
+        replicas=replicas,
+    )
 
 
 # ---------------------------------------------------------------- filters
@@ -189,11 +205,19 @@ def _memory(node: Candidate, request: Request) -> str | None:
     return None
 
 
+def _document(node: Candidate, request: Request) -> str | None:
+    needs, free = request.document_bytes, DOCUMENT_BYTES_MAX - node.document_bytes
+    if needs > free:
+        return f"manifest: needs {needs} bytes, has {free} free of {DOCUMENT_BYTES_MAX}"
+    return None
+
+
 _FILTERS: Final[tuple[Callable[[Candidate, Request], str | None], ...]] = (
     _labels,
     _per_node,
     _cpu,
     _memory,
+    _document,
 )
 
 

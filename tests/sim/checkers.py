@@ -57,7 +57,9 @@ class Checkers:
     def _no_overcommitment(self, manifest: Manifest) -> None:
         free = self._capacity
         for assignment in manifest.assignments:
-            free = minus(free, assignment.workload.reservations)
+            # One that has failed runs no more and takes nothing.
+            if self._ended.get(assignment.id) is not AllocState.FAILED:
+                free = minus(free, assignment.workload.reservations)
         if free.cpu_millis < 0 or free.memory_bytes < 0:
             raise SafetyError(f"{manifest.node} is over-committed: {msgspec.to_builtins(free)}")
 

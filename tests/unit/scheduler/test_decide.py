@@ -238,6 +238,15 @@ def test_a_failed_slot_is_tried_again_after_its_backoff_on_another_node() -> Non
     assert written["node-2"][0].attempt == 2
 
 
+def test_a_failed_allocation_does_not_keep_its_own_retry_off_the_only_node() -> None:
+    big = service(memory_bytes=16 * 1024 * MIB)
+    web = assignment("shop.web.1.a", big.workload)
+    failed = AllocationStatus(id=web.id, state=AllocState.FAILED, reason="it exited with code 1")
+    state = world([node("node-1", web, statuses=[failed])], [stack("shop", big)])
+    written = manifests(at(retry_s(0), state, at(0, state).memory))
+    assert [a.attempt for a in written["node-1"]] == [1]
+
+
 def test_a_removed_stack_drains_and_its_routes_go_last() -> None:
     state = lone(alive=True)
     removed = msgspec.structs.replace(state, stacks={})

@@ -1,10 +1,11 @@
 """Placement: what fits, where it goes, and what a refusal says."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.place import Bound, Candidate, Refusal, Request, Unplaceable, minus, place
-from shared.model import Constraint, NodeName, Placement, Resources
+from shared.model import DOCUMENT_BYTES_MAX, Constraint, NodeName, Placement, Resources
 from tests.build import GIB, MIB, node_spec
 
 WEB = ("shop", "web")
@@ -64,6 +65,16 @@ def test_a_refusal_names_every_node_and_what_it_lacks() -> None:
             ),
             Refusal(NodeName("node-3"), "has 1 replicas, at most 1 per node are allowed"),
         ),
+    )
+
+
+def test_a_node_whose_manifest_is_full_refuses_with_numbers() -> None:
+    full = msgspec.structs.replace(candidate("node-1"), document_bytes=DOCUMENT_BYTES_MAX - 99)
+    ask = msgspec.structs.replace(request(), document_bytes=100)
+    (outcome,) = place([full], [ask])
+    assert isinstance(outcome, Unplaceable)
+    assert outcome.reason == (
+        f"no node fits: node-1: manifest: needs 100 bytes, has 99 free of {DOCUMENT_BYTES_MAX}"
     )
 
 
