@@ -52,8 +52,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One slot that needs a node.
 
-    `avoid` are nodes where this slot failed: taken only if no other fits. `document_bytes` is what its
-    assignment adds to the node's manifest.
+    `avoid` are nodes where this slot failed: taken only if no other fits. `document_bytes` is what
+    its assignment adds to the node's manifest.
     """
 
     service: ServiceKey
