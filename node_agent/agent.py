@@ -38,7 +38,7 @@ from shared.store import Store, exactly, under
 _log = structlog.get_logger()
 
 # Looks whether HAProxy lives, and how many requests drained endpoints still have.
-_GATEWAY_PERIOD_S: Final = 5.0
+_GATEWAY_PERIOD_S: Final = 1.0
 _GATEWAY_BUSY_PERIOD_S: Final = 0.2
 # Heals routes that somebody removed by hand.
 _NETWORK_PERIOD_S: Final = 30.0

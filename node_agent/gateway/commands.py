@@ -62,19 +62,46 @@ def draining(served: Iterable[Served]) -> dict[tuple[str, str], AllocId]:
     }
 
 
+def ask_busy(slots: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield lines that ask for the servers' statistics of the slots' backends, and of no other.
+
+    A worker that a reload has replaced answers only when asked by name.
+    """
+    return lines(f"show stat {backend} 4 -1" for backend in sorted({name for name, _ in slots}))
+
+
 def busy(stat: str, slots: dict[tuple[str, str], AllocId]) -> tuple[AllocId, ...]:
     """Return the draining allocations that have requests in flight.
 
     Args:
-        stat: the answer to `show stat`, CSV with a header that begins with "# ".
+        stat: answers to `show stat`, each CSV with a header that begins with "# ".
         slots: as draining() returns them.
     """
-    header, *rows = stat.strip().splitlines() or ["# "]
-    columns = {name: index for index, name in enumerate(header.removeprefix("# ").split(","))}
+    columns: dict[str, int] = {}
     found: set[AllocId] = set()
-    for row in rows:
+    for row in stat.splitlines():
+        if row.startswith("# "):
+            names = row.removeprefix("# ").split(",")
+            columns = {name: index for index, name in enumerate(names)}
         cells = row.split(",")
+        if len(cells) < len(columns) or not columns:
+            continue
         allocation = slots.get((cells[columns["pxname"]], cells[columns["svname"]]))
         if allocation is not None and int(cells[columns["scur"]] or 0) > 0:
             found.add(allocation)
     return tuple(sorted(found))
+
+
+def old_workers(shown: str) -> tuple[int, ...]:
+    """Return the workers that a reload has replaced and that are not done yet.
+
+    Args:
+        shown: the master's answer to `show proc`: a table in sections that begin with "# ".
+    """
+    section, found = "", []
+    for line in shown.splitlines():
+        if line.startswith("# "):
+            section = line.removeprefix("# ").strip()
+        elif section == "old workers" and line[:1].isdigit():
+            found.append(int(line.split()[0]))
+    return tuple(found)

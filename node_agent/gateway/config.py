@@ -14,6 +14,8 @@ from shared.model import Protocol, PublishedPort, ServiceName, StackName
 
 # Backends of requests that must not be sent twice end with this.
 ONCE: Final = ":once"
+# Listeners end with this: statistics are asked for by name, and a backend's must be its alone.
+FRONT: Final = ":in"
 # One address and port that nothing answers, see slots.NOWHERE.
 _NOWHERE_PORT: Final = 1
 # HAProxy needs two descriptors per connection and some of its own.
@@ -89,10 +91,13 @@ frontend metrics
 """
 
 _HTTP_FRONT: Final = """
-frontend {name}
+frontend {name}{front}
     mode http
     bind 0.0.0.0:{port}
     option forwardfor
+    # After a reload an idle connection gets one more answer before it is closed: a client that
+    # sends a POST just as the worker leaves would lose it.
+    option idle-close-on-response
     acl repeatable method GET HEAD OPTIONS PUT DELETE
     acl repeatable req.hdr(idempotency-key) -m found
     use_backend {name} if repeatable
@@ -117,7 +122,7 @@ backend {name}{once}
 {slots}"""
 
 _TCP: Final = """
-frontend {name}
+frontend {name}{front}
     mode tcp
     bind 0.0.0.0:{port}
     default_backend {name}
@@ -149,6 +154,7 @@ def render(served: Iterable[Served], place: Place) -> str:
             "name": each.backend,
             "port": each.port.published,
             "once": ONCE,
+            "front": FRONT,
             "slots": "".join(_slot(slot, each.port) for slot in each.table.slots),
         }
         is_http = each.port.protocol is Protocol.HTTP

@@ -2,13 +2,14 @@
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from node_agent.gateway.commands import old_workers
 from shared.errors import HafenError, HostError
 from shared.files import write_atomically
 
@@ -18,6 +19,8 @@ _log = structlog.get_logger()
 _COMMAND_S: Final = 5.0
 _RELOAD_S: Final = 15.0
 _POLL_S: Final = 0.02
+# A filter of ss is a program of at most 64 KiB for the kernel.
+_CUT_AT_ONCE: Final = 100
 
 
 class HaproxyError(HafenError):
@@ -50,6 +53,23 @@ class Haproxy:
             HaproxyError: nothing answers.
         """
         return await _ask(self.admin_socket, line)
+
+    async def old_workers(self) -> tuple[int, ...]:
+        """Return the workers that a reload has replaced and that still have requests in flight.
+
+        Raises:
+            HaproxyError: the master does not answer.
+        """
+        return old_workers(await _ask(self._master_socket, "show proc"))
+
+    async def command_to(self, worker: int, commands: str) -> str:
+        """Send one line, commands separated by semicolons, to one worker; return its answers.
+
+        Raises:
+            HaproxyError: nothing answers.
+        """
+        addressed = "; ".join(f"@!{worker} {command}" for command in commands.split("; "))
+        return await _ask(self._master_socket, addressed)
 
     async def load(self, config: str) -> None:
         """Make a running HAProxy serve `config`, or start one; no connection is dropped.
@@ -88,7 +108,7 @@ class Haproxy:
             socket.unlink(missing_ok=True)
         with self._output.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *("setsid", "--fork", "haproxy", "-W"),
+                *("setsid", "--fork", "haproxy", "-W", "-q"),
                 *("-S", f"{self._master_socket},mode,600"),
                 *("-f", str(self._config)),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -183,12 +203,16 @@ def _alert(said: str) -> str:
     return next((line for line in found if "ALERT" in line), found[-1]).strip()
 
 
-async def cut_connections(address: str) -> None:
-    """End every connection of this network namespace to `address`, so that requests go elsewhere.
+async def cut_connections(addresses: Sequence[str]) -> None:
+    """End all connections of this network namespace to `addresses`: their requests go elsewhere.
 
     The kernel closes them as if reset by the peer: HAProxy replays what may be replayed, and the
     client notices nothing. Where the kernel cannot, HAProxy's own timers notice within about 2 s.
     """
-    code, said = await _run("ss", "-K", "-H", "-n", "dst", address)
-    if code != 0:
-        _log.warning("connections_not_cut", address=address, reason=said.strip())
+    for first in range(0, len(addresses), _CUT_AT_ONCE):
+        some = addresses[first : first + _CUT_AT_ONCE]
+        code, said = await _run(
+            "ss", "-K", "-H", "-n", "-t", " or ".join(f"dst {one}" for one in some)
+        )
+        if code != 0:
+            _log.warning("connections_not_cut", addresses=some, reason=said.strip())

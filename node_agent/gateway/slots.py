@@ -144,6 +144,12 @@ def steps(before: Table, after: Table) -> Steps:
     return Steps(lead=tuple(lead), set_state=tuple(set_state), cut=gone_addresses(before, after))
 
 
+def is_holding(table: Table) -> bool:
+    """Say whether requests wait for a replica: a slot is ready, and none of them leads anywhere."""
+    ready = [slot for slot in table.slots if slot.state is SlotState.READY]
+    return bool(ready) and not any(slot.allocation for slot in ready)
+
+
 def gone_addresses(before: Table, after: Table) -> tuple[str, ...]:
     """Return the addresses that had a replica before and have none any more."""
     return tuple(sorted(_addresses(before) - _addresses(after)))

@@ -13,6 +13,11 @@ def gateway_of(subnet: str) -> str:
     return str(ipaddress.IPv4Network(subnet)[1])
 
 
+def mac_of(address: str) -> str:
+    """Return a link address for an IPv4 address: locally administered, and always the same."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02h" + ipaddress.IPv4Address(address).packed)
+
+
 def capacity_of(subnet: str) -> int:
     """Return how many containers a subnet has addresses for."""
     return max(ipaddress.IPv4Network(subnet).num_addresses - 3, 0)

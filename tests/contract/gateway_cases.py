@@ -40,6 +40,8 @@ from tests.contract.gateway_rig import (
 )
 from tests.waiting import until
 
+OTHER = StackName("other")
+
 
 async def requests_reach_every_replica(gateway: HaproxyGateway) -> None:
     async with replica(A), replica(B), client(keep_alive=False) as gets:
@@ -232,6 +234,98 @@ async def a_stack_that_is_removed_closes_its_port(gateway: HaproxyGateway) -> No
         assert probe.connect_ex(("127.0.0.1", PORT)) != 0
 
 
+async def requests_that_are_held_outlive_a_deploy(gateway: HaproxyGateway) -> None:
+    async with replica(A) as first, replica(B), client() as gets:
+        await gateway.apply(served(endpoint(A), replicas=1))
+        async with asyncio.TaskGroup() as group:
+            await gets.get()
+            await first.die()
+            held = served(replicas=1, revision=2)
+            await gateway.apply(held)
+            group.create_task(gets.get())
+            await until(lambda: retries(gateway) > 1, 10)
+            other = served(endpoint(B), port=9001)[SHOP][1].services
+            deployed = (Revision(3), Routes(stack=OTHER, services=other))
+            status = await gateway.apply({**held, OTHER: deployed})
+            assert OTHER not in status.acked
+            assert status.problems == (
+                "port 9001 of other.web waits up to 10 s, since requests are held for shop.web",
+            )
+            back = served(endpoint(B), replicas=1, revision=4)
+            status = await gateway.apply({**back, OTHER: deployed})
+            assert (status.acked, status.problems) == ({SHOP: 4, OTHER: 3}, ())
+    assert (gets.answers, gets.failures) == ([A, B], [])
+
+
+async def a_drained_replica_is_busy_with_a_request_from_before_a_reload(
+    gateway: HaproxyGateway,
+) -> None:
+    async with replica(A) as slow, replica(B), client() as gets, asyncio.TaskGroup() as group:
+        await gateway.apply(served(endpoint(A)))
+        slow.release.clear()
+        task = group.create_task(gets.get())
+        await until(slow.has_request.is_set, 10)
+        other = served(port=9001)[SHOP][1].services
+        deployed = (Revision(2), Routes(stack=OTHER, services=other))
+        await gateway.apply({**served(endpoint(A)), OTHER: deployed})
+        drained = served(endpoint(A, EndpointState.DRAINING), endpoint(B), revision=3)
+        status = await gateway.apply({**drained, OTHER: deployed})
+        assert status.busy == (endpoint(A).allocation,)
+        slow.release.set()
+        await task
+    assert gets.answers == [A]
+
+
+async def of_two_services_on_one_port_one_is_served_and_the_other_a_problem(
+    gateway: HaproxyGateway,
+) -> None:
+    async with replica(A), replica(B), client(keep_alive=False) as gets:
+        wanted = served(endpoint(A))
+        await gateway.apply(wanted)
+        rival = served(endpoint(B))[SHOP][1].services
+        wanted[OTHER] = (Revision(1), Routes(stack=OTHER, services=rival))
+        status = await gateway.apply(wanted)
+        assert status.problems == (f"port {PORT} of other.web belongs to shop.web",)
+        for _ in range(10):
+            await gets.get()
+    assert (set(gets.answers), gets.failures) == ({A}, [])
+
+
+async def an_idle_connection_gets_one_more_answer_after_a_reload(gateway: HaproxyGateway) -> None:
+    async with replica(A):
+        wanted = served(endpoint(A))
+        await gateway.apply(wanted)
+        reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
+        assert await raw_post(reader, writer) == A
+        other = served(port=9001)[SHOP][1].services
+        await gateway.apply({**wanted, OTHER: (Revision(2), Routes(stack=OTHER, services=other))})
+        assert await raw_post(reader, writer) == A
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def raw_post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+    """POST without a client that would quietly open another connection."""
+    writer.write(b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    return (await reader.readexactly(len(A))).decode()
+
+
+async def stopping_ends_every_process(gateway: HaproxyGateway) -> None:
+    await gateway.apply(served())
+    before = haproxies()
+    await gateway.haproxy.stop()
+    await until(lambda: not any(is_alive(pid) for pid in before), 10)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
     case.__name__: case
     for case in (
@@ -247,6 +341,11 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
         a_port_of_another_program_is_a_problem_and_the_rest_is_served,
         plain_tcp_passes_and_waits_for_a_replica,
         a_stack_that_is_removed_closes_its_port,
+        requests_that_are_held_outlive_a_deploy,
+        a_drained_replica_is_busy_with_a_request_from_before_a_reload,
+        of_two_services_on_one_port_one_is_served_and_the_other_a_problem,
+        an_idle_connection_gets_one_more_answer_after_a_reload,
+        stopping_ends_every_process,
     )
 }
 

@@ -105,6 +105,23 @@ async def a_full_subnet_is_refused_with_numbers(folder: Path) -> None:
     assert str(refused.value) == ("no address is free on node-1: all 1 of 198.19.1.0/30 are taken")
 
 
+async def a_container_that_leaves_takes_nobodys_gateway_along(folder: Path) -> None:
+    net = network(folder)
+    await net.set_up()
+    attached = {id_: await net.attach(id_) for id_ in (AllocId(f"s.w.{n}.a") for n in range(4))}
+    assert all(reaches(one, "198.19.1.1") for one in attached.values())
+    before = bridge_address()
+    for id_ in sorted(attached):
+        assert reaches(attached[id_], "198.19.1.1")
+        await net.detach(id_)
+        assert bridge_address() == before
+
+
+def bridge_address() -> str:
+    found: str = kernel(lambda ip: ip.get_links(ifname=BRIDGE)[0].get_attr("IFLA_ADDRESS"))
+    return found
+
+
 async def routes_follow_the_nodes_and_leave_others_alone(folder: Path) -> None:
     net = network(folder)
     kernel(uplink)
@@ -171,6 +188,7 @@ CASES: Final[dict[str, Callable[[Path], Awaitable[None]]]] = {
         everything_done_twice_is_done_once,
         what_is_half_there_is_made_whole_with_the_same_address,
         a_full_subnet_is_refused_with_numbers,
+        a_container_that_leaves_takes_nobodys_gateway_along,
         routes_follow_the_nodes_and_leave_others_alone,
         rules_that_were_removed_by_hand_come_back,
         cleaning_up_leaves_nothing,

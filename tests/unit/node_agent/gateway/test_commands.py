@@ -2,11 +2,13 @@
 
 from node_agent.gateway.commands import (
     COMMANDS_PER_LINE,
+    ask_busy,
     busy,
     commands,
     complaint,
     draining,
     lines,
+    old_workers,
 )
 from node_agent.gateway.config import Served
 from node_agent.gateway.slots import Slot, SlotState, Steps, Table
@@ -69,3 +71,24 @@ def test_a_draining_replica_with_requests_in_flight_is_busy() -> None:
     )
     assert busy(stat.format(first=0, second=1), slots) == (AllocId("b"),)
     assert busy(stat.format(first=0, second=0), slots) == ()
+
+
+def test_only_workers_that_a_reload_replaced_are_old() -> None:
+    shown = (
+        "#<PID>          <type>          <reloads>       <uptime>        <version>\n"
+        "10              master          2 [failed: 0]   0d00h00m05s     2.6.12\n"
+        "# workers\n"
+        "13              worker          0               0d00h00m01s     2.6.12\n"
+        "# old workers\n"
+        "11              worker          2               0d00h00m05s     2.6.12\n"
+        "12              worker          1               0d00h00m03s     2.6.12\n"
+        "# programs\n"
+    )
+    assert old_workers(shown) == (11, 12)
+
+
+def test_statistics_are_asked_for_by_backend_once_each() -> None:
+    slots = draining([served(Protocol.HTTP, OLD, LED)])
+    assert list(ask_busy([*slots, *slots])) == [
+        "show stat shop.web.8080 4 -1; show stat shop.web.8080:once 4 -1"
+    ]
