@@ -65,6 +65,8 @@ def deploy(
     from deploy.compose import find, load  # noqa: PLC0415 - reads YAML, which no other command does
 
     loaded = load(files or (find(Path()),), os.environ, name)
+    for warning in loaded.warnings:
+        click.echo(f"hafen: {warning}", err=True)
     upload = StackUpload(services=loaded.services, source=loaded.source)
     click.echo(
         connection.run(

@@ -77,6 +77,15 @@ async def test_a_detached_deploy_does_not_wait(tmp_path: Path) -> None:
     assert ended == (0, "blog: generation 1 is stored\n", "")
 
 
+async def test_what_a_file_says_in_vain_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text('version: "3.8"\n' + COMPOSE)
+    async with cluster(tmp_path) as (rig, _):
+        code, _out, err = await hafen(rig, "deploy", "-f", "old.yaml", "--detach")
+
+    assert code == 0
+    assert err.startswith("hafen: old.yaml:1: version: ")
+
+
 async def test_a_deploy_that_fails_says_what_blocks_it_and_ends_with_six(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(COMPOSE)
     wanted = assignment("shop.web.1.a", workload())
