@@ -31,7 +31,7 @@ from shared.clock import Clock
 from shared.errors import CodecError
 from shared.loop import Dirty, reconcile_forever
 from shared.mirror import View, mirror
-from shared.model import AllocationStatus, AllocId, NodeSpec, Report
+from shared.model import AllocationStatus, AllocId, Manifest, NodeSpec, Report
 from shared.settings import Settings
 from shared.store import Store, exactly, under
 
@@ -136,7 +136,7 @@ class Agent:
         observed = {container.id: container for container in containers}
         now = self._clock.monotonic_s()
         self._tracks = follow(self._tracks, containers, desired, now)
-        self._write_journal()
+        self._write_journal(manifest)
         self._prober.follow(containers, self._tracks)
         decision = decide(desired, observed, self._tracks, in_flight, now)
         self._executor.begin(decision.steps)
@@ -147,9 +147,9 @@ class Agent:
         self._tell(found, generation)
         return decision.wake_in_s
 
-    def _write_journal(self) -> None:
+    def _write_journal(self, manifest: Manifest | None) -> None:
         try:
-            self._outside.journal.write(self._manifest.read(), self._tracks)
+            self._outside.journal.write(manifest, self._tracks)
             self._disk_problem = ""
         except OSError as error:
             # What runs goes on; only a restart of this agent while etcd is away would miss it.

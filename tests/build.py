@@ -1,6 +1,5 @@
 """Builders: the smallest valid record, so that a test spells out only what matters to it."""
 
-import itertools
 from collections.abc import Iterable, Mapping
 
 from node_agent.runtime import Container, Phase
@@ -137,7 +136,3 @@ def world(
         stacks={each.name: StackState(each, Revision(1)) for each in stacks},
         routes={each.stack: RoutesState(each, Revision(1)) for each in routes},
     )
-
-
-def numbered(prefix: str) -> Iterable[str]:
-    return (f"{prefix}-{number}" for number in itertools.count(1))

@@ -1,7 +1,6 @@
 """The HAProxy process of a node: started so that it outlives us, adopted, reloaded, spoken to."""
 
 import asyncio
-import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Final
 import structlog
 
 from node_agent.gateway.commands import old_workers
-from shared.errors import HafenError, HostError
+from shared.errors import HafenError
 from shared.files import write_atomically
 
 _log = structlog.get_logger()
@@ -151,12 +150,6 @@ class Haproxy:
 
     async def _is_silent(self) -> bool:
         return not await self.is_running()
-
-
-def require_haproxy() -> None:
-    """Raise HostError unless HAProxy is installed."""
-    if shutil.which("haproxy") is None:
-        raise HostError("haproxy is not installed: apt-get install haproxy")
 
 
 async def _ask(path: Path, line: str) -> str:
