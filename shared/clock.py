@@ -16,6 +16,13 @@ class Clock(Protocol):
         """Return seconds since some fixed moment; never goes backwards."""
         ...
 
+    def boot_s(self) -> float:
+        """Return seconds since some fixed moment on a clock that goes on while the machine sleeps.
+
+        For what must end in time whether or not anybody was awake to end it.
+        """
+        ...
+
     def now_s(self) -> float:
         """Return seconds since 1970, for display only."""
         ...
@@ -31,6 +38,10 @@ class SystemClock:
     def monotonic_s(self) -> float:
         """Return the event loop's idea of time, so that timers and durations agree."""
         return asyncio.get_running_loop().time()
+
+    def boot_s(self) -> float:
+        """Return CLOCK_BOOTTIME."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def now_s(self) -> float:
         """Return seconds since 1970."""

@@ -11,7 +11,8 @@ Pure. Each class says in its docstring what to do; `exit_code` is what the comma
     ├── HostError                   exit 4: this machine lacks something (root, a program, a port)
     ├── ConvergenceError            exit 6: accepted, but did not come up; says what blocks it
     ├── RuntimeFailureError         a container action failed; reported, then decided again
-    │   └── ImageError              the image cannot be had
+    │   ├── ImageError              the image cannot be had
+    │   └── FuseBurntError          nothing exclusive may begin now: decide again
     └── StoreError                  exit 5
         ├── UnavailableError        same call again, later
         ├── AmbiguousError          the write may have happened: read, then decide again
@@ -90,6 +91,10 @@ class RuntimeFailureError(HafenError):
 
 class ImageError(RuntimeFailureError):
     """An image cannot be had. The message names the image and the registry's answer."""
+
+
+class FuseBurntError(RuntimeFailureError):
+    """Nothing exclusive may begin on this node now; it is no fault of the container's."""
 
 
 class StoreError(HafenError):

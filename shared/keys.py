@@ -2,20 +2,24 @@
 
 Pure. One writer per key. `<...>` parts never contain a slash.
 
-    /hafen/v1/                     record      writer     leased
+    /hafen/v1/                     record      writer                leased
       nodes/<node>/spec            NodeSpec    node once, then API
-      nodes/<node>/alive           Session     agent      yes: its absence is the truth about
-      liveness desired/<node>               Manifest    leader     a node's whole desired state
-      routes/<stack>               Routes      leader     what all gateways serve for one stack
-      observed/<node>              Report      agent      what a node runs, on change only
-      stacks/<stack>               Stack       API leader                       Leader
-      scheduler  yes: create_revision is the fence events/<id>                  Event       leader
-      yes: ends by itself
+      nodes/<node>/alive           Session     agent                 yes, never revoked: its
+                                                                     absence is the truth
+      suspects/<node>/<peer>       Suspicion   the peer's agent      yes, by the peer's session
+      claims/<stack>.<svc>.<slot>  Claim       the agent that has it yes, by its session
+      desired/<node>               Manifest    leader                a node's whole desired state
+      routes/<stack>               Routes      leader                what gateways serve
+      observed/<node>              Report      agent                 on change only
+      stacks/<stack>               Stack       API
+      leader                       Leader      scheduler             yes: create_revision is the
+                                                                     fence
+      events/<id>                  Event       leader                yes: ends by itself
 """
 
 from typing import Final
 
-from shared.model import NodeName, StackName
+from shared.model import NodeName, ServiceName, StackName
 
 ROOT: Final = "/hafen/v1/"
 NODES: Final = ROOT + "nodes/"
@@ -24,6 +28,8 @@ ROUTES: Final = ROOT + "routes/"
 OBSERVED: Final = ROOT + "observed/"
 STACKS: Final = ROOT + "stacks/"
 EVENTS: Final = ROOT + "events/"
+SUSPECTS: Final = ROOT + "suspects/"
+CLAIMS: Final = ROOT + "claims/"
 LEADER: Final = ROOT + "leader"
 
 
@@ -60,3 +66,13 @@ def stack(name: StackName) -> str:
 def event(id_: str) -> str:
     """Return the key of an Event; ids sort by time."""
     return EVENTS + id_
+
+
+def suspect(node: NodeName, peer: NodeName) -> str:
+    """Return the key of a peer's Suspicion of a node."""
+    return f"{SUSPECTS}{node}/{peer}"
+
+
+def claim(stack: StackName, service: ServiceName, slot: int) -> str:
+    """Return the key of the Claim of an exclusive slot."""
+    return f"{CLAIMS}{stack}.{service}.{slot}"

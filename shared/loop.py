@@ -33,7 +33,7 @@ class Dirty:
     async def wait(self, seconds: float) -> None:
         """Return when marked, or after `seconds`; the mark is taken."""
         try:
-            async with asyncio.timeout(max(seconds, 0.0)):
+            async with asyncio.timeout(max(seconds, _WAIT_S_MIN)):
                 await self._event.wait()
         except TimeoutError:
             pass

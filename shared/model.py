@@ -83,6 +83,7 @@ class Workload(Record, frozen=True, kw_only=True):
         healthcheck: None: ready as soon as every target port accepts a connection.
         limits: enforced by the kernel.
         reservations: counted by placement.
+        exclusive: at most one copy runs, ever: its node must hold the slot's claim.
     """
 
     image: str
@@ -95,6 +96,7 @@ class Workload(Record, frozen=True, kw_only=True):
     limits: Resources = Resources()
     reservations: Resources = Resources()
     ports: tuple[PublishedPort, ...] = ()
+    exclusive: bool = False
 
 
 class Constraint(Record, frozen=True, kw_only=True):
@@ -117,12 +119,16 @@ class Placement(Record, frozen=True, kw_only=True):
 
 
 class ServiceSpec(Record, frozen=True, kw_only=True):
-    """One service of a stack, normalised."""
+    """One service of a stack, normalised.
+
+    `standby` counts containers that are kept made but not started, on nodes without a replica.
+    """
 
     name: ServiceName
     workload: Workload
     replicas: int = 1
     placement: Placement = Placement()
+    standby: int = 0
 
 
 class Stack(Record, frozen=True, kw_only=True):
@@ -172,6 +178,7 @@ class Want(enum.StrEnum):
     """What should happen to an allocation. One that is in no manifest is stopped and removed."""
 
     RUN = "run"
+    STANDBY = "standby"  # make the container, do not start it
     DRAIN = "drain"  # keep running, but gateways send it nothing new; it is removed next
 
 
@@ -179,9 +186,12 @@ class Assignment(Record, frozen=True, kw_only=True):
     """One allocation: an attempt to fill one slot, bound to one node for life.
 
     Attributes:
-        id: unique for ever, "<stack>.<service>.<slot>.<suffix>".
+        id: unique for ever, "<stack>.<service>.<slot>.<suffix>"; the slot is that of the placement.
+        slot: which replica, from 1; 0 for a standby, which takes a slot when it is activated.
         generation: the stack's generation whose spec this runs.
         attempt: how many allocations of this slot failed in a row before this one.
+        epoch: the store's revision when it was placed: of two, the smaller one is older. An
+            exclusive container is told, and may hand it to what it writes to.
     """
 
     id: AllocId
@@ -192,14 +202,19 @@ class Assignment(Record, frozen=True, kw_only=True):
     workload: Workload
     want: Want = Want.RUN
     attempt: int = 0
+    epoch: int = 0
 
 
 class Manifest(Record, frozen=True, kw_only=True):
-    """All that one node should run. Key: desired/<node>. Writer: the leader."""
+    """All that one node should run. Key: desired/<node>. Writer: the leader.
+
+    `images` are those to have ready for what may come when another node is lost.
+    """
 
     node: NodeName
     generation: int
     assignments: tuple[Assignment, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 class EndpointState(enum.StrEnum):
@@ -284,6 +299,7 @@ class Report(Record, frozen=True, kw_only=True):
         acked: per stack, the mod_revision of the routes that this node's gateway has applied.
         busy: drained endpoints that still have requests in flight through this node's gateway.
         problems: what a person must mend on this node, one sentence each.
+        images: those of the manifest's `images` that are here.
     """
 
     node: NodeName
@@ -293,17 +309,58 @@ class Report(Record, frozen=True, kw_only=True):
     acked: Mapping[StackName, Revision] = {}
     busy: tuple[AllocId, ...] = ()
     problems: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
 
 
 class Session(Record, frozen=True, kw_only=True):
     """A living agent.
 
-    Key: nodes/<node>/alive, under the agent's lease. Its absence is the truth about liveness.
+    Key: nodes/<node>/alive, under the agent's lease. Its absence is the truth about liveness: the
+    lease is never revoked, so that an absent one was not renewed for its whole time.
+
+    Attributes:
+        boot_id: of this life of the agent.
+        profile: the agent's timings; all nodes should have the same.
     """
 
     node: NodeName
     boot_id: str
     version: str
+    profile: str = "lan"
+
+
+class Silence(enum.StrEnum):
+    """What of a node no longer answers its peer."""
+
+    AGENT = "agent"  # the kernel answers: its containers run
+    HOST = "host"  # neither agent nor kernel
+
+
+class Suspicion(Record, frozen=True, kw_only=True):
+    """One peer cannot reach a node.
+
+    Key: suspects/<node>/<peer>. Writer: the peer's agent, under its session's lease.
+
+    Attributes:
+        since_s: wall clock of the peer, for display only.
+    """
+
+    node: NodeName
+    peer: NodeName
+    silence: Silence
+    since_s: float = 0.0
+
+
+class Claim(Record, frozen=True, kw_only=True):
+    """The right to run an exclusive slot.
+
+    Key: claims/<stack>.<service>.<slot>. Writer: the agent that takes it, under its session's lease
+    while it holds it; without a lease and with `node` empty once it has let go.
+    """
+
+    node: NodeName
+    allocation: AllocId
+    epoch: int
 
 
 class Leader(Record, frozen=True, kw_only=True):

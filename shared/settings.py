@@ -13,14 +13,19 @@ from typing import Final
 import msgspec
 
 from shared.errors import SettingsError
+from shared.timing import DEFAULT_PROFILE, PROFILES, Timing
 
 DEFAULT_PATH: Final = Path("/etc/hafen/hafen.toml")
 API_PORT: Final = 8470
 AGENT_PORT: Final = 8471
+# UDP: agents ask each other whether they are there.
+AGENT_PEER_PORT: Final = 8472
 ETCD_CLIENT_PORT: Final = 2379
 ETCD_PEER_PORT: Final = 2380
 # Ports that hafen itself listens on; a service cannot publish them.
-RESERVED_PORTS: Final = frozenset({API_PORT, AGENT_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT})
+RESERVED_PORTS: Final = frozenset(
+    {API_PORT, AGENT_PORT, AGENT_PEER_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT}
+)
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,26 +59,10 @@ class EtcdMember(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Attributes:
         initial_cluster: member name -> peer address (an IP), for the first start.
-        heartbeat_ms: etcd's --heartbeat-interval; about the round trip between members, or more.
-        election_ms: etcd's --election-timeout. The smallest lease is ceil(1.5 x this).
     """
 
     name: str
     initial_cluster: Mapping[str, str]
-    heartbeat_ms: int = 100
-    election_ms: int = 1000
-
-
-class Detection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How fast a silent node is given up.
-
-    Attributes:
-        lease_ttl_s: an agent that has not renewed for so long is suspect.
-        grace_s: a suspect node that does not come back within this is lost.
-    """
-
-    lease_ttl_s: float = 2.0
-    grace_s: float = 0.5
 
 
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +75,9 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         pool: the network that all hosts' subnets are cut from.
         member: None: this host runs no etcd member.
         scheduler: whether this host runs a scheduler (API and candidate for leadership).
+        profile: how fast a silent node is given up, see shared.timing; the same on every host.
+        watchdog: the machine's watchdog, such as /dev/watchdog: it resets a machine that runs
+            exclusive work and stands still. None: only the kernel's timers end such work.
     """
 
     node: str
@@ -97,7 +89,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     member: EtcdMember | None = None
     scheduler: bool = True
     labels: Mapping[str, str] = {}
-    detection: Detection = Detection()
+    profile: str = DEFAULT_PROFILE
+    watchdog: Path | None = None
     data_dir: Path = Path("/var/lib/hafen")
     run_dir: Path = Path("/run/hafen")
 
@@ -107,6 +100,13 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         subnet, pool = ipaddress.IPv4Network(self.subnet), ipaddress.IPv4Network(self.pool)
         if not subnet.subnet_of(pool):
             raise ValueError(f"subnet {subnet} is not inside pool {pool}")
+        if self.profile not in PROFILES:
+            raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
+
+    @property
+    def timing(self) -> Timing:
+        """Return the timings of the profile."""
+        return PROFILES[self.profile]
 
 
 def load(path: Path) -> Settings:

@@ -7,7 +7,8 @@ v3.
 
 import asyncio
 import enum
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -135,8 +136,20 @@ class Lease(Protocol):
         ...
 
     @property
+    def ends_s(self) -> float:
+        """Return when it ends if nothing more is acknowledged, on Clock.boot_s.
+
+        Counted from the sending of the last keep-alive that was acknowledged.
+        """
+        ...
+
+    @property
     def lost(self) -> asyncio.Event:
         """Return the event that is set, for ever, once the lease can no longer be relied on."""
+        ...
+
+    def on_renewed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `ends_s` has moved on."""
         ...
 
 
@@ -146,6 +159,14 @@ class Store(Protocol):
     Every call has a deadline of its own and raises one of the StoreErrors. Reads are linearizable
     and are retried inside; a write is sent again only where it certainly did not arrive.
     """
+
+    def avoid(self, hosts: AbstractSet[str]) -> None:
+        """Use no member of the store on these hosts (addresses) while there is another.
+
+        They are said to be gone: what is under way there ends now, not when its time is up. The
+        next call replaces the set.
+        """
+        ...
 
     async def list(self, keys: KeyRange) -> Snapshot:
         """Return every key of the range at one revision.
@@ -181,14 +202,23 @@ class Store(Protocol):
         """
         ...
 
-    def lease(self, ttl_s: float) -> AbstractAsyncContextManager[Lease]:
+    def lease(self, ttl_s: float, *, revoke: bool = True) -> AbstractAsyncContextManager[Lease]:
         """Grant a lease, keep it alive inside the `async with`, revoke it on leaving.
 
         Leaving because of an exception or cancellation revokes as well, within a short deadline;
-        a lease that could not be revoked ends by itself.
+        a lease that could not be revoked ends by itself. With `revoke` False it always ends by
+        itself: its end then says that nobody has renewed it for its whole time.
 
         Raises:
             UnavailableError: no lease was granted.
+        """
+        ...
+
+    async def revoke(self, lease_id: int) -> None:
+        """End a lease, whoever holds it, and all that hangs on it; fine if it has ended.
+
+        Raises:
+            UnavailableError: no member answered in time; it may have ended all the same.
         """
         ...
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from deploy.host.settings_text import toml
 from shared import settings as settings_file
-from shared.settings import Detection, EtcdMember, EtcdSettings, Settings, TlsSettings
+from shared.settings import EtcdMember, EtcdSettings, Settings, TlsSettings
+from shared.timing import PROFILES
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 SECONDS = st.floats(0.001, 1e6)
@@ -19,8 +20,6 @@ MEMBERS = st.builds(
     EtcdMember,
     name=TEXT,
     initial_cluster=st.dictionaries(TEXT, TEXT, max_size=3),
-    heartbeat_ms=st.integers(1, 10**6),
-    election_ms=st.integers(1, 10**6),
 )
 SETTINGS = st.builds(
     Settings,
@@ -38,7 +37,7 @@ SETTINGS = st.builds(
     member=st.none() | MEMBERS,
     scheduler=st.booleans(),
     labels=st.dictionaries(TEXT, TEXT, max_size=3),
-    detection=st.builds(Detection, lease_ttl_s=SECONDS, grace_s=SECONDS),
+    profile=st.sampled_from(tuple(PROFILES)),
     data_dir=PATHS,
     run_dir=PATHS,
 )
