@@ -39,9 +39,11 @@ CONNECT_S: Final = 1.0
 # A frozen member costs a read this long once; each further attempt may take twice as long, so that
 # a slow line gets its answer in the end.
 READ_S: Final = 1.0
-# A write is not tried again when it times out, so it gets time for a busy disk.
+# A write is not tried again when it times out, so it gets time for a busy disk. Where the profile
+# says less: a write that a dying leader took is never answered, and those who write can cope.
 WRITE_S: Final = 2.0
 _ATTEMPT_S_MIN: Final = 0.1
+GIVEN_UP: Final = "its host does not answer"
 _STALE_TOKENS_MAX: Final = 3
 _PAUSE_S: Final = 0.02
 _PAUSE_S_MAX: Final = 0.3
@@ -134,9 +136,10 @@ class Login:
 class Calls:
     """Calls on whichever member answers."""
 
-    def __init__(self, endpoints: Endpoints, login: Login) -> None:
+    def __init__(self, endpoints: Endpoints, login: Login, answer_s: float = WRITE_S) -> None:
         self.endpoints = endpoints
         self.login = login
+        self._answer_s = answer_s
         self.rng = random.SystemRandom()
 
     async def read(self, method: Method[Q, A], request: Q) -> A:
@@ -163,7 +166,7 @@ class Calls:
     ) -> Timed[A]:
         """Do what `read` or `write` does, and tell when the answered request was sent."""
         loop = asyncio.get_running_loop()
-        trial = _Trial(loop.time(), is_repeatable=is_repeatable)
+        trial = _Trial(loop.time(), self._answer_s, is_repeatable=is_repeatable)
         for attempt in itertools.count():
             member = self.endpoints.current
             try:
@@ -221,8 +224,8 @@ class Calls:
 class _Trial:
     """The attempts at one call: how long it may still go on, and what to say in the end."""
 
-    def __init__(self, started_s: float, *, is_repeatable: bool) -> None:
-        self._started_s = started_s
+    def __init__(self, started_s: float, answer_s: float, *, is_repeatable: bool) -> None:
+        self._started_s, self._answer_s = started_s, answer_s
         self._is_repeatable = is_repeatable
         self._ever_connected = False
         self._stale_tokens = 0
@@ -230,7 +233,8 @@ class _Trial:
 
     def attempt_s(self, attempt: int, now_s: float) -> float:
         """Return how many seconds attempt number `attempt`, counted from 0, may take."""
-        wanted_s = READ_S * 2.0 ** min(attempt, 3) if self._is_repeatable else WRITE_S
+        read_s = min(READ_S, self._answer_s) * 2.0 ** min(attempt, 3)
+        wanted_s = read_s if self._is_repeatable else self._answer_s
         return min(wanted_s, max(self._started_s + TOTAL_S - now_s, _ATTEMPT_S_MIN))
 
     def left_s(self, now_s: float) -> float:
@@ -269,10 +273,23 @@ async def _send(
     metadata: tuple[tuple[str, str], ...],
 ) -> A:
     caller = member.channel.unary_unary(method.path, method.write, method.read)
+    call = caller(request, timeout=attempt_s, metadata=metadata)
+    given_up = asyncio.Event()
+
+    def give_up() -> None:
+        given_up.set()
+        call.cancel()
+
     try:
-        answer: A = await caller(request, timeout=attempt_s, metadata=metadata)
+        with member.ending(give_up):
+            answer: A = await call
     except grpc.aio.AioRpcError as error:
         raise failed(error) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if not given_up.is_set() or (task is not None and task.cancelling()):
+            raise
+        raise CallFailedError(Verdict.PERHAPS, GIVEN_UP) from error
     member.hear(asyncio.get_running_loop().time())
     return answer
 

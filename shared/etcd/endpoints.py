@@ -7,6 +7,9 @@ each name must be in every certificate. So the choice is made here: one member u
 import asyncio
 import math
 import random
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import grpc
@@ -37,6 +40,9 @@ _OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
 )
 
+# How soon the member on our own host is tried again after it failed.
+_HOME_AGAIN_S: Final = 5.0
+
 
 class Files(NamedTuple):
     """What the three files of TlsSettings hold."""
@@ -55,6 +61,12 @@ class Member:
         self._channel: grpc.aio.Channel | None = None
         self._retired: list[grpc.aio.Channel] = []
         self._heard_s = -math.inf
+        self._under_way: dict[Callable[[], object], None] = {}
+
+    @property
+    def host(self) -> str:
+        """Return the host of the address."""
+        return self.address.rpartition(":")[0].strip("[]")
 
     @property
     def heard_s(self) -> float:
@@ -103,6 +115,20 @@ class Member:
             why = f"no connection within {within_s:.1f} s"
             raise CallFailedError(Verdict.NOT_CONNECTED, why) from error
 
+    @contextmanager
+    def ending(self, end: Callable[[], object]) -> Iterator[None]:
+        """Inside, `end` is called when this member is given up from outside."""
+        self._under_way[end] = None
+        try:
+            yield
+        finally:
+            del self._under_way[end]
+
+    def give_up(self) -> None:
+        """End what is under way here: its host is gone, and TCP would not say so for long."""
+        for end in tuple(self._under_way):
+            end()
+
     async def close(self) -> None:
         """End every call on this member."""
         for channel in [*self._retired, *([self._channel] if self._channel else [])]:
@@ -114,11 +140,19 @@ class Endpoints:
     """All members, and the one in use.
 
     Everything of a process uses the same member, so that whoever notices first that it is gone or
-    frozen moves everyone. Members are tried in an order of our own, so that clients spread.
+    frozen moves everyone. The member on our own host comes first: the end of another host then
+    costs nothing. The others are tried in an order of our own, so that clients spread.
     """
 
-    def __init__(self, addresses: tuple[str, ...], tls: TlsSettings | None) -> None:
+    def __init__(
+        self, addresses: tuple[str, ...], tls: TlsSettings | None, *, near: str = ""
+    ) -> None:
         """Read the certificates.
+
+        Args:
+            addresses: host:port of every member.
+            tls: None: no encryption.
+            near: our own host; a member there is preferred.
 
         Raises:
             SettingsError: no address, or a file is missing or does not hold what it should.
@@ -130,19 +164,50 @@ class Endpoints:
         self.members = tuple(Member(address, self._files) for address in addresses)
         self._order = list(self.members)
         random.SystemRandom().shuffle(self._order)
+        self._home = next((m for m in self.members if near and m.host == near), None)
+        self._home_left_s = -math.inf
+        self._avoided: frozenset[str] = frozenset()
+        self._put_first(self._home)
 
     @property
     def current(self) -> Member:
         """Return the member in use."""
+        if self._home is not None and self._order[0] is not self._home:
+            now_s = asyncio.get_running_loop().time()
+            if now_s - self._home_left_s > _HOME_AGAIN_S:
+                self._put_first(self._home)
         return self._order[0]
 
     def leave(self, member: Member, why: str) -> None:
         """Move to the next member, unless someone else has done so since."""
-        if self.current is not member:
+        if self._order[0] is not member:
             return
+        if member is self._home:
+            self._home_left_s = asyncio.get_running_loop().time()
         self._order.append(self._order.pop(0))
-        _log.debug("etcd_member_left", member=member.address, reason=why, now=self.current.address)
+        self._order.sort(key=self._is_avoided)
+        _log.debug(
+            "etcd_member_left", member=member.address, reason=why, now=self._order[0].address
+        )
         self._renew_certificates()
+
+    def avoid(self, hosts: AbstractSet[str]) -> None:
+        """Use no member on these hosts while there is another; end what is under way there."""
+        fresh = frozenset(hosts) - self._avoided
+        self._avoided = frozenset(hosts)
+        self._order.sort(key=self._is_avoided)
+        for member in self.members:
+            if member.host in fresh:
+                _log.debug("etcd_member_avoided", member=member.address)
+                member.give_up()
+
+    def _is_avoided(self, member: Member) -> bool:
+        return member.host in self._avoided
+
+    def _put_first(self, member: Member | None) -> None:
+        if member is not None and not self._is_avoided(member):
+            self._order.remove(member)
+            self._order.insert(0, member)
 
     async def close(self) -> None:
         """Close all channels."""

@@ -7,6 +7,7 @@ answered, which is never later than the moment etcd counts from.
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
@@ -14,8 +15,9 @@ import grpc
 import grpc.aio
 import structlog
 
-from shared.errors import StoreError
-from shared.etcd.calls import GRANT, KEEP_ALIVE, REVOKE, Calls, Stream
+from shared.clock import SystemClock
+from shared.errors import LeaseLostError, StoreError
+from shared.etcd.calls import GIVEN_UP, GRANT, KEEP_ALIVE, REVOKE, Calls, Stream
 from shared.etcd.proto import etcd_pb2 as pb
 from shared.etcd.verdict import CallFailedError, Verdict, failed
 
@@ -23,24 +25,34 @@ _log = structlog.get_logger()
 
 # A keep-alive that goes unanswered for longer than this, or a third of the TTL, moves us elsewhere.
 UNANSWERED_S_MAX: Final = 1.0
+# Keep-alives per TTL. They cost etcd no write, and the more of them, the more time is left for a
+# keeper that is started anew before what hangs on its lease must end.
+_KEEP_ALIVES: Final = 5
 # Revoking is a courtesy: a lease that is not revoked ends by itself.
 REVOKE_S: Final = 1.0
 _PAUSE_S: Final = 0.05
 
 _Answer = pb.LeaseKeepAliveResponse
+_clock = SystemClock()
 _Call = grpc.aio.StreamStreamCall[pb.LeaseKeepAliveRequest, _Answer]
 
 
 class KeptLease:
-    """One lease; implements shared.store.Lease."""
+    """One lease; implements shared.store.Lease.
 
-    def __init__(self, id_: int, ttl_s: float, sent_s: float) -> None:
+    Two clocks count: the event loop's, for timers, and the boot clock, which goes on while the
+    machine sleeps.
+    """
+
+    def __init__(self, id_: int, ttl_s: float, sent_s: float, sent_boot_s: float) -> None:
         self._id = id_
         self._ttl_s = ttl_s
         self._lost = asyncio.Event()
         self._end_s = sent_s + ttl_s
+        self._ends_boot_s = sent_boot_s + ttl_s
+        self._renewed: list[Callable[[], None]] = []
         self.next_s = sent_s + self.patience_s
-        self._unanswered: deque[float] = deque()
+        self._unanswered: deque[tuple[float, float]] = deque()
         loop = asyncio.get_running_loop()
         self._timer = loop.call_at(self._end_s, self._ring)
 
@@ -55,19 +67,28 @@ class KeptLease:
         return self._ttl_s
 
     @property
+    def ends_s(self) -> float:
+        """Return when it ends if nothing more is acknowledged, on the boot clock."""
+        return self._ends_boot_s
+
+    @property
     def lost(self) -> asyncio.Event:
         """Return the event that is set once the lease cannot be relied on."""
         return self._lost
 
+    def on_renewed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `ends_s` has moved on."""
+        self._renewed.append(callback)
+
     @property
     def patience_s(self) -> float:
-        """Return how long an answer may take, which is also the time between two keep-alives."""
+        """Return how long an answer may take."""
         return min(UNANSWERED_S_MAX, self._ttl_s / 3)
 
     @property
     def overdue_s(self) -> float:
         """Return the time at which an answer is late; infinite when none is awaited."""
-        return self._unanswered[0] + self.patience_s if self._unanswered else math.inf
+        return self._unanswered[0][0] + self.patience_s if self._unanswered else math.inf
 
     def begin(self, now_s: float) -> None:
         """Count nothing as sent, because a new stream begins: the next keep-alive is due now."""
@@ -76,15 +97,19 @@ class KeptLease:
 
     def sent(self, now_s: float) -> None:
         """Note that a keep-alive leaves."""
-        self._unanswered.append(now_s)
-        self.next_s = now_s + self._ttl_s / 3
+        self._unanswered.append((now_s, _clock.boot_s()))
+        self.next_s = now_s + self._ttl_s / _KEEP_ALIVES
 
     def answered(self, ttl_s: float) -> None:
         """Note etcd's answer to the oldest keep-alive on this stream: answers come in order."""
         if ttl_s <= 0:
             self._lose("etcd ended it")
         elif self._unanswered:
-            self._end_s = max(self._end_s, self._unanswered.popleft() + ttl_s)
+            sent_s, sent_boot_s = self._unanswered.popleft()
+            self._end_s = max(self._end_s, sent_s + ttl_s)
+            self._ends_boot_s = max(self._ends_boot_s, sent_boot_s + ttl_s)
+            for callback in self._renewed:
+                callback()
 
     def stop(self) -> None:
         """Stop the clock; the lease is not kept any more."""
@@ -118,8 +143,10 @@ class Leases:
         Raises:
             UnavailableError: no member granted one.
         """
+        # Before the first attempt: earlier than the one that was answered, so on the safe side.
+        sent_boot_s = _clock.boot_s()
         answer, sent_s = await self._calls.timed(GRANT, _request(ttl_s))
-        lease = KeptLease(answer.ID, float(answer.TTL), sent_s)
+        lease = KeptLease(answer.ID, float(answer.TTL), sent_s, sent_boot_s)
         self._kept[lease.id] = lease
         self._wake.set()
         return lease
@@ -128,10 +155,14 @@ class Leases:
         """Grant a lease that ends by itself and return its id."""
         return (await self._calls.read(GRANT, _request(ttl_s))).ID
 
-    async def end(self, lease: KeptLease) -> None:
-        """Stop keeping a lease and revoke it, if etcd can be reached quickly."""
+    def drop(self, lease: KeptLease) -> None:
+        """Stop keeping a lease; it ends by itself."""
         self._kept.pop(lease.id, None)
         lease.stop()
+
+    async def end(self, lease: KeptLease) -> None:
+        """Stop keeping a lease and revoke it, if etcd can be reached quickly."""
+        self.drop(lease)
         try:
             async with asyncio.timeout(REVOKE_S):
                 await self._calls.read(REVOKE, pb.LeaseRevokeRequest(ID=lease.id))
@@ -139,6 +170,15 @@ class Leases:
             # A lease that etcd ended first is not there to be revoked; neither matters.
             reason = str(error) or f"no answer within {REVOKE_S:.1f} s"
             _log.info("lease_not_revoked", lease=f"{lease.id:x}", reason=reason)
+
+    async def revoke(self, id_: int) -> None:
+        """End anybody's lease.
+
+        Raises:
+            UnavailableError: no member answered in time.
+        """
+        with suppress(LeaseLostError):
+            await self._calls.read(REVOKE, pb.LeaseRevokeRequest(ID=id_))
 
     async def run(self) -> NoReturn:
         """Keep every lease alive, on one member after the other, until cancelled."""
@@ -167,17 +207,28 @@ class Leases:
         for lease in self._live():
             lease.begin(now_s)
         try:
-            async with asyncio.TaskGroup() as pair:
-                self._read_end = None
-                reader = pair.create_task(self._read(stream))
-                end = await self._send_when_due(stream.call)
-                reader.cancel()
+            with stream.member.ending(self._give_up):
+                end = await self._send_and_read(stream)
         finally:
             stream.call.cancel()
         if end is None:
             return
         self._calls.react(stream.member, stream.token, end)
         raise end
+
+    async def _send_and_read(
+        self, stream: Stream[pb.LeaseKeepAliveRequest, _Answer]
+    ) -> CallFailedError | None:
+        async with asyncio.TaskGroup() as pair:
+            self._read_end = None
+            reader = pair.create_task(self._read(stream))
+            end = await self._send_when_due(stream.call)
+            reader.cancel()
+        return end
+
+    def _give_up(self) -> None:
+        self._read_end = CallFailedError(Verdict.PERHAPS, GIVEN_UP)
+        self._wake.set()
 
     async def _send_when_due(self, call: _Call) -> CallFailedError | None:
         """Send keep-alives; return why the stream is no good, or None once nothing is left."""

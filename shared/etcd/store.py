@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -9,7 +10,7 @@ from typing import Final, Self
 import msgspec
 
 from shared.errors import CompactedError, UnavailableError
-from shared.etcd.calls import RANGE, STATUS, TXN, Calls, Login
+from shared.etcd.calls import RANGE, STATUS, TXN, WRITE_S, Calls, Login
 from shared.etcd.convert import conflict, from_pair, span, to_txn
 from shared.etcd.endpoints import Endpoints, Member
 from shared.etcd.leases import KeptLease, Leases
@@ -17,7 +18,7 @@ from shared.etcd.proto import etcd_pb2 as pb
 from shared.etcd.verdict import CallFailedError
 from shared.etcd.watch import Watch
 from shared.model import Revision
-from shared.settings import EtcdSettings, TlsSettings
+from shared.settings import EtcdSettings, Settings, TlsSettings
 from shared.store import (
     TXN_OPS_MAX,
     Batch,
@@ -65,17 +66,48 @@ class EtcdStore:
     enter and leave it in the same task.
     """
 
-    def __init__(self, settings: EtcdSettings, tls: TlsSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: EtcdSettings,
+        tls: TlsSettings | None = None,
+        *,
+        near: str = "",
+        answer_s: float = WRITE_S,
+    ) -> None:
         """Read password and certificates.
+
+        Args:
+            settings: the members.
+            tls: None: no encryption.
+            near: our own host's address; a member there is preferred.
+            answer_s: how long the answer to a write may take.
 
         Raises:
             SettingsError: one of those files is missing or wrong.
         """
-        self._endpoints = Endpoints(settings.endpoints, tls)
-        self._calls = Calls(self._endpoints, Login(settings))
+        self._endpoints = Endpoints(settings.endpoints, tls, near=near)
+        self._calls = Calls(self._endpoints, Login(settings), answer_s)
         self._leases = Leases(self._calls)
         self._background = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def of_host(cls, settings: Settings) -> Self:
+        """Return the store as a host's settings describe it.
+
+        Raises:
+            SettingsError: as the constructor.
+        """
+        return cls(
+            settings.etcd,
+            settings.tls,
+            near=settings.address,
+            answer_s=settings.timing.etcd_answer_s,
+        )
+
+    def avoid(self, hosts: AbstractSet[str]) -> None:
+        """Use no member on these hosts while there is another."""
+        self._endpoints.avoid(hosts)
 
     async def __aenter__(self) -> Self:
         await self._background.__aenter__()
@@ -139,13 +171,20 @@ class EtcdStore:
         return Revision(answer.header.revision)
 
     @asynccontextmanager
-    async def lease(self, ttl_s: float) -> AsyncGenerator[KeptLease, None]:
+    async def lease(self, ttl_s: float, *, revoke: bool = True) -> AsyncGenerator[KeptLease, None]:
         """Grant a lease, keep it alive inside the `async with`, revoke it on leaving."""
         lease = await self._leases.grant(ttl_s)
         try:
             yield lease
         finally:
-            await self._leases.end(lease)
+            if revoke:
+                await self._leases.end(lease)
+            else:
+                self._leases.drop(lease)
+
+    async def revoke(self, lease_id: int) -> None:
+        """End a lease, whoever holds it; fine if it has ended."""
+        await self._leases.revoke(lease_id)
 
     async def grant_for(self, ttl_s: float) -> int:
         """Grant a lease that nobody keeps alive and return its id."""

@@ -114,14 +114,11 @@ class Watch:
         self._heard_s, self._asked_s = loop.time(), None
         try:
             async with limit:
-                await stream.call.write(self._request())
-                while isinstance(response := await stream.call.read(), pb.WatchResponse):
-                    self._heard_s, self._asked_s = loop.time(), None
-                    stream.member.hear(self._heard_s)
-                    end = self._refusal(response) or self._other_history(response)
-                    if end is not None:
-                        return end
-                    await self._deliver(response)
+                with stream.member.ending(lambda: limit.reschedule(loop.time())):
+                    await stream.call.write(self._request())
+                    end = await self._take_all(stream)
+                if end is not None:
+                    return end
         except TimeoutError:
             self._silences += 1
             return CallFailedError(Verdict.NOT_DONE, "asked for progress, it is silent")
@@ -130,6 +127,18 @@ class Watch:
         except asyncio.InvalidStateError:
             return CallFailedError(Verdict.NOT_DONE, "the stream ended before it began")
         return CallFailedError(Verdict.NOT_DONE, "etcd closed the stream")
+
+    async def _take_all(self, stream: _Stream) -> _End | None:
+        """Take responses until one ends the stream, or None when the stream just ends."""
+        loop = asyncio.get_running_loop()
+        while isinstance(response := await stream.call.read(), pb.WatchResponse):
+            self._heard_s, self._asked_s = loop.time(), None
+            stream.member.hear(self._heard_s)
+            end = self._refusal(response) or self._other_history(response)
+            if end is not None:
+                return end
+            await self._deliver(response)
+        return None
 
     def _request(self) -> pb.WatchRequest:
         first, end = span(self._keys)

@@ -5,6 +5,7 @@ from contextlib import aclosing, suppress
 
 import pytest
 
+from shared.clock import SystemClock
 from shared.errors import CompactedError, ConflictError, LeaseLostError
 from shared.model import Revision
 from shared.store import (
@@ -271,6 +272,39 @@ async def test_a_lease_that_was_ended_by_someone_else_is_lost(rig: Rig) -> None:
         await until(lease.lost.is_set, WITHIN_S)
         with pytest.raises(LeaseLostError):
             await store.txn([], [Put(rig.prefix + "key", b"", lease.id)])
+
+
+async def test_a_lease_that_is_not_revoked_ends_by_itself_after_its_whole_time(rig: Rig) -> None:
+    key = rig.prefix + "key"
+    async with rig.client() as store:
+        async with store.lease(rig.ttl_s, revoke=False) as lease:
+            await store.txn([], [Put(key, b"", lease.id)])
+        after = await store.list(under(rig.prefix))
+        await until_gone(store, key)
+        ended_s = SystemClock().boot_s()
+
+    assert [item.key for item in after.items] == [key]
+    assert ended_s >= lease.ends_s
+
+
+async def test_a_renewal_moves_the_end_of_a_lease_on_and_says_so(rig: Rig) -> None:
+    ends: list[float] = []
+    async with rig.client() as store, store.lease(rig.ttl_s) as lease:
+        first = lease.ends_s
+        lease.on_renewed(lambda: ends.append(lease.ends_s))
+        await until(lambda: len(ends) > 1, WITHIN_S)
+
+    # Counted from the sending: never later than the whole time from now.
+    assert first < ends[0] < ends[1] <= SystemClock().boot_s() + lease.ttl_s
+
+
+async def test_anybody_can_end_a_lease_and_an_ended_one_again(rig: Rig) -> None:
+    async with rig.client() as store, rig.client() as other, store.lease(60.0) as lease:
+        await store.txn([], [Put(rig.prefix + "key", b"", lease.id)])
+        await other.revoke(lease.id)
+        await other.revoke(lease.id)
+        assert (await store.list(under(rig.prefix))).items == ()
+        await until(lease.lost.is_set, WITHIN_S)
 
 
 async def test_a_client_that_is_cut_off_knows_that_its_lease_is_lost_before_it_ends(
