@@ -140,6 +140,17 @@ class Runtime(Protocol):
         """Call `callback` soon after any container exits, adopted ones too."""
         ...
 
+    def keep_until(self, boot_s: float) -> None:
+        """Let exclusive containers live until this moment of the boot clock, and no longer.
+
+        The kernel ends them then, whoever is dead or stands still, unless the moment has been moved
+        on; it never goes back. Those that are made later get the last moment told. As long as none
+        was told (an agent that has just started knows of none), or when it is past, `create` and
+        `start` of an exclusive container raise FuseBurntError; what runs
+        keeps the moment that it has. Does not wait, and says nothing of containers that are gone.
+        """
+        ...
+
     def capacity(self) -> Resources:
         """Return what this node has for containers."""
         ...

@@ -46,6 +46,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cgroup: below the cgroup mounts, such as /hafen/<id>.
+        epoch: of an exclusive container, the file that tells it.
+        pidns: of an exclusive container, the namespace that ends with its fuse.
     """
 
     rootfs: str
@@ -54,6 +56,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     hosts: str
     hostname: str
     resolv_conf: str
+    epoch: str = ""
+    pidns: str = ""
 
 
 def hostname(assignment: Assignment) -> str:
@@ -100,7 +104,7 @@ def runtime_spec(image: Image, assignment: Assignment, place: Place, host: Host)
         process=spec.Process(
             user=spec.User(uid=image.uid, gid=image.gid, additional_gids=image.groups),
             args=arguments(image, workload),
-            env=environment(image, workload.environment, name),
+            env=environment(image, _environment(assignment), name),
             cwd=image.working_dir,
             capabilities=_capabilities(host.capabilities, root=image.uid == 0),
             rlimits=(_nofile(host.nofile_max),),
@@ -114,10 +118,11 @@ def runtime_spec(image: Image, assignment: Assignment, place: Place, host: Host)
             _file("/etc/hosts", place.hosts),
             _file("/etc/hostname", place.hostname),
             _file("/etc/resolv.conf", place.resolv_conf),
+            *([_file("/run/hafen/epoch", place.epoch, "ro")] if place.epoch else []),
         ),
         linux=spec.Linux(
             cgroups_path=place.cgroup,
-            namespaces=_namespaces(place.netns, cgroup=host.cgroup_namespace),
+            namespaces=_namespaces(place, cgroup=host.cgroup_namespace),
             resources=_resources(workload.limits, workload.reservations, swap=host.swap_accounting),
             masked_paths=defaults.MASKED_PATHS,
             readonly_paths=defaults.READONLY_PATHS,
@@ -131,6 +136,14 @@ def runtime_spec(image: Image, assignment: Assignment, place: Place, host: Host)
             "hafen.allocation": assignment.id,
         },
     )
+
+
+def _environment(assignment: Assignment) -> Mapping[str, str]:
+    """Return what the service gives, and to an exclusive container its epoch, which is ours."""
+    given = assignment.workload.environment
+    if not assignment.workload.exclusive:
+        return given
+    return {**given, "HAFEN_EPOCH": str(assignment.epoch)}
 
 
 def _harmless(labels: Mapping[str, str]) -> dict[str, str]:
@@ -152,20 +165,21 @@ def _nofile(limit: int) -> spec.Rlimit:
     return spec.Rlimit(type="RLIMIT_NOFILE", soft=min(hard, defaults.NOFILE_SOFT), hard=hard)
 
 
-def _file(destination: str, source: str) -> spec.Mount:
+def _file(destination: str, source: str, *more: str) -> spec.Mount:
     return spec.Mount(
         destination=destination,
         source=source,
         type="bind",
-        options=("bind", "rprivate", "nosuid", "noexec", "nodev"),
+        options=("bind", "rprivate", "nosuid", "noexec", "nodev", *more),
     )
 
 
-def _namespaces(netns: str, *, cgroup: bool) -> tuple[spec.Namespace, ...]:
-    own = ["pid", "ipc", "uts", "mount", *(["cgroup"] if cgroup else [])]
+def _namespaces(place: Place, *, cgroup: bool) -> tuple[spec.Namespace, ...]:
+    own = ["ipc", "uts", "mount", *(["cgroup"] if cgroup else [])]
     return (
+        spec.Namespace(type="pid", path=place.pidns),
         *(spec.Namespace(type=kind) for kind in own),
-        spec.Namespace(type="network", path=netns),
+        spec.Namespace(type="network", path=place.netns),
     )
 
 

@@ -32,6 +32,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         run: which process of this container was made last, from 1. It counts as started when the
             runtime's fifo that holds it back is gone.
         pid: of that process, as this node's kernel counts; conmon_pid its keeper's.
+        fuse_pid: of the fuse's timer, fuse_init_pid of process 1 in its namespace; 0 unless
+            exclusive.
     """
 
     assignment: Assignment
@@ -40,6 +42,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     run: int
     pid: int
     conmon_pid: int
+    fuse_pid: int = 0
+    fuse_init_pid: int = 0
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -91,6 +95,11 @@ class Files(msgspec.Struct, frozen=True):
         return self.runtime_root / self.id
 
     @property
+    def epoch(self) -> Path:
+        """Return the file with the epoch of an exclusive container."""
+        return self.data / "epoch"
+
+    @property
     def is_held_back(self) -> bool:
         """Say whether the process was made but not started: it waits at the runtime's fifo."""
         return (self.state / "exec.fifo").exists()
@@ -122,6 +131,10 @@ class Files(msgspec.Struct, frozen=True):
             upper.mkdir()
             os.chown(upper, like.st_uid, like.st_gid)
             upper.chmod(like.st_mode & 0o7777)
+
+    def write_epoch(self, epoch: int) -> None:
+        """Write the file that tells an exclusive container its epoch."""
+        _write(self.epoch, f"{epoch}\n".encode(), 0o644)
 
     def write_config(self, config: bytes) -> None:
         """Write the bundle's config.json. The environment may hold secrets: for root only."""

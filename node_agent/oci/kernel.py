@@ -7,11 +7,12 @@ container.
 import asyncio
 import contextlib
 import signal
+from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from node_agent.oci import process
+from node_agent.oci import fuse, process
 from node_agent.oci.cgroups import Cgroups
 from node_agent.oci.files import Files, Record
 from node_agent.runtime import EXIT_UNKNOWN, Container, Phase
@@ -40,16 +41,26 @@ def is_running(files: Files, record: Record, cgroups: Cgroups) -> bool:
     return cgroups.holds(files.id, record.pid) and process.is_alive(record.pid)
 
 
+def is_left(files: Files, record: Record, cgroups: Cgroups) -> bool:
+    """Say whether anything of an exclusive container lives.
+
+    Its first process is not process 1 of its pid namespace: the others may live longer.
+    """
+    return record.assignment.workload.exclusive and bool(cgroups.pids(files.id))
+
+
 def observe(files: Files, record: Record, cgroups: Cgroups) -> Container:
     """Return the container as it is.
 
     Between the end of its process and conmon's note of the exit code it still counts as running.
+    So does an exclusive one while anything of it lives: elsewhere it may run once it has ended.
     """
     held_back = files.is_held_back
     started = record.run - 1 if held_back else record.run
     code = files.exit_code()
     keeper_works = code is None and is_conmon(files, record.conmon_pid)
-    if is_running(files, record, cgroups) or keeper_works:
+    lives = is_running(files, record, cgroups) or is_left(files, record, cgroups)
+    if lives or keeper_works:
         phase = Phase.CREATED if held_back else Phase.RUNNING
         return Container(
             assignment=record.assignment, phase=phase, address=record.address, started=started
@@ -71,6 +82,17 @@ async def gone(files: Files, record: Record, cgroups: Cgroups) -> None:
     await process.ended(record.pid, partial(is_running, files, record, cgroups))
 
 
+async def extinguish(files: Files, cgroups: Cgroups, clock: Clock) -> None:
+    """End an exclusive container's fuse and all that it holds. Idempotent.
+
+    Raises:
+        RuntimeFailureError: something is still alive after KILL_S.
+    """
+    async with _in_time(files, cgroups):
+        await fuse.burnt(files)
+        await _empty_cgroup(files, cgroups, clock)
+
+
 async def kill_all(files: Files, cgroups: Cgroups, clock: Clock) -> None:
     """End every process of a container, half-made or whole, and remove its cgroup. Idempotent.
 
@@ -79,14 +101,21 @@ async def kill_all(files: Files, cgroups: Cgroups, clock: Clock) -> None:
     Raises:
         RuntimeFailureError: something is still alive after KILL_S.
     """
+    async with _in_time(files, cgroups):
+        await _empty_cgroup(files, cgroups, clock)
+        await _end_conmons(files)
+        await fuse.burnt(files)
+        # A half-made container's `crun create` may have put a process there meanwhile.
+        await _empty_cgroup(files, cgroups, clock)
+        while not cgroups.remove(files.id):
+            await clock.sleep(_POLL_S)
+
+
+@contextlib.asynccontextmanager
+async def _in_time(files: Files, cgroups: Cgroups) -> AsyncGenerator[None, None]:
     try:
         async with asyncio.timeout(KILL_S):
-            await _empty_cgroup(files, cgroups, clock)
-            await _end_conmons(files)
-            # A half-made container's `crun create` may have put a process there meanwhile.
-            await _empty_cgroup(files, cgroups, clock)
-            while not cgroups.remove(files.id):
-                await clock.sleep(_POLL_S)
+            yield
     except TimeoutError as error:
         left = ", ".join(str(pid) for pid in sorted(cgroups.pids(files.id)))
         raise RuntimeFailureError(

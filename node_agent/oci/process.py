@@ -178,6 +178,10 @@ class ExitWatch:
         asyncio.get_running_loop().add_reader(fd, self._over, key)
         return True
 
+    def watches(self, key: str) -> bool:
+        """Say whether somebody will be called for `key`."""
+        return key in self._fds
+
     def forget(self, key: str) -> None:
         """Stop watching."""
         fd = self._fds.pop(key, None)

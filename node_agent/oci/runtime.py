@@ -19,9 +19,21 @@ import msgspec
 import structlog
 
 from node_agent.network.network import ContainerNetwork
-from node_agent.oci import bundle, conmon, execute, host, k8slog, kernel, mounts, process, spec
+from node_agent.oci import (
+    bundle,
+    conmon,
+    execute,
+    fuse,
+    host,
+    k8slog,
+    kernel,
+    mounts,
+    process,
+    spec,
+)
 from node_agent.oci.cgroups import Cgroups
 from node_agent.oci.files import Files, Record
+from node_agent.oci.fuse import NO_FUSE, Fuse, Fuses
 from node_agent.oci.image import Image
 from node_agent.oci.images import ImageStore
 from node_agent.runtime import Container, ExecResult, LogLine, Phase
@@ -92,10 +104,16 @@ class OciRuntime:
         self._watch = process.ExitWatch(self._exited)
         for directory in (self._data, self._run, self._runtime_root):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._fuses = Fuses(self._run, clock)
 
     def close(self) -> None:
         """Let go of everything; the containers run on."""
         self._watch.close()
+        self._fuses.close()
+
+    def keep_until(self, boot_s: float) -> None:
+        """Move on the moment at which the kernel ends exclusive containers."""
+        self._fuses.keep_until(boot_s)
 
     async def list(self) -> tuple[Container, ...]:
         """Return every whole container, sorted by id; remove half-made ones nobody works on."""
@@ -126,6 +144,7 @@ class OciRuntime:
         async with self._lock(files.id):
             if files.read() is not None:
                 return
+            self._check(assignment)
             image = self._image(assignment)
             if files.data.exists():
                 await self._clear(files)
@@ -140,6 +159,7 @@ class OciRuntime:
             record, container = self._observed(files)
             if container.phase is Phase.RUNNING:
                 return
+            self._check(record.assignment)
             if container.phase is Phase.EXITED:
                 image = self._image(record.assignment)
                 await self._end(files)
@@ -168,7 +188,7 @@ class OciRuntime:
         files = self._files(id_)
         async with self._lock(id_):
             await self._clear(files)
-        self._watch.forget(id_)
+        self._forget(id_)
 
     async def exec(self, id_: AllocId, argv: tuple[str, ...], timeout_s: float) -> ExecResult:
         """Run a command in the running container."""
@@ -207,9 +227,12 @@ class OciRuntime:
         name = bundle.hostname(assignment)
         files.prepare(lower)
         files.write_names(name, attachment.address, self._resolv_conf())
+        burns = await self._fuse(files, assignment)
         place = bundle.Place(
             rootfs=str(files.rootfs),
             netns=attachment.namespace,
+            pidns=burns.namespace,
+            epoch=str(files.epoch) if burns.pid else "",
             cgroup=self._cgroups.path(files.id),
             hosts=str(files.data / "hosts"),
             hostname=str(files.data / "hostname"),
@@ -230,10 +253,23 @@ class OciRuntime:
             run=run,
             pid=pid,
             conmon_pid=process.read_pid(files.conmon_pid_file) or 0,
+            fuse_pid=burns.pid,
+            fuse_init_pid=burns.init_pid,
         )
         files.write(record)
         self._watch_end(files, record)
         return record
+
+    def _check(self, assignment: Assignment) -> None:
+        if assignment.workload.exclusive:
+            self._fuses.check(assignment.id)
+
+    async def _fuse(self, files: Files, assignment: Assignment) -> Fuse:
+        """Prepare what an exclusive container needs more than others."""
+        if not assignment.workload.exclusive:
+            return NO_FUSE
+        files.write_epoch(assignment.epoch)
+        return await self._fuses.light(files)
 
     def _image(self, assignment: Assignment) -> Image:
         image = self._images.find(assignment.workload.image)
@@ -270,10 +306,12 @@ class OciRuntime:
                 await kernel.gone(files, record, self._cgroups)
 
     async def _insist(self, files: Files, record: Record) -> None:
-        """Send SIGKILL; the first process of a pid namespace takes all others with it."""
+        """Send SIGKILL; process 1 of a pid namespace takes all others with it."""
         self._cgroups.thaw(files.id)
         is_it = partial(kernel.is_running, files, record, self._cgroups)
         process.send(record.pid, signal.SIGKILL, is_it)
+        if record.fuse_pid:
+            await kernel.extinguish(files, self._cgroups, self._clock)
         try:
             async with asyncio.timeout(kernel.KILL_S):
                 await kernel.gone(files, record, self._cgroups)
@@ -286,7 +324,7 @@ class OciRuntime:
     async def _end(self, files: Files) -> None:
         """Remove the last run: processes, cgroup, mount, bundle. What the container wrote stays."""
         await kernel.kill_all(files, self._cgroups, self._clock)
-        self._watch.forget(files.id)
+        self._forget(files.id)
         await asyncio.to_thread(mounts.unmount, files.rootfs)
         await asyncio.to_thread(files.delete_run)
 
@@ -328,14 +366,35 @@ class OciRuntime:
 
     def _watch_end(self, files: Files, record: Record) -> None:
         """Be told when the container ends: by conmon's end, or by its own if conmon is gone."""
-        if not self._watch.watch(
-            files.id, record.conmon_pid, partial(kernel.is_conmon, files, record.conmon_pid)
-        ):
-            self._watch.watch(
-                files.id, record.pid, partial(kernel.is_running, files, record, self._cgroups)
-            )
+        is_conmon = partial(kernel.is_conmon, files, record.conmon_pid)
+        is_first = partial(kernel.is_running, files, record, self._cgroups)
+        if not self._watch.watch(files.id, record.conmon_pid, is_conmon):
+            self._watch.watch(files.id, record.pid, is_first)
+        if record.fuse_pid:
+            is_init = partial(fuse.is_fuse, files, record.fuse_init_pid)
+            self._watch.watch(f"{files.id}/init", record.fuse_init_pid, is_init)
+            if not self._watch.watch(f"{files.id}/first", record.pid, is_first):
+                # What its first process has left behind ends, too.
+                fuse.burn(files, record.fuse_pid)
 
-    def _exited(self, id_: str) -> None:
+    def _exited(self, key: str) -> None:
+        id_ = AllocId(key.partition("/")[0])
+        files = self._files(id_)
+        record = files.read()
+        if record is not None and record.fuse_pid:
+            self._watch_end(files, record)
+            if any(map(self._watch.watches, _keys(id_))):
+                return  # it has exited when all have
         _log.debug("container_exited", allocation=id_)
         for callback in self._callbacks:
             callback()
+
+    def _forget(self, id_: AllocId) -> None:
+        self._fuses.forget(id_)
+        for key in _keys(id_):
+            self._watch.forget(key)
+
+
+def _keys(id_: AllocId) -> tuple[str, ...]:
+    """Return the keys under which a container's processes may be watched."""
+    return (id_, f"{id_}/first", f"{id_}/init")

@@ -1,12 +1,13 @@
 """Runtimes to hold to the contract: the fake, and the real one in its sandbox."""
 
+import asyncio
 import itertools
 import math
 import os
 import signal
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,7 +16,7 @@ import msgspec
 from deploy.lab.images import build_whoami
 from node_agent.oci.images import load_image
 from node_agent.oci.runtime import OciRuntime, Options
-from node_agent.runtime import Runtime
+from node_agent.runtime import Container, Phase, Runtime
 from shared.clock import SystemClock
 from shared.model import AllocId, Assignment, ServiceName, StackName, Workload
 from tests.contract.host_sandbox import CGROUP_PARENT, BareNetwork, sandbox
@@ -24,10 +25,11 @@ from tests.fakes.runtime import Behaviour, FakeRuntime, Timings
 IMAGE: Final = "hafen.local/whoami:1"
 # Nobody listens there, and nothing leaves this machine.
 UNKNOWN_IMAGE: Final = "127.0.0.1:1/none:1"
+WITHIN_S: Final = 10.0
 _NUMBERS: Final = itertools.count(1)
 
 
-def assignment(workload: Workload | None = None) -> Assignment:
+def assignment(workload: Workload | None = None, epoch: int = 0) -> Assignment:
     number = next(_NUMBERS)
     return Assignment(
         id=AllocId(f"test.web.{number}.k3f9x2"),
@@ -36,6 +38,7 @@ def assignment(workload: Workload | None = None) -> Assignment:
         slot=number,
         generation=1,
         workload=workload or Workload(image=IMAGE),
+        epoch=epoch,
     )
 
 
@@ -50,7 +53,7 @@ class Bench(Protocol):
 
     runtime: Runtime
 
-    def plan(self, behaviour: Behaviour) -> Assignment:
+    def plan(self, behaviour: Behaviour, *, exclusive: bool = False) -> Assignment:
         """Return an assignment whose program behaves so."""
         ...
 
@@ -80,8 +83,8 @@ class FakeBench:
         )
         self.runtime: Runtime = self.fake
 
-    def plan(self, behaviour: Behaviour) -> Assignment:
-        planned = assignment()
+    def plan(self, behaviour: Behaviour, *, exclusive: bool = False) -> Assignment:
+        planned = assignment(Workload(image=IMAGE, exclusive=exclusive))
         self._behaviours[planned.id] = behaviour
         return planned
 
@@ -114,13 +117,12 @@ class OciBench:
             options or Options(cgroup_parent=CGROUP_PARENT),
         )
 
-    def plan(self, behaviour: Behaviour) -> Assignment:
+    def plan(self, behaviour: Behaviour, *, exclusive: bool = False) -> Assignment:
         lines = "".join(f"echo '{line}'; " for line in behaviour.output)
         trap = "''" if behaviour.stops_after_s == math.inf else f"'exit {behaviour.exit_code}'"
         sleep_s = 100_000 if behaviour.ends_after_s == math.inf else behaviour.ends_after_s
-        return assignment(
-            shell(f"trap {trap} TERM; {lines}sleep {sleep_s} & wait; exit {behaviour.exit_code}")
-        )
+        text = f"trap {trap} TERM; {lines}sleep {sleep_s} & wait; exit {behaviour.exit_code}"
+        return assignment(shell(text, exclusive=exclusive))
 
     def command(self, behaviour: Behaviour) -> tuple[str, ...]:
         text = f"sleep {behaviour.exec_s}; echo '{behaviour.exec_output.rstrip()}'"
@@ -166,3 +168,40 @@ async def oci_bench(directory: Path) -> AsyncGenerator[OciBench, None]:
         yield bench
     finally:
         await bench.clean()
+
+
+@asynccontextmanager
+async def any_bench(directory: Path | None) -> AsyncGenerator[Bench, None]:
+    """Give a runtime that has the image: the fake, or with a directory a real one."""
+    if directory is None:
+        fake = FakeBench()
+        await fake.runtime.pull(IMAGE)
+        yield fake
+        return
+    async with oci_bench(directory) as real:
+        yield real
+
+
+async def only(bench: Bench) -> Container:
+    """Return the bench's only container."""
+    (container,) = await bench.runtime.list()
+    return container
+
+
+async def ended(bench: Bench) -> Container:
+    """Wait for the only container's exit by being told of it."""
+    heard = asyncio.Event()
+    bench.runtime.on_exit(heard.set)
+    if (await only(bench)).phase is not Phase.EXITED:
+        async with asyncio.timeout(WITHIN_S):
+            await heard.wait()
+    return await only(bench)
+
+
+async def said(bench: Bench, id_: AllocId, text: str) -> None:
+    """Wait until the program has written a line: then it listens to signals, too."""
+    async with asyncio.timeout(WITHIN_S):
+        async with aclosing(bench.runtime.logs(id_, follow=True, tail=None)) as lines:
+            async for line in lines:
+                if line.text == text:
+                    return

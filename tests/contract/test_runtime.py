@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,43 +14,32 @@ from shared.model import AllocId
 from tests.contract.runtimes import (
     IMAGE,
     UNKNOWN_IMAGE,
+    WITHIN_S,
     Bench,
-    FakeBench,
+    any_bench,
     assignment,
+    ended,
     ground,
-    oci_bench,
+    only,
+    said,
     shell,
 )
 from tests.fakes.runtime import Behaviour
 from tests.waiting import until
 
 FOREVER = Behaviour()
-WITHIN_S = 10.0
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("oci", marks=pytest.mark.real)])
 def place(request: pytest.FixtureRequest) -> Iterator[Path | None]:
-    if request.param == "fake":
-        yield None
-        return
-    with ground() as directory:
+    with ground() if request.param == "oci" else nullcontext() as directory:
         yield directory
 
 
 @pytest.fixture
 async def bench(place: Path | None) -> AsyncGenerator[Bench, None]:
-    if place is None:
-        fake = FakeBench()
-        await fake.runtime.pull(IMAGE)
-        yield fake
-        return
-    async with oci_bench(place) as real:
-        yield real
-
-
-async def only(bench: Bench) -> Container:
-    (container,) = await bench.runtime.list()
-    return container
+    async with any_bench(place) as one:
+        yield one
 
 
 async def run(bench: Bench, behaviour: Behaviour) -> AllocId:
@@ -59,16 +48,6 @@ async def run(bench: Bench, behaviour: Behaviour) -> AllocId:
     await bench.runtime.create(planned)
     await bench.runtime.start(planned.id)
     return planned.id
-
-
-async def ended(bench: Bench) -> Container:
-    """Wait for the only container's exit by being told of it."""
-    heard = asyncio.Event()
-    bench.runtime.on_exit(heard.set)
-    if (await only(bench)).phase is not Phase.EXITED:
-        async with asyncio.timeout(WITHIN_S):
-            await heard.wait()
-    return await only(bench)
 
 
 async def test_a_created_container_waits_to_be_started(bench: Bench) -> None:
@@ -294,12 +273,3 @@ async def test_the_node_has_something_for_containers(bench: Bench) -> None:
 async def texts(bench: Bench, id_: AllocId, tail: int | None) -> list[str]:
     async with aclosing(bench.runtime.logs(id_, follow=False, tail=tail)) as lines:
         return [line.text async for line in lines]
-
-
-async def said(bench: Bench, id_: AllocId, text: str) -> None:
-    """Wait until the program has written a line: then it listens to signals, too."""
-    async with asyncio.timeout(WITHIN_S):
-        async with aclosing(bench.runtime.logs(id_, follow=True, tail=None)) as lines:
-            async for line in lines:
-                if line.text == text:
-                    return

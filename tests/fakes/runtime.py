@@ -1,6 +1,7 @@
 """A node's runtime in memory: the contract of the real one, and its accidents on demand."""
 
 import asyncio
+import contextvars
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime
@@ -9,11 +10,14 @@ import msgspec
 
 from node_agent.runtime import EXIT_UNKNOWN, Container, ExecResult, LogLine, Phase
 from shared.clock import Clock
-from shared.errors import ImageError, RuntimeFailureError
+from shared.errors import FuseBurntError, ImageError, RuntimeFailureError
 from shared.model import AllocId, Assignment, Resources
 
 _KILLED = 137
 _POLL_S = 0.2
+# A fuse rings early, and looks at its node's own clock, which may be wrong by less than 2 %.
+_EARLY = 0.98
+_SOON_S = 1e-6
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,12 +53,14 @@ class FakeRuntime:
     """The `Runtime` of a simulated node. It survives its agent's crash, as containers do.
 
     Args:
-        clock: the event loop's.
+        clock: the node's own; its boot clock is that of the fuses.
         known: images that a pull finds; None: every image.
         behaviour: what the program of an assignment does.
         refusal: (verb, id) -> why that action fails now, or None.
         capacity: of the node.
         timings: of the actions.
+
+    What the kernel does by itself happens in the context in which this was made.
     """
 
     def __init__(
@@ -71,6 +77,11 @@ class FakeRuntime:
         self._known = None if known is None else frozenset(known)
         self._behaviour, self._refusal = behaviour, refusal
         self._capacity, self._timings = capacity, timings
+        self._runs: list[Callable[[Assignment, Phase], None]] = []
+        self._context = contextvars.copy_context()
+        self._until_s = 0.0  # the last moment told to this agent
+        self._deadlines: dict[AllocId, float] = {}
+        self._fuses: dict[AllocId, asyncio.TimerHandle] = {}
         self._images: set[str] = set()
         self._half_made: set[AllocId] = set()
         self._containers: dict[AllocId, Container] = {}
@@ -87,8 +98,11 @@ class FakeRuntime:
         if timer is not None:
             timer.cancel()
         have = self._containers.get(id_)
+        self._snuff(id_)
         if have is None or have.phase is Phase.EXITED:
             return
+        if have.phase is Phase.RUNNING:
+            self._tell(have.assignment, Phase.EXITED)
         self._containers[id_] = msgspec.structs.replace(
             have, phase=Phase.EXITED, exit_code=exit_code, oom_killed=oom_killed
         )
@@ -97,13 +111,21 @@ class FakeRuntime:
 
     def power_loss(self) -> None:
         """End everything without a word to anyone; the disk keeps what was whole."""
-        self._callbacks.clear()
+        self.agent_crash()
         for id_ in tuple(self._containers):
             self.crash(id_, EXIT_UNKNOWN)
 
     def agent_crash(self) -> None:
-        """Forget who wanted to be called; the containers run on."""
+        """Forget who wanted to be called, and the moment told; the containers run on."""
         self._callbacks.clear()
+        self._until_s = 0.0
+
+    def on_run(self, callback: Callable[[Assignment, Phase], None]) -> None:
+        """Tell of every container at the moment it begins (Phase.RUNNING) or ends to run (EXITED).
+
+        Whether or not there is an agent to see it.
+        """
+        self._runs.append(callback)
 
     def all(self) -> tuple[Container, ...]:
         """Return every whole container, without asking an agent."""
@@ -134,10 +156,12 @@ class FakeRuntime:
         if id_ in self._containers:
             return
         self._refuse("create", id_)
+        self._check(assignment)
         if assignment.workload.image not in self._images:
             raise ImageError(f"{assignment.workload.image}: not on this node; pull it first")
         self._half_made.add(id_)
         await self._clock.sleep(self._timings.create_s)
+        self._check(assignment)
         self._half_made.discard(id_)
         address = f"10.90.{self._addresses // 250}.{self._addresses % 250 + 2}"
         self._addresses += 1
@@ -145,6 +169,7 @@ class FakeRuntime:
             assignment=assignment, phase=Phase.CREATED, address=address
         )
         self._logs[id_] = []
+        self._light(assignment)
 
     async def start(self, id_: AllocId) -> None:
         """Run the container, again if it has exited."""
@@ -152,18 +177,22 @@ class FakeRuntime:
         if have.phase is Phase.RUNNING:
             return
         self._refuse("start", id_)
+        self._check(have.assignment)
         if have.phase is Phase.EXITED:
             await self._clock.sleep(self._timings.create_s)
         await self._clock.sleep(self._timings.start_s)
         have = self._get(id_)  # it may be gone by now
+        self._check(have.assignment)
+        self._light(have.assignment)
         behaviour = self._behaviour(have.assignment)
         self._containers[id_] = msgspec.structs.replace(
             have, phase=Phase.RUNNING, started=have.started + 1, exit_code=None, oom_killed=False
         )
+        self._tell(have.assignment, Phase.RUNNING)
         for text in behaviour.output:
             self.write(id_, text)
         if behaviour.ends_after_s < math.inf:
-            self._timers[id_] = asyncio.get_running_loop().call_later(
+            self._timers[id_] = self._later(
                 behaviour.ends_after_s, self.crash, id_, behaviour.exit_code
             )
 
@@ -222,6 +251,12 @@ class FakeRuntime:
         """Call `callback` after any container exits, until the agent crashes."""
         self._callbacks.append(callback)
 
+    def keep_until(self, boot_s: float) -> None:
+        """Move every fuse on; each rings when it would have burnt, and looks again."""
+        self._until_s = max(self._until_s, boot_s)
+        for id_ in self._deadlines:
+            self._deadlines[id_] = max(self._deadlines[id_], boot_s)
+
     def capacity(self) -> Resources:
         """Return what the node has."""
         return self._capacity
@@ -230,6 +265,41 @@ class FakeRuntime:
         """Let the container write a line."""
         at = datetime.fromtimestamp(self._clock.now_s(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
         self._logs[id_].append(LogLine(at, "stdout", text))
+
+    def _check(self, assignment: Assignment) -> None:
+        if assignment.workload.exclusive and self._until_s <= self._clock.boot_s():
+            raise FuseBurntError(f"{assignment.id}: fenced: exclusive")
+
+    def _light(self, assignment: Assignment) -> None:
+        """Give an exclusive container its fuse, if it has none."""
+        if assignment.workload.exclusive and assignment.id not in self._deadlines:
+            self._deadlines[assignment.id] = self._until_s
+            self._ring(assignment.id)
+
+    def _ring(self, id_: AllocId) -> None:
+        """Burn the fuse if it is time; else look again, by the node's own clock."""
+        left_s = self._deadlines[id_] - self._clock.boot_s()
+        if left_s <= 0:
+            self.crash(id_, _KILLED)
+        else:
+            self._fuses[id_] = self._later(max(left_s * _EARLY, _SOON_S), self._ring, id_)
+
+    def _snuff(self, id_: AllocId) -> None:
+        self._deadlines.pop(id_, None)
+        fuse = self._fuses.pop(id_, None)
+        if fuse is not None:
+            fuse.cancel()
+
+    def _tell(self, assignment: Assignment, phase: Phase) -> None:
+        for callback in self._runs:
+            callback(assignment, phase)
+
+    def _later(
+        self, delay_s: float, callback: Callable[..., None], *args: object
+    ) -> asyncio.TimerHandle:
+        """Let the kernel do something: no agent has a part in it."""
+        loop = asyncio.get_running_loop()
+        return loop.call_later(delay_s, callback, *args, context=self._context)
 
     def _get(self, id_: AllocId) -> Container:
         if id_ not in self._containers:

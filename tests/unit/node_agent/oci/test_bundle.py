@@ -163,3 +163,32 @@ def test_our_name_server_replaces_the_hosts() -> None:
     assert resolv_conf(HOST_RESOLV, ("10.90.1.1",)) == (
         "nameserver 10.90.1.1\nsearch example\noptions ndots:1\n"
     )
+
+
+def made_exclusive(**workload: Any) -> spec.Spec:
+    place = msgspec.structs.replace(PLACE, epoch="/epoch", pidns="/proc/7/ns/pid")
+    planned = msgspec.structs.replace(assignment(exclusive=True, **workload), epoch=4711)
+    return runtime_spec(IMAGE, planned, place, HOST)
+
+
+def test_an_exclusive_container_joins_the_namespace_that_ends_with_its_fuse() -> None:
+    namespaces = {each.type: each.path for each in made_exclusive().linux.namespaces}
+
+    assert namespaces["pid"] == "/proc/7/ns/pid"
+    assert namespaces.keys() == {each.type for each in made().linux.namespaces}
+    assert {each.type: each.path for each in made().linux.namespaces}["pid"] == ""
+
+
+def test_an_exclusive_container_is_told_its_epoch_whatever_the_service_says() -> None:
+    made_spec = made_exclusive(environment={"HAFEN_EPOCH": "9999", "A": "B"})
+
+    assert [each for each in made_spec.process.env if "EPOCH" in each] == ["HAFEN_EPOCH=4711"]
+    (mount,) = [each for each in made_spec.mounts if each.destination == "/run/hafen/epoch"]
+    assert (mount.source, "ro" in mount.options) == ("/epoch", True)
+
+
+def test_other_containers_are_told_no_epoch() -> None:
+    made_spec = made(environment={"HAFEN_EPOCH": "theirs"})
+
+    assert "HAFEN_EPOCH=theirs" in made_spec.process.env
+    assert not [each for each in made_spec.mounts if "epoch" in each.destination]
