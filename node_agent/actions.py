@@ -16,9 +16,10 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Create(Action, frozen=True):
-    """Fetch the image if need be, then make the container."""
+    """Fetch the image if need be, then make the container and, if `start`, run it."""
 
     assignment: Assignment
+    start: bool = True
 
 
 class Start(Action, frozen=True):

@@ -1,6 +1,7 @@
 """One node's agent.
 
-Loops over containers, gateway, network and report, each comparing whole with whole.
+Loops over containers, exclusive work, gateway, network, peers, images and report, each comparing
+whole with whole.
 
 It meets the leader only in etcd. Everything it made (containers, HAProxy, routes) outlives it, so
 it may be killed at any moment; when it starts it adopts what it finds.
@@ -8,30 +9,28 @@ it may be killed at any moment; when it starts it adopts what it finds.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
-from node_agent.actions import Create, Remove, Start, Step, Stop
-from node_agent.decide import decide
-from node_agent.execute import Executor
-from node_agent.gateway.gateway import Gateway, GatewayStatus
-from node_agent.health import ProbeState
-from node_agent.journal import Journal
-from node_agent.membership import Publisher, spec_from, stay_member
-from node_agent.probe import Answers, Prober
-from node_agent.runtime import Runtime
-from node_agent.status import statuses
-from node_agent.track import Track, Tracks, follow, give_up
-from node_agent.views import ManifestView, RoutesView, node_specs
+from node_agent.containers import Containers
+from node_agent.exclusive import Exclusive
+from node_agent.gateway.gateway import GatewayStatus
+from node_agent.membership import Membership, Publisher, spec_from
+from node_agent.outside import Outside
+from node_agent.peers.prober import Peers
+from node_agent.peers.publish import SuspicionPublisher
+from node_agent.prefetch import Prefetch
+from node_agent.views import ManifestView, RoutesView, node_specs, present_nodes
+from node_agent.watchdog import Watchdog
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import CodecError
 from shared.loop import Dirty, reconcile_forever
 from shared.mirror import View, mirror
-from shared.model import AllocationStatus, AllocId, Manifest, NodeSpec, Report
+from shared.model import AllocationStatus, Manifest, Report, Silence
 from shared.settings import Settings
 from shared.store import Store, exactly, under
 
@@ -43,21 +42,6 @@ _GATEWAY_BUSY_PERIOD_S: Final = 0.2
 # Heals routes that somebody removed by hand.
 _NETWORK_PERIOD_S: Final = 30.0
 _REPORT_PERIOD_S: Final = 60.0
-
-
-class Outside(msgspec.Struct, frozen=True):
-    """What an agent acts on; the simulation hands in its own.
-
-    Attributes:
-        reconcile_network: makes routes to the given nodes' containers true.
-        answers: says whether ports of an address accept connections.
-    """
-
-    runtime: Runtime
-    gateway: Gateway
-    reconcile_network: Callable[[Sequence[NodeSpec]], Awaitable[None]]
-    answers: Answers
-    journal: Journal
 
 
 class Agent:
@@ -73,18 +57,46 @@ class Agent:
         rng: random.Random,
     ) -> None:
         self._store, self._outside, self._clock, self._rng = store, outside, clock, rng
-        self._spec, self._ttl_s = spec_from(settings), settings.detection.lease_ttl_s
-        self._containers_dirty, self._gateway_dirty = Dirty(), Dirty()
-        self._network_dirty, self._report_dirty = Dirty(), Dirty()
-        self._desired = View(self._containers_dirty.mark)
+        self._spec = spec_from(settings)
+        self._gateway_dirty, self._network_dirty = Dirty(), Dirty()
+        self._report_dirty, self._suspicions_dirty = Dirty(), Dirty()
+        self._desired, self._nodes = View(self._containers_changed), View(self._nodes_changed)
         self._routes = View(self._gateway_dirty.mark)
-        self._nodes = View(self._network_dirty.mark)
         self._publisher = Publisher(store, keys.observed(self._spec.name))
-        self._tracks: Tracks = {}
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
         self._published: Report | None = None
         self._gateway_status = GatewayStatus()
-        self._disk_problem = ""
+        self._membership = Membership(store, self._spec, settings, clock, rng)
+        self._peers = self._among_peers(settings)
+        self._suspicions = SuspicionPublisher(
+            store,
+            self._spec.name,
+            clock,
+            lease=lambda: self._membership.lease_id,
+            suspicions=lambda: self._peers.suspicions,
+        )
+        self._membership.on_change(self._suspicions_dirty.mark)
+        self._exclusive = Exclusive(
+            store,
+            self._membership,
+            outside.runtime,
+            self._peers,
+            clock,
+            changed=self._containers_changed,
+        )
+        self._prefetch = Prefetch(outside.runtime, self._report_dirty.mark)
+        self._page = outside.journal.read(clock.monotonic_s())
+        self._manifest = ManifestView(self._desired, self._spec.name, self._page.manifest)
+        self._containers = Containers(
+            outside,
+            self._manifest,
+            self._exclusive,
+            clock,
+            boot_patience_s=settings.timing.boot_patience_s,
+            told=self._tell,
+        )
+        self._served = RoutesView(self._routes)
+        self._device = settings.watchdog
 
     async def run(self) -> None:
         """Adopt what is there, then reconcile for ever.
@@ -92,87 +104,71 @@ class Agent:
         Raises:
             SettingsError: this host's name or subnet belongs to another.
         """
-        page = self._outside.journal.read(self._clock.monotonic_s())
-        self._tracks = page.tracks
-        self._manifest = ManifestView(self._desired, self._spec.name, page.manifest)
-        self._served = RoutesView(self._routes)
-        self._outside.runtime.on_exit(self._containers_dirty.mark)
         async with asyncio.TaskGroup() as group:
-            self._executor = Executor(
-                self._outside.runtime, group, failed=self._failed, done=self._containers_dirty.mark
-            )
-            self._prober = Prober(
-                self._outside.runtime,
-                self._clock,
-                group,
-                told=self._told,
-                answers=self._outside.answers,
-            )
+            self._containers.begin(group, self._page.tracks)
             for keys_, view in (
                 (exactly(keys.desired(self._spec.name)), self._desired),
                 (under(keys.ROUTES), self._routes),
                 (under(keys.NODES), self._nodes),
+                (under(keys.CLAIMS), self._exclusive.view),
             ):
                 group.create_task(mirror(self._store, keys_, view, self._clock, self._rng))
-            group.create_task(
-                stay_member(self._store, self._spec, self._ttl_s, self._clock, self._rng)
-            )
+            group.create_task(self._membership.run())
+            group.create_task(self._peers.run())
+            if self._device is not None:
+                group.create_task(self._watchdog(self._device).run())
             for one_pass, dirty in (
-                (self._containers_pass, self._containers_dirty),
+                (self._containers.one_pass, self._containers.dirty),
+                (self._exclusive.claims_pass, self._exclusive.claims_dirty),
+                (self._exclusive.fuse_pass, self._exclusive.fuse_dirty),
+                (self._suspicions.one_pass, self._suspicions_dirty),
+                (self._prefetch.one_pass, self._prefetch.dirty),
                 (self._gateway_pass, self._gateway_dirty),
                 (self._network_pass, self._network_dirty),
                 (self._report_pass, self._report_dirty),
             ):
                 group.create_task(reconcile_forever(one_pass, dirty, self._clock, self._rng))
 
-    # ------------------------------------------------------------ containers
+    def _among_peers(self, settings: Settings) -> Peers:
+        return Peers(
+            self._spec.name,
+            settings.timing,
+            self._outside.net,
+            self._outside.promise,
+            clock=self._clock,
+            rng=self._rng,
+            has_session=lambda: self._membership.is_in_contact,
+            on_change=self._suspicions_changed,
+        )
 
-    async def _containers_pass(self) -> float:
-        manifest = self._manifest.read()
-        desired = {a.id: a for a in manifest.assignments} if manifest is not None else {}
-        # Before listing: a step that ends meanwhile is still taken for under way, never done twice.
-        in_flight = self._executor.in_flight
-        containers = await self._outside.runtime.list()
-        observed = {container.id: container for container in containers}
-        now = self._clock.monotonic_s()
-        self._tracks = follow(self._tracks, containers, desired, now)
-        self._write_journal(manifest)
-        self._prober.follow(containers, self._tracks)
-        decision = decide(desired, observed, self._tracks, in_flight, now)
-        self._executor.begin(decision.steps)
-        busy = in_flight | {step.id for step in decision.steps}
-        before = {status.id: status for status in self._report.allocations}
-        found = statuses(desired, observed, self._tracks, busy, before, now_s=self._clock.now_s())
-        generation = manifest.generation if manifest is not None else 0
-        self._tell(found, generation)
-        return decision.wake_in_s
+    def _watchdog(self, device: Path) -> Watchdog:
+        return Watchdog(
+            device,
+            self._membership.timing.lease_ttl_s,
+            self._clock,
+            until_s=lambda: self._exclusive.until_s,
+            exclusive_runs=lambda: self._exclusive.runs,
+        )
 
-    def _write_journal(self, manifest: Manifest | None) -> None:
-        try:
-            self._outside.journal.write(manifest, self._tracks)
-            self._disk_problem = ""
-        except OSError as error:
-            # What runs goes on; only a restart of this agent while etcd is away would miss it.
-            self._disk_problem = f"cannot write {error.filename}: {error.strerror}"
-            _log.error("journal_not_written", reason=self._disk_problem)
+    # ------------------------------------------------------------ what wakes whom
 
-    def _failed(self, step: Step, reason: str) -> None:
-        match step:
-            case Create() | Start():
-                self._tracks = {
-                    **self._tracks,
-                    step.id: give_up(self._tracks.get(step.id, Track()), reason),
-                }
-            case Stop() | Remove():
-                pass  # Decided again by the next pass; the executor has logged it.
+    def _containers_changed(self) -> None:
+        self._containers.dirty.mark()
 
-    def _told(self, id_: AllocId, start: int, state: ProbeState) -> None:
-        track = self._tracks.get(id_)
-        if track is not None and track.counted + 1 == start:
-            self._tracks = {**self._tracks, id_: msgspec.structs.replace(track, probed=state)}
-            self._containers_dirty.mark()
+    def _nodes_changed(self) -> None:
+        specs, present = node_specs(self._nodes), present_nodes(self._nodes)
+        self._peers.follow(specs)
+        self._exclusive.crowd(present=len(present), nodes=len(specs))
+        self._network_dirty.mark()
 
-    # ------------------------------------------------------------ gateway, network
+    def _suspicions_changed(self) -> None:
+        silent = {node for node, what in self._peers.suspicions.items() if what is Silence.HOST}
+        # A member of etcd there would not answer either.
+        self._store.avoid({spec.address for spec in node_specs(self._nodes) if spec.name in silent})
+        self._suspicions_dirty.mark()
+        self._report_dirty.mark()
+
+    # ------------------------------------------------------------ peers, gateway, network
 
     async def _gateway_pass(self) -> float:
         routes = self._served.read()
@@ -189,27 +185,32 @@ class Agent:
 
     # ------------------------------------------------------------ report
 
-    def _tell(self, found: tuple[AllocationStatus, ...], generation: int) -> None:
+    def _tell(self, found: tuple[AllocationStatus, ...], manifest: Manifest | None) -> None:
+        generation = manifest.generation if manifest is not None else 0
         self._report = msgspec.structs.replace(
             self._report, allocations=found, manifest_generation=generation
         )
+        self._prefetch.want(manifest.images if manifest is not None else ())
         self._report_dirty.mark()
 
     async def _report_pass(self) -> float:
         if self._published is None:
             await self._resume_report()
-        problems = (self._manifest.problem, self._disk_problem)
+        problems = (self._manifest.problem, self._containers.problem)
         report = msgspec.structs.replace(
             self._report,
             acked=self._gateway_status.acked,
             busy=self._gateway_status.busy,
+            images=self._prefetch.present,
             problems=(
                 *(problem for problem in problems if problem),
                 *self._served.problems,
                 *self._gateway_status.problems,
+                *self._peers.problems,
+                *self._prefetch.problems,
             ),
         )
-        if report != self._published:
+        if report != self._published or self._publisher.is_doubtful:
             await self._publisher.write(codec.encode(report))
             self._published = report
         return _REPORT_PERIOD_S
@@ -224,6 +225,7 @@ class Agent:
         except CodecError:
             return  # Ours to write: it is replaced.
         before = {status.id: status for status in self._published.allocations}
+        self._containers.resume(before)
         self._report = msgspec.structs.replace(
             self._report,
             allocations=tuple(_same_date(s, before.get(s.id)) for s in self._report.allocations),

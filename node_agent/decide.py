@@ -11,10 +11,11 @@ from typing import Final
 import msgspec
 
 from node_agent.actions import Create, Remove, Start, Step, Stop
+from node_agent.claims import Right
 from node_agent.restart import StartAt, next_start
 from node_agent.runtime import Container, Phase
 from node_agent.track import Track, Tracks
-from shared.model import AllocId, Assignment, Health
+from shared.model import AllocId, Assignment, Health, Want
 
 # Heals what an event missed; finding nothing to do costs about a millisecond.
 PERIOD_S: Final = 10.0
@@ -27,12 +28,36 @@ class Decision(msgspec.Struct, frozen=True):
     wake_in_s: float = PERIOD_S
 
 
+class Allowed(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be begun now, besides what is asked for.
+
+    Attributes:
+        rights: of exclusive allocations; one that is not named waits.
+        begin: whether anything may be made or started: not before etcd has said what to run.
+        exclusive: whether anything exclusive may: not while its fuse is about to burn.
+    """
+
+    rights: Mapping[AllocId, Right] = {}
+    begin: bool = True
+    exclusive: bool = True
+
+    def right(self, assignment: Assignment) -> Right:
+        """Return what an allocation may do."""
+        if not assignment.workload.exclusive:
+            return Right.HELD
+        return self.rights.get(assignment.id, Right.WAIT)
+
+
+EVERYTHING: Final = Allowed()
+
+
 def decide(
     desired: Mapping[AllocId, Assignment],
     observed: Mapping[AllocId, Container],
     tracks: Tracks,
     in_flight: AbstractSet[AllocId],
     now: float,
+    allowed: Allowed = EVERYTHING,
 ) -> Decision:
     """Return the steps that move `observed` towards `desired`; none means converged.
 
@@ -44,6 +69,7 @@ def decide(
         tracks: what is remembered of each.
         in_flight: allocations that have a step under way.
         now: monotonic seconds.
+        allowed: what may be begun.
     """
     steps: list[Step] = []
     wake = PERIOD_S
@@ -52,15 +78,26 @@ def decide(
             case None, Container() as container:
                 steps.append(_unwanted(container))
             case Assignment() as assignment, container:
-                outcome = _wanted(assignment, container, tracks.get(id_, Track()), now)
+                outcome = _wanted(assignment, container, tracks.get(id_, Track()), now, allowed)
                 if isinstance(outcome, float):
                     wake = min(wake, outcome)
-                elif outcome is not None:
+                elif outcome is not None and _may(outcome, assignment, allowed):
                     steps.append(outcome)
             case _:
                 pass
     frees_first = sorted(steps, key=lambda step: isinstance(step, Create | Start))
     return Decision(tuple(frees_first), wake)
+
+
+def may_start(assignment: Assignment, allowed: Allowed) -> bool:
+    """Say whether an assigned container is to be started, not merely made."""
+    return assignment.want is not Want.STANDBY and allowed.right(assignment) is Right.HELD
+
+
+def _may(step: Step, assignment: Assignment, allowed: Allowed) -> bool:
+    if isinstance(step, Stop | Remove):
+        return True
+    return allowed.begin and (allowed.exclusive or not assignment.workload.exclusive)
 
 
 def _unwanted(container: Container) -> Step:
@@ -71,22 +108,42 @@ def _unwanted(container: Container) -> Step:
 
 
 def _wanted(
-    assignment: Assignment, container: Container | None, track: Track, now: float
+    assignment: Assignment,
+    container: Container | None,
+    track: Track,
+    now: float,
+    allowed: Allowed,
 ) -> Step | float | None:
     """Return the step an assigned allocation needs, or in how many seconds it may need one."""
     if container is not None and container.phase is Phase.RUNNING:
-        if track.probed.health is Health.UNHEALTHY:
-            return Stop(assignment.id, _unhealthy(track), assignment.workload.stop_grace_period_s)
-        return None
+        return _running(assignment, track, allowed.right(assignment))
     if track.failed:
         return None
-    match container:
-        case None:
-            return Create(assignment.id, "no container yet", assignment)
-        case Container(phase=Phase.CREATED):
-            return Start(assignment.id, "created, not started")
-        case _:
-            return _again(assignment.id, track, now)
+    if container is None:
+        return Create(
+            assignment.id, "no container yet", assignment, start=may_start(assignment, allowed)
+        )
+    if container.phase is Phase.EXITED and not container.started:
+        # A standby that was made and has come to an end: a new one is as good.
+        return Remove(assignment.id, "it ended before it was started")
+    return _start(container, track, now) if may_start(assignment, allowed) else None
+
+
+def _start(container: Container, track: Track, now: float) -> Step | float | None:
+    if container.phase is Phase.CREATED:
+        return Start(container.id, "created, not started")
+    return _again(container.id, track, now)
+
+
+def _running(assignment: Assignment, track: Track, right: Right) -> Step | None:
+    if right is Right.DENIED:
+        # It ought to have ended before; whoever has the claim now must not wait for its manners.
+        return Stop(assignment.id, "another node has its claim", 0.0)
+    if assignment.want is Want.STANDBY:
+        return Stop(assignment.id, "it is to stand by", assignment.workload.stop_grace_period_s)
+    if track.probed.health is Health.UNHEALTHY:
+        return Stop(assignment.id, _unhealthy(track), assignment.workload.stop_grace_period_s)
+    return None
 
 
 def _unhealthy(track: Track) -> str:

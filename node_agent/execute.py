@@ -1,6 +1,7 @@
 """Performs steps against the runtime: at most one per allocation, each with a deadline."""
 
 import asyncio
+import enum
 from collections.abc import Callable, Iterable
 from typing import Final, assert_never
 
@@ -8,7 +9,7 @@ import structlog
 
 from node_agent.actions import Create, Remove, Start, Step, Stop
 from node_agent.runtime import Runtime
-from shared.errors import RuntimeFailureError
+from shared.errors import FuseBurntError, RuntimeFailureError
 from shared.model import AllocId
 
 _log = structlog.get_logger()
@@ -21,6 +22,14 @@ STEP_DEADLINE_S: Final = 60.0
 PARALLEL_MAX: Final = 8
 
 
+class Wanted(enum.Enum):
+    """What is wanted of an allocation now."""
+
+    NO = "no"
+    MADE = "made"
+    RUNNING = "running"
+
+
 class Executor:
     """Owns the steps under way.
 
@@ -29,6 +38,8 @@ class Executor:
         group: owns their asyncio tasks.
         failed: called with an allocation and a sentence when a step of it could not be done.
         done: called after every step.
+        wanted: asked on the way from an image to a running container, which may take minutes:
+            whether an allocation may still be made, and started.
     """
 
     def __init__(
@@ -38,9 +49,10 @@ class Executor:
         *,
         failed: Callable[[Step, str], None],
         done: Callable[[], None],
+        wanted: Callable[[AllocId], Wanted],
     ) -> None:
         self._runtime, self._group = runtime, group
-        self._failed, self._done = failed, done
+        self._failed, self._done, self._wanted = failed, done, wanted
         self._in_flight: set[AllocId] = set()
         self._slots = asyncio.Semaphore(PARALLEL_MAX)
 
@@ -61,6 +73,8 @@ class Executor:
             async with self._slots, asyncio.timeout(_deadline_s(step)):
                 _log.info("step", kind=type(step).__name__, id=step.id, reason=step.reason)
                 await self._perform(step)
+        except FuseBurntError as error:
+            _log.warning("step_put_off", kind=type(step).__name__, id=step.id, reason=str(error))
         except RuntimeFailureError as error:
             _log.warning("step_failed", kind=type(step).__name__, id=step.id, reason=str(error))
             self._failed(step, str(error))
@@ -75,10 +89,7 @@ class Executor:
     async def _perform(self, step: Step) -> None:
         match step:
             case Create():
-                await self._runtime.pull(step.assignment.workload.image)
-                await self._runtime.create(step.assignment)
-                # Nothing is decided between creating and starting: one pass less until it answers.
-                await self._runtime.start(step.id)
+                await self._create(step)
             case Start():
                 await self._runtime.start(step.id)
             case Stop():
@@ -87,6 +98,15 @@ class Executor:
                 await self._runtime.remove(step.id)
             case _:
                 assert_never(step)
+
+    async def _create(self, step: Create) -> None:
+        await self._runtime.pull(step.assignment.workload.image)
+        if self._wanted(step.id) is Wanted.NO:
+            return
+        await self._runtime.create(step.assignment)
+        # Started in the same step: one pass less until it answers.
+        if step.start and self._wanted(step.id) is Wanted.RUNNING:
+            await self._runtime.start(step.id)
 
 
 def _deadline_s(step: Step) -> float:

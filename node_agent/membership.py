@@ -1,8 +1,10 @@
 """Being a member of the cluster: the node's spec, written once, and a session under a lease."""
 
 import uuid
+from collections.abc import Callable
 from typing import Final, NoReturn
 
+import msgspec
 import structlog
 
 from shared import codec, keys
@@ -11,11 +13,13 @@ from shared.clock import Clock
 from shared.errors import AmbiguousError, ConflictError, SettingsError, StoreError
 from shared.model import NodeName, NodeSpec, Revision, Session
 from shared.settings import Settings
-from shared.store import Compare, Put, Store, exactly, under
+from shared.store import Compare, Lease, Put, Store, exactly, under
 
 _log = structlog.get_logger()
 
 VERSION: Final = "0.1.0"
+# Of the lease, what is left when two keep-alives have gone unanswered.
+_CONTACT_SHARE: Final = 0.6
 
 
 def spec_from(settings: Settings) -> NodeSpec:
@@ -28,8 +32,10 @@ def spec_from(settings: Settings) -> NodeSpec:
     )
 
 
-async def register(store: Store, spec: NodeSpec) -> None:
+async def register(store: Store, spec: NodeSpec) -> Revision:
     """Create the node's spec unless it exists; from then on the API owns it.
+
+    Return the revision of the node's session before, 0 if it has none.
 
     Raises:
         SettingsError: the name or the subnet belongs to another host.
@@ -39,10 +45,11 @@ async def register(store: Store, spec: NodeSpec) -> None:
     for item in snapshot.items:
         if item.key.endswith("/spec"):
             _check(spec, codec.decode(NodeSpec, item.value, item.key))
-    if any(item.key == key for item in snapshot.items):
-        return
-    await store.txn([Compare(key, Revision(0))], [Put(key, codec.encode(spec))])
-    _log.info("registered", address=spec.address, subnet=spec.subnet)
+    revisions = {item.key: item.mod_revision for item in snapshot.items}
+    if key not in revisions:
+        await store.txn([Compare(key, Revision(0))], [Put(key, codec.encode(spec))])
+        _log.info("registered", address=spec.address, subnet=spec.subnet)
+    return revisions.get(keys.node_alive(spec.name), Revision(0))
 
 
 def _check(ours: NodeSpec, theirs: NodeSpec) -> None:
@@ -55,29 +62,84 @@ def _check(ours: NodeSpec, theirs: NodeSpec) -> None:
         raise SettingsError(f"subnet {ours.subnet} already belongs to node {theirs.name}")
 
 
-async def stay_member(
-    store: Store, spec: NodeSpec, ttl_s: float, clock: Clock, rng: Rng
-) -> NoReturn:
-    """Register, then hold a session for ever: a lease that was lost is replaced by a new one.
+class HeldSession(msgspec.Struct, frozen=True):
+    """A session that is being kept: its lease, and the revision of the key that hangs on it."""
 
-    Raises:
-        SettingsError: as register.
+    lease: Lease
+    revision: Revision
+
+
+class Membership:
+    """This node's registration and its session under a lease.
+
+    The lease is never revoked: a session that is absent was not renewed for its whole time, and
+    that is what makes it the truth about what may still run here.
     """
-    session = codec.encode(Session(node=spec.name, boot_id=uuid.uuid4().hex, version=VERSION))
-    attempt = 0
-    while True:
-        try:
-            await register(store, spec)
-            async with store.lease(ttl_s) as lease:
-                await store.txn([], [Put(keys.node_alive(spec.name), session, lease.id)])
-                _log.info("session_begun", lease=lease.id, ttl_s=lease.ttl_s)
-                attempt = 0
-                await lease.lost.wait()
-            _log.warning("session_lost")
-        except StoreError as error:
-            attempt += 1
-            _log.warning("no_session", reason=str(error), attempt=attempt)
-            await clock.sleep(backoff_s(attempt, rng))
+
+    def __init__(
+        self, store: Store, spec: NodeSpec, settings: Settings, clock: Clock, rng: Rng
+    ) -> None:
+        self._store, self._spec, self._clock, self._rng = store, spec, clock, rng
+        self.node, self.timing = spec.name, settings.timing
+        self._ttl_s, self._profile = settings.timing.lease_ttl_s, settings.profile
+        self._callbacks: list[Callable[[], None]] = []
+        self.session: HeldSession | None = None
+
+    @property
+    def lease_id(self) -> int | None:
+        """Return the session's lease, None while there is no session."""
+        return self.session.lease.id if self.session is not None else None
+
+    @property
+    def is_in_contact(self) -> bool:
+        """Say whether etcd has acknowledged a keep-alive lately: two of them may be missing."""
+        if self.session is None:
+            return False
+        left_s = self.session.lease.ends_s - self._clock.boot_s()
+        return left_s > self._ttl_s * _CONTACT_SHARE
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when a session begins or is lost."""
+        self._callbacks.append(callback)
+
+    async def run(self) -> NoReturn:
+        """Register, then hold a session for ever: a lease that was lost is replaced by a new one.
+
+        Raises:
+            SettingsError: as register.
+        """
+        session = Session(
+            node=self._spec.name, boot_id=uuid.uuid4().hex, version=VERSION, profile=self._profile
+        )
+        attempt = 0
+        while True:
+            try:
+                before = await register(self._store, self._spec)
+                async with self._store.lease(self._ttl_s, revoke=False) as lease:
+                    key = keys.node_alive(self._spec.name)
+                    # An earlier attempt whose fate is unknown may still arrive: on condition that
+                    # nothing came since, it cannot take the place of this one.
+                    revision = await self._store.txn(
+                        [Compare(key, before)], [Put(key, codec.encode(session), lease.id)]
+                    )
+                    self._become(HeldSession(lease, revision))
+                    _log.info("session_begun", lease=lease.id, ttl_s=lease.ttl_s)
+                    attempt = 0
+                    await lease.lost.wait()
+                _log.warning("session_lost")
+            except StoreError as error:
+                attempt += 1
+                _log.warning("no_session", reason=str(error), attempt=attempt)
+                await self._clock.sleep(backoff_s(attempt, self._rng))
+            finally:
+                self._become(None)
+
+    def _become(self, session: HeldSession | None) -> None:
+        if session is self.session:
+            return
+        self.session = session
+        for callback in self._callbacks:
+            callback()
 
 
 class Publisher:
@@ -86,6 +148,7 @@ class Publisher:
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key
         self._revision: Revision | None = None  # None: read it first
+        self.is_doubtful = False  # a write may still arrive; only one after it prevents that
 
     async def read(self) -> bytes | None:
         """Return what was reported last, by an agent before us if need be."""
@@ -106,6 +169,8 @@ class Publisher:
         try:
             condition = Compare(self._key, self._revision)
             self._revision = await self._store.txn([condition], [Put(self._key, value)])
-        except (ConflictError, AmbiguousError):
+            self.is_doubtful = False
+        except (ConflictError, AmbiguousError) as error:
             self._revision = None
+            self.is_doubtful |= isinstance(error, AmbiguousError)
             raise

@@ -4,16 +4,19 @@ import asyncio
 import random
 from pathlib import Path
 
-from node_agent.agent import Agent, Outside
+from node_agent.agent import Agent
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.journal import Journal
 from node_agent.network.node import NodeNetwork
 from node_agent.oci.runtime import OciRuntime
+from node_agent.outside import Outside
+from node_agent.peers.promise import PromiseFile
+from node_agent.peers.sockets import SocketNet
 from node_agent.probe import answers
 from node_agent.streams import AgentStreams
 from shared.clock import Clock
 from shared.etcd.store import EtcdStore
-from shared.settings import load
+from shared.settings import AGENT_PEER_PORT, load
 
 
 async def serve(config: Path, clock: Clock) -> None:
@@ -33,9 +36,11 @@ async def serve(config: Path, clock: Clock) -> None:
         reconcile_network=network.reconcile_routes,
         answers=answers,
         journal=Journal(settings.data_dir),
+        net=SocketNet(settings.address, AGENT_PEER_PORT),
+        promise=PromiseFile(settings.run_dir),
     )
     rng = random.Random()  # noqa: S311 - jitter needs no secrecy
-    async with EtcdStore(settings.etcd, settings.tls) as store, asyncio.TaskGroup() as group:
+    async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
         agent = Agent(store, outside, settings, clock=clock, rng=rng)
         group.create_task(agent.run())
         group.create_task(AgentStreams(runtime, settings).serve())

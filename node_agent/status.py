@@ -14,11 +14,18 @@ from shared.model import AllocationStatus, AllocId, Assignment, Health
 from shared.states import AllocState
 
 
+class Doing(msgspec.Struct, frozen=True):
+    """Which allocations have a step under way, and why those that are made are not started."""
+
+    busy: AbstractSet[AllocId] = frozenset()
+    waiting: Mapping[AllocId, str] = {}
+
+
 def statuses(
     desired: Mapping[AllocId, Assignment],
     observed: Mapping[AllocId, Container],
     tracks: Tracks,
-    in_flight: AbstractSet[AllocId],
+    doing: Doing,
     before: Mapping[AllocId, AllocationStatus],
     now_s: float,
 ) -> tuple[AllocationStatus, ...]:
@@ -28,7 +35,7 @@ def statuses(
         desired: the manifest's assignments by id.
         observed: the containers by id.
         tracks: what is remembered of each.
-        in_flight: allocations that have a step under way.
+        doing: what is under way.
         before: the statuses last reported; `since_s` is theirs while nothing has changed.
         now_s: wall clock, for `since_s`.
     """
@@ -39,14 +46,21 @@ def statuses(
             observed.get(id_),
             tracks.get(id_, Track()),
             is_wanted=id_ in desired,
-            is_busy=id_ in in_flight,
+            is_busy=id_ in doing.busy,
+            waits=doing.waiting.get(id_, ""),
         )
         found.append(_dated(status, before.get(id_), now_s))
     return tuple(found)
 
 
 def _status(
-    id_: AllocId, container: Container | None, track: Track, *, is_wanted: bool, is_busy: bool
+    id_: AllocId,
+    container: Container | None,
+    track: Track,
+    *,
+    is_wanted: bool,
+    is_busy: bool,
+    waits: str,
 ) -> AllocationStatus:
     runs = container is not None and container.phase is Phase.RUNNING
     state = _state(container, track, is_wanted=is_wanted, is_busy=is_busy)
@@ -56,7 +70,7 @@ def _status(
         state=state,
         health=track.probed.health if is_live else Health.STARTING,
         address=container.address if container is not None else "",
-        reason=_reason(track, state, runs=runs),
+        reason=_reason(track, state, runs=runs) or ("" if runs else waits),
         exit_code=track.exit_code,
         restarts=track.exits.count,
     )

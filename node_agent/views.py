@@ -19,6 +19,17 @@ class ManifestView:
         self._view, self._key, self._last = view, keys.desired(node), last
         self.problem = ""
 
+    @property
+    def is_current(self) -> bool:
+        """Say whether etcd was read since this agent began."""
+        return bool(self._view.revision)
+
+    @property
+    def revision(self) -> Revision:
+        """Return the mod_revision of etcd's manifest for this node, 0 while none was read."""
+        item = self._view.items.get(self._key)
+        return item.mod_revision if item is not None else Revision(0)
+
     def read(self) -> Manifest | None:
         """Return the manifest to obey; None: nobody ever gave this node one."""
         self.problem = ""
@@ -63,6 +74,15 @@ class RoutesView:
                     found[stack] = known
         self._good, self.problems = found, tuple(problems)
         return found
+
+
+def present_nodes(view: View) -> frozenset[NodeName]:
+    """Return the nodes that have a session."""
+    return frozenset(
+        NodeName(key.removeprefix(keys.NODES).removesuffix("/alive"))
+        for key in view.items
+        if key.endswith("/alive")
+    )
 
 
 def node_specs(view: View) -> tuple[NodeSpec, ...]:

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.actions import Create, Remove, Start, Step, Stop
-from node_agent.decide import PERIOD_S, decide
+from node_agent.claims import Right
+from node_agent.decide import PERIOD_S, Allowed, decide
 from node_agent.health import ProbeState
 from node_agent.restart import QUICK_EXITS_MAX, Exits
 from node_agent.runtime import Container, Phase
 from node_agent.track import Track, Tracks, follow
-from shared.model import AllocId, Assignment, Health
-from tests.build import assignment, container
+from shared.model import AllocId, Assignment, Health, Want
+from tests.build import assignment, container, workload
 
 A, B, C = (AllocId(f"shop.web.{slot}.a") for slot in (1, 2, 3))
 
@@ -63,6 +64,58 @@ def test_one_that_was_given_up_is_left_alone() -> None:
     decision = decide(wanting(A), by_id(container(A, Phase.EXITED)), given_up, frozenset(), 0.0)
     assert decision.steps == ()
     assert decision.wake_in_s == PERIOD_S
+
+
+STANDBY = assignment(A, want=Want.STANDBY)
+ONCE = assignment(A, msgspec.structs.replace(workload(), exclusive=True))
+
+
+def steps_of(asked: Assignment, *there: Container, allowed: Allowed) -> tuple[Step, ...]:
+    return decide({asked.id: asked}, by_id(*there), {}, frozenset(), 0.0, allowed).steps
+
+
+def test_a_standby_is_made_and_not_started() -> None:
+    allowed = Allowed()
+    made = Create(A, "no container yet", STANDBY, start=False)
+    assert steps_of(STANDBY, allowed=allowed) == (made,)
+    assert steps_of(STANDBY, container(A, Phase.CREATED, started=0), allowed=allowed) == ()
+    assert steps_of(STANDBY, container(A), allowed=allowed) == (Stop(A, "it is to stand by", 10.0),)
+
+
+def test_a_standby_that_ended_is_made_anew_and_an_activated_one_is_started() -> None:
+    ended = container(A, Phase.EXITED, started=0)
+    removed = Remove(A, "it ended before it was started")
+    assert steps_of(STANDBY, ended, allowed=Allowed()) == (removed,)
+    made = container(A, Phase.CREATED, started=0)
+    started = Start(A, "created, not started")
+    assert steps_of(assignment(A), made, allowed=Allowed()) == (started,)
+
+
+def test_exclusive_work_is_made_ahead_but_starts_only_with_its_claim() -> None:
+    made = container(A, Phase.CREATED, started=0)
+    held = Allowed(rights={A: Right.HELD})
+    assert steps_of(ONCE, allowed=Allowed()) == (Create(A, "no container yet", ONCE, start=False),)
+    assert steps_of(ONCE, made, allowed=Allowed()) == ()
+    assert steps_of(ONCE, container(A, Phase.EXITED), allowed=Allowed()) == ()
+    assert steps_of(ONCE, made, allowed=held) == (Start(A, "created, not started"),)
+
+
+def test_exclusive_work_whose_claim_another_has_is_stopped_at_once() -> None:
+    denied = Allowed(rights={A: Right.DENIED})
+    assert steps_of(ONCE, container(A), allowed=denied) == (
+        Stop(A, "another node has its claim", 0.0),
+    )
+    # Whose claim is nobody's goes on: its fuse says how long.
+    assert steps_of(ONCE, container(A), allowed=Allowed(rights={A: Right.WAIT})) == ()
+
+
+def test_nothing_begins_before_etcd_has_spoken_and_nothing_exclusive_without_a_fuse() -> None:
+    silent = Allowed(rights={A: Right.HELD}, begin=False)
+    assert steps_of(assignment(A), allowed=silent) == ()
+    assert steps_of(STANDBY, container(A, Phase.EXITED), allowed=silent) == ()
+    burnt = Allowed(rights={A: Right.HELD}, exclusive=False)
+    assert steps_of(ONCE, allowed=burnt) == ()
+    assert steps_of(assignment(A), allowed=burnt) != ()
 
 
 IDS = st.sampled_from([A, B, C])

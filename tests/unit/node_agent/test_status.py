@@ -2,7 +2,7 @@
 
 from node_agent.health import ProbeState
 from node_agent.runtime import Phase
-from node_agent.status import statuses
+from node_agent.status import Doing, statuses
 from node_agent.track import Track
 from shared.model import AllocationStatus, AllocId, Health
 from shared.states import AllocState
@@ -14,7 +14,7 @@ HEALTHY = Track(started_at=1.0, probed=ProbeState(health=Health.HEALTHY))
 
 
 def test_a_running_healthy_container() -> None:
-    assert statuses(ASKED, {A: container(A)}, {A: HEALTHY}, set(), {}, 50.0) == (
+    assert statuses(ASKED, {A: container(A)}, {A: HEALTHY}, Doing(), {}, 50.0) == (
         AllocationStatus(
             id=A,
             state=AllocState.RUNNING,
@@ -26,27 +26,27 @@ def test_a_running_healthy_container() -> None:
 
 
 def test_one_that_starts_again_is_still_running_but_not_healthy() -> None:
-    (status,) = statuses(ASKED, {A: container(A, Phase.EXITED)}, {A: HEALTHY}, set(), {}, 50.0)
+    (status,) = statuses(ASKED, {A: container(A, Phase.EXITED)}, {A: HEALTHY}, Doing(), {}, 50.0)
     assert (status.state, status.health) == (AllocState.RUNNING, Health.STARTING)
 
 
 def test_the_date_stays_while_nothing_has_changed() -> None:
-    (first,) = statuses(ASKED, {A: container(A)}, {A: HEALTHY}, set(), {}, 50.0)
-    (second,) = statuses(ASKED, {A: container(A)}, {A: HEALTHY}, set(), {A: first}, 99.0)
+    (first,) = statuses(ASKED, {A: container(A)}, {A: HEALTHY}, Doing(), {}, 50.0)
+    (second,) = statuses(ASKED, {A: container(A)}, {A: HEALTHY}, Doing(), {A: first}, 99.0)
     assert second == first
 
 
 def test_what_is_not_asked_for_is_on_its_way_out() -> None:
-    (status,) = statuses({}, {A: container(A)}, {}, set(), {}, 0.0)
+    (status,) = statuses({}, {A: container(A)}, {}, Doing(), {}, 0.0)
     assert status.state is AllocState.STOPPING
 
 
 def test_a_failed_one_says_why() -> None:
-    (status,) = statuses(ASKED, {}, {A: Track(failed="no such image")}, set(), {}, 0.0)
+    (status,) = statuses(ASKED, {}, {A: Track(failed="no such image")}, Doing(), {}, 0.0)
     assert (status.state, status.reason) == (AllocState.FAILED, "no such image")
 
 
 def test_one_under_way_is_preparing_and_one_not_begun_is_pending() -> None:
-    (busy,) = statuses(ASKED, {}, {}, {A}, {}, 0.0)
-    (idle,) = statuses(ASKED, {}, {}, set(), {}, 0.0)
+    (busy,) = statuses(ASKED, {}, {}, Doing(frozenset({A})), {}, 0.0)
+    (idle,) = statuses(ASKED, {}, {}, Doing(), {}, 0.0)
     assert (busy.state, idle.state) == (AllocState.PREPARING, AllocState.PENDING)
