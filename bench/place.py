@@ -6,11 +6,13 @@ from typing import Any
 import msgspec
 
 from bench.statistics import spread
-from scheduler.decide import Now, decide
+from scheduler.decide import decide
 from scheduler.memory import Memory
+from scheduler.nodes import History
+from scheduler.story import Now
 from scheduler.world import World
 from shared.model import NodeName
-from shared.settings import Detection
+from shared.timing import LAN
 from tests.build import MIB, assignment, node, running, service, stack, world
 
 RUNS = 20
@@ -50,13 +52,13 @@ def _lost(state: World) -> dict[str, float | int]:
     name = NodeName("node-1")
     gone = msgspec.structs.replace(state.nodes[name], alive=False)
     silent = msgspec.structs.replace(state, nodes={**state.nodes, name: gone})
-    return _time(silent, Memory(missing_since={name: -99.0}))
+    return _time(silent, Memory(nodes=History(missing_since={name: -99.0})))
 
 
 def _time(state: World, memory: Memory) -> dict[str, float | int]:
     taken = []
     for _ in range(RUNS):
         began = time.perf_counter()
-        decide(state, memory, Now(0.0, 0.0), Detection())
+        decide(state, memory, Now(0.0, 0.0), LAN)
         taken.append((time.perf_counter() - began) * 1000)
     return spread(taken)

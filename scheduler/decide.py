@@ -9,51 +9,34 @@ from typing import Final
 
 import msgspec
 
+from scheduler.allocs import Alloc, Asked, ServiceId, allocs_of, allocs_on, asked_services
+from scheduler.candidates import candidate, document_bytes
+from scheduler.changes import Changes, Times, Wanted
+from scheduler.draft import Draft
+from scheduler.images import spare_images
 from scheduler.memory import Memory, remember
-from scheduler.nodes import Verdict, grace_s, verdicts
-from scheduler.orchestrate import (
-    DRAIN_LIMIT_S,
-    Alloc,
-    Asked,
-    Changes,
-    Times,
-    Wanted,
-    allocs_of,
-    orchestrate,
-)
-from scheduler.place import Bound, Candidate, Request, Unplaceable, minus, place
+from scheduler.nodes import Judged, judge
+from scheduler.orchestrate import DRAIN_LIMIT_S, orchestrate
+from scheduler.place import Bound, Request, Unplaceable, place
 from scheduler.plan import Plan, Write
 from scheduler.routes import drained, routes_of
-from scheduler.world import NodeState, World
-from shared import codec, keys
+from scheduler.story import Now, node_events, placed_event
+from scheduler.world import World
+from shared import keys
 from shared.model import (
     AllocId,
     Assignment,
     Event,
-    Manifest,
     NodeName,
     Revision,
     ServiceName,
     StackName,
-    Want,
-    Workload,
 )
-from shared.settings import Detection
-from shared.states import AllocState
+from shared.timing import Timing
 
 # Heals what an event missed; a quiet cluster writes nothing all the same.
 PERIOD_S: Final = 10.0
-_SILENT: Final = frozenset({Verdict.SUSPECT, Verdict.LOST})
-# What an assignment has besides its workload, generously: ids, names, numbers.
-_ASSIGNMENT_BYTES: Final = 512
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-class Now(msgspec.Struct, frozen=True):
-    """The two clocks that a pass needs: monotonic for durations, wall for display."""
-
-    monotonic_s: float
-    wall_s: float
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -64,104 +47,79 @@ class Decision(msgspec.Struct, frozen=True):
     unplaceable: tuple[Unplaceable, ...] = ()
 
 
-class _Draft:
-    """Manifests being changed; local to one call of `decide`."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.assignments = {name: list(node.assignments) for name, node in world.nodes.items()}
-        self.reasons: dict[NodeName, list[str]] = defaultdict(list)
-        self.home = {a.id: name for name, held in self.assignments.items() for a in held}
-
-    def drop(self, id_: AllocId, reason: str) -> None:
-        node = self.home.pop(id_, None)
-        if node is None:
-            return
-        self.assignments[node] = [a for a in self.assignments[node] if a.id != id_]
-        self.reasons[node].append(f"{id_} leaves: {reason}")
-
-    def drain(self, id_: AllocId, reason: str) -> None:
-        node = self.home[id_]
-        self.assignments[node] = [
-            msgspec.structs.replace(a, want=Want.DRAIN) if a.id == id_ else a
-            for a in self.assignments[node]
-        ]
-        self.reasons[node].append(f"{id_} drains: {reason}")
-
-    def add(self, node: NodeName, assignment: Assignment, reason: str) -> None:
-        self.assignments[node].append(assignment)
-        self.home[assignment.id] = node
-        self.reasons[node].append(f"{assignment.id} comes: {reason}")
-
-
-def decide(world: World, memory: Memory, now: Now, detection: Detection) -> Decision:
+def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
     """Return what the leader should write now.
 
     Args:
         world: everything under keys.ROOT at one revision.
-        memory: what the pass before returned; a new leader hands in an empty one.
+        memory: what the pass before returned; a new leader hands in what it knows of the nodes.
         now: the clocks.
-        detection: how fast a silent node is given up.
+        timing: how fast a silent node is given up.
     """
-    memory = remember(memory, world, now.monotonic_s)
+    judged = judge(world, memory.nodes, now.monotonic_s, timing)
+    told, memory = memory.told, remember(memory, world, now.monotonic_s)
+    memory = msgspec.structs.replace(memory, nodes=judged.history)
     if world.is_frozen:
         return Decision(Plan(wake_in_s=PERIOD_S), memory)
-    judged = verdicts(world, memory.missing_since, now.monotonic_s, detection)
     allocs = allocs_of(world, judged)
-    draft = _Draft(world)
     times = Times(now.monotonic_s, memory.failed_since, memory.draining_since)
     services = asked_services(world, allocs)
-    changes = _orchestrate_all(world, services, allocs, times)
-    for change in changes.values():
-        for id_, reason in change.drop.items():
-            draft.drop(id_, reason)
-        for id_, reason in change.drain.items():
-            draft.drain(id_, reason)
+    changes = _orchestrate_all(world, judged, services, allocs, times)
+    draft = Draft(world)
+    story = _change(draft, changes, now)
     bound, unplaceable = _place_all(world, judged, draft, services, changes)
     for request, node, wanted in bound:
-        asked = services[_key(request)]
         for id_ in wanted.replaces:
             draft.drop(id_, wanted.reason)
+        asked = services[_key(request)]
         draft.add(node, _assignment(world, asked, wanted), wanted.reason)
-    events = (*_node_events(world, memory, judged, now), *_placed_events(bound, now))
-    writes = (*_manifest_writes(draft), *_routes_writes(world, services, draft, judged))
-    wake = _wake_in_s(world, memory, changes.values(), now.monotonic_s, detection)
+        subject = _subject(request.service, wanted.slot)
+        story.append(placed_event(subject, node, wanted.reason, now, anew=True))
+    images = spare_images(world, judged.verdicts, services.values(), draft.assignments)
+    writes = (*draft.writes(images), *_routes_writes(world, services, draft, judged))
+    events = (*node_events(world, told, judged, now), *story)
     return Decision(
-        Plan(writes=writes, events=events, wake_in_s=wake),
-        msgspec.structs.replace(memory, told=judged),
+        Plan(writes=writes, events=events, wake_in_s=_wake_in_s(judged, changes.values(), times)),
+        msgspec.structs.replace(memory, told=judged.verdicts),
         unplaceable,
     )
 
 
-ServiceId = tuple[StackName, ServiceName]
-
-
-def asked_services(world: World, allocs: Iterable[Alloc]) -> Mapping[ServiceId, Asked]:
-    """Return every service that is asked for or still has allocations.
-
-    Frozen stacks are left out.
-    """
-    services = {
-        (name, spec.name): Asked(name, spec.name, spec)
-        for name, state in world.stacks.items()
-        for spec in state.stack.services
-    }
-    for alloc in allocs:
-        key = (alloc.assignment.stack, alloc.assignment.service)
-        services.setdefault(key, Asked(*key, None))
-    return {key: services[key] for key in sorted(services) if key[0] not in world.frozen_stacks}
-
-
 def _orchestrate_all(
-    world: World, services: Mapping[ServiceId, Asked], allocs: Sequence[Alloc], times: Times
+    world: World,
+    judged: Judged,
+    services: Mapping[ServiceId, Asked],
+    allocs: Sequence[Alloc],
+    times: Times,
 ) -> Mapping[ServiceId, Changes]:
     by_service: dict[ServiceId, list[Alloc]] = defaultdict(list)
     for alloc in allocs:
         by_service[alloc.assignment.stack, alloc.assignment.service].append(alloc)
-    gone = drained(world, allocs)
+    gone = drained(world, judged.verdicts, allocs)
     return {
         key: orchestrate(asked, by_service[key], gone, times) for key, asked in services.items()
     }
+
+
+def _change(draft: Draft, changes: Mapping[ServiceId, Changes], now: Now) -> list[Event]:
+    """Do all but placing; return the sentences for it."""
+    story: list[Event] = []
+    for key, change in changes.items():
+        for id_, reason in change.drop.items():
+            draft.drop(id_, reason)
+        for id_, reason in change.drain.items():
+            draft.drain(id_, reason)
+        for id_, wanted in change.activate.items():
+            for replaced in wanted.replaces:
+                draft.drop(replaced, wanted.reason)
+            node = draft.activate(id_, wanted.slot, wanted.reason)
+            subject = _subject(key, wanted.slot)
+            story.append(placed_event(subject, node, wanted.reason, now, anew=False))
+    return story
+
+
+def _subject(service: tuple[str, str], slot: int) -> str:
+    return f"{service[0]}.{service[1]}.{slot}"
 
 
 def _key(request: Request) -> ServiceId:
@@ -170,34 +128,22 @@ def _key(request: Request) -> ServiceId:
 
 def _place_all(
     world: World,
-    judged: Mapping[NodeName, Verdict],
-    draft: _Draft,
+    judged: Judged,
+    draft: Draft,
     services: Mapping[ServiceId, Asked],
     changes: Mapping[ServiceId, Changes],
 ) -> tuple[list[tuple[Request, NodeName, Wanted]], tuple[Unplaceable, ...]]:
     wanted: dict[tuple[ServiceId, int], Wanted] = {}
     requests: list[Request] = []
     for key, change in changes.items():
-        spec = services[key].spec
         for want in change.wanted:
-            assert spec is not None, "only a service with a spec wants allocations"
             wanted[key, want.slot] = want
-            requests.append(
-                Request(
-                    service=key,
-                    slot=want.slot,
-                    needs=spec.workload.reservations,
-                    document_bytes=_document_bytes(spec.workload),
-                    placement=spec.placement,
-                    avoid=want.avoid,
-                )
-            )
+            requests.append(_request(services[key], want))
     if not requests:
         return [], ()
     nodes = [
-        candidate(node, draft.assignments[name])
+        candidate(node, draft.assignments[name], judged.verdicts[name], judged.reasons.get(name))
         for name, node in world.nodes.items()
-        if judged[name] is Verdict.READY
     ]
     bound: list[tuple[Request, NodeName, Wanted]] = []
     unplaceable: list[Unplaceable] = []
@@ -210,40 +156,19 @@ def _place_all(
     return bound, tuple(unplaceable)
 
 
-def candidate(node: NodeState, held: Sequence[Assignment]) -> Candidate | None:
-    """Return `node` as placement sees it, or None while nobody knows what it has.
-
-    An allocation that failed runs no more: it is in the manifest only to be remembered, and takes
-    nothing.
-
-    Args:
-        node: the node.
-        held: what it will hold, by its manifest.
-    """
-    if node.report is None:
-        return None
-    failed = {status.id for status in node.report.allocations if status.state is AllocState.FAILED}
-    free = node.report.capacity
-    replicas: dict[tuple[str, str], int] = {}
-    for assignment in held:
-        if assignment.id in failed:
-            continue
-        free = minus(free, assignment.workload.reservations)
-        if assignment.want is Want.RUN:
-            key = (str(assignment.stack), str(assignment.service))
-            replicas[key] = replicas.get(key, 0) + 1
-    return Candidate(
-        spec=node.spec,
-        capacity=node.report.capacity,
-        free=free,
-        document_bytes=sum(_document_bytes(assignment.workload) for assignment in held),
-        replicas=replicas,
+def _request(asked: Asked, wanted: Wanted) -> Request:
+    assert asked.spec is not None, "only a service with a spec wants allocations"
+    workload = asked.spec.workload
+    return Request(
+        service=(asked.stack, asked.service),
+        slot=wanted.slot,
+        needs=workload.reservations,
+        document_bytes=document_bytes(workload),
+        placement=asked.spec.placement,
+        avoid=wanted.avoid,
+        barred=wanted.barred,
+        image=workload.image if wanted.is_urgent else "",
     )
-
-
-def _document_bytes(workload: Workload) -> int:
-    """Return how much an assignment of this workload adds to a manifest, at most."""
-    return len(codec.encode(workload)) + _ASSIGNMENT_BYTES
 
 
 def _assignment(world: World, asked: Asked, wanted: Wanted) -> Assignment:
@@ -255,7 +180,9 @@ def _assignment(world: World, asked: Asked, wanted: Wanted) -> Assignment:
         slot=wanted.slot,
         generation=world.stacks[asked.stack].stack.generation,
         workload=asked.spec.workload,
+        want=wanted.want,
         attempt=wanted.attempt,
+        epoch=world.revision,
     )
 
 
@@ -271,30 +198,8 @@ def alloc_id(asked: Asked, slot: int, revision: Revision) -> AllocId:
     return AllocId(f"{asked.stack}.{asked.service}.{slot}.{digits}")
 
 
-# ---------------------------------------------------------------- what is written
-
-
-def _manifest_writes(draft: _Draft) -> Iterable[Write]:
-    for name, node in draft.world.nodes.items():
-        after = tuple(sorted(draft.assignments[name], key=lambda a: a.id))
-        # A node without a manifest gets an empty one: absent means that etcd lost it, not "run
-        # nothing".
-        if node.manifest is not None and after == node.assignments:
-            continue
-        generation = node.manifest.generation + 1 if node.manifest is not None else 1
-        yield Write(
-            key=keys.desired(name),
-            record=Manifest(node=name, generation=generation, assignments=after),
-            decided_at=node.manifest_revision,
-            reasons=tuple(draft.reasons[name]),
-        )
-
-
 def _routes_writes(
-    world: World,
-    services: Mapping[ServiceId, Asked],
-    draft: _Draft,
-    judged: Mapping[NodeName, Verdict],
+    world: World, services: Mapping[ServiceId, Asked], draft: Draft, judged: Judged
 ) -> Iterable[Write]:
     planned = _planned(world, draft, judged)
     stacks = {key[0] for key in services} | (world.routes.keys() - world.frozen_stacks)
@@ -311,62 +216,26 @@ def _routes_writes(
 
 
 def _planned(
-    world: World, draft: _Draft, judged: Mapping[NodeName, Verdict]
+    world: World, draft: Draft, judged: Judged
 ) -> Mapping[StackName, Mapping[str, Sequence[Alloc]]]:
     """Return the allocations as they will be after the write, by stack and service."""
     after: dict[StackName, dict[str, list[Alloc]]] = defaultdict(lambda: defaultdict(list))
-    for name, node in world.nodes.items():
-        seen = {} if node.report is None else {each.id: each for each in node.report.allocations}
-        for a in draft.assignments[name]:
-            after[a.stack][a.service].append(Alloc(a, name, judged[name], seen.get(a.id)))
+    for name in world.nodes:
+        for alloc in allocs_on(world, judged, name, draft.assignments[name]):
+            after[alloc.assignment.stack][alloc.assignment.service].append(alloc)
     for found in after.values():
         for allocs in found.values():
             allocs.sort(key=lambda alloc: alloc.id)
     return after
 
 
-# ---------------------------------------------------------------- story and time
+def _wake_in_s(judged: Judged, changes: Iterable[Changes], times: Times) -> float:
+    """Return when time alone will change the decision.
 
-
-def _node_events(
-    world: World, memory: Memory, judged: Mapping[NodeName, Verdict], now: Now
-) -> Iterable[Event]:
-    for name, verdict in judged.items():
-        if world.nodes[name].report is None:
-            continue  # It is joining: it has no story yet.
-        before = memory.told.get(name, Verdict.READY)
-        silent_s = now.monotonic_s - memory.missing_since.get(name, now.monotonic_s)
-        if verdict is Verdict.LOST and before is not Verdict.LOST:
-            yield _event("node_lost", name, f"its lease ended {silent_s:.1f} s ago", now)
-        elif verdict is Verdict.SUSPECT and before not in _SILENT:
-            yield _event("node_suspect", name, "its lease ended", now)
-        elif verdict not in _SILENT and before in _SILENT:
-            yield _event("node_back", name, "its agent has a lease again", now)
-
-
-def _placed_events(bound: Iterable[tuple[Request, NodeName, Wanted]], now: Now) -> Iterable[Event]:
-    for request, node, wanted in bound:
-        subject = f"{request.service[0]}.{request.service[1]}.{request.slot}"
-        yield Event(
-            kind="placed", subject=subject, reason=wanted.reason, at_s=now.wall_s, node=node
-        )
-
-
-def _event(kind: str, node: NodeName, reason: str, now: Now) -> Event:
-    return Event(kind=kind, subject=node, reason=reason, at_s=now.wall_s, node=node)
-
-
-def _wake_in_s(
-    world: World,
-    memory: Memory,
-    changes: Iterable[Changes],
-    now: float,
-    detection: Detection,
-) -> float:
-    """Return when time alone will change the decision: a grace, a backoff or a drain limit ends."""
-    allowed = grace_s(len(memory.missing_since), len(world.nodes), detection)
-    ends = [since + allowed for since in memory.missing_since.values()]
-    ends += [since + DRAIN_LIMIT_S for since in memory.draining_since.values()]
-    waits = [end - now for end in ends if end > now]
+    A grace, a doubt, a backoff or a drain limit ends.
+    """
+    ends = (since + DRAIN_LIMIT_S - times.now for since in times.draining_since.values())
+    waits = [wait_s for wait_s in ends if wait_s > 0]
     waits += [change.retry_in_s for change in changes if change.retry_in_s is not None]
+    waits += [judged.changes_in_s] if judged.changes_in_s is not None else []
     return min([PERIOD_S, *waits])

@@ -1,4 +1,4 @@
-"""Why slots have no node, computed from the world alone by the very code that places them.
+"""Why slots and standbys have no node, computed from the world by the very code that places them.
 
 Pure. Any replica can answer, not only the leader: it decides as a leader would who has just begun.
 """
@@ -6,19 +6,42 @@ Pure. Any replica can answer, not only the leader: it decides as a leader would 
 from collections import defaultdict
 from collections.abc import Mapping
 
-from scheduler.decide import Now, decide
+import msgspec
+
+from scheduler.decide import decide
 from scheduler.memory import Memory
+from scheduler.story import Now
 from scheduler.world import World
 from shared.model import ServiceName, StackName
-from shared.settings import Detection
+from shared.timing import Timing
+
+Sentences = Mapping[ServiceName, tuple[str, ...]]
 
 
-def waiting(world: World, stack: StackName) -> Mapping[ServiceName, tuple[str, ...]]:
-    """Return, for each service of `stack` with slots that no node takes, one sentence a slot."""
-    decision = decide(world, Memory(), Now(0.0, 0.0), Detection())
-    found: dict[ServiceName, list[str]] = defaultdict(list)
-    for each in decision.unplaceable:
-        if each.request.service[0] == stack:
-            sentence = f"slot {each.request.slot}: {each.reason}"
-            found[ServiceName(each.request.service[1])].append(sentence)
+class Unplaced(msgspec.Struct, frozen=True, kw_only=True):
+    """What no node takes of a stack, by service, one sentence each.
+
+    A standby without a node is no error: the service is only less safe.
+    """
+
+    slots: Sentences = {}
+    standbys: Sentences = {}
+
+
+def explain(world: World, stack: StackName, timing: Timing) -> Unplaced:
+    """Return which slots and standbys of `stack` no node takes, and why."""
+    slots: dict[ServiceName, list[str]] = defaultdict(list)
+    standbys: dict[ServiceName, list[str]] = defaultdict(list)
+    for each in decide(world, Memory(), Now(0.0, 0.0), timing).unplaceable:
+        name, service = each.request.service
+        if name != stack:
+            continue
+        if each.request.slot:
+            slots[ServiceName(service)].append(f"slot {each.request.slot}: {each.reason}")
+        else:
+            standbys[ServiceName(service)].append(f"standby: {each.reason}")
+    return Unplaced(slots=_frozen(slots), standbys=_frozen(standbys))
+
+
+def _frozen(found: Mapping[ServiceName, list[str]]) -> Sentences:
     return {service: tuple(sentences) for service, sentences in found.items()}

@@ -6,15 +6,18 @@ One pass after the other of decide and commit, for as long as the lease and the 
 import asyncio
 from typing import NoReturn
 
+import msgspec
 import structlog
 
 from scheduler.commit import Storyteller, commit
-from scheduler.decide import Decision, Now, decide
+from scheduler.decide import PERIOD_S, Decision, decide
 from scheduler.memory import Memory
+from scheduler.nodes import History, judge
+from scheduler.story import Now
 from scheduler.world import World, WorldReader
 from shared.backoff import Rng, backoff_s
 from shared.clock import Clock
-from shared.election import LEADER_TTL_S, Fence, campaign
+from shared.election import Fence, campaign
 from shared.errors import FencedError, LeaseLostError, StoreError
 from shared.loop import Dirty, reconcile_forever
 from shared.mirror import View
@@ -51,9 +54,10 @@ class Leadership:
         rng: Rng,
     ) -> None:
         self._store, self._view, self._dirty = store, view, dirty
-        self._node, self._detection = NodeName(settings.node), settings.detection
+        self._node, self._timing = NodeName(settings.node), settings.timing
         self._clock, self._rng = clock, rng
         self._story = Storyteller(store, clock, rng)
+        self._reader, self._history = WorldReader(), History()
 
     async def run(self) -> NoReturn:
         """Campaign, lead until deposed, campaign again."""
@@ -61,7 +65,12 @@ class Leadership:
         while True:
             try:
                 me = Leader(node=self._node, since_s=self._clock.now_s())
-                async with campaign(self._store, me, ttl_s=LEADER_TTL_S) as (fence, lease):
+                async with campaign(
+                    self._store,
+                    me,
+                    ttl_s=self._timing.leader_ttl_s,
+                    until_gone=self._until_given_up,
+                ) as (fence, lease):
                     attempt = 0
                     await self._lead(fence, lease)
             except StoreError as error:
@@ -69,10 +78,28 @@ class Leadership:
                 _log.warning("campaign_failed", reason=str(error), attempt=attempt)
                 await self._clock.sleep(backoff_s(attempt, self._rng))
 
+    async def _until_given_up(self, leader: Leader) -> None:
+        """Return once the leader's node is given up by the rules that it would itself apply.
+
+        What is seen meanwhile is remembered: should we lead next, those clocks run already.
+        """
+        while True:
+            world = self.read()
+            now_s = self._clock.monotonic_s()
+            judged = judge(world, self._history, now_s, self._timing)
+            self._history = judged.history
+            verdict = judged.verdicts.get(leader.node)
+            if verdict is not None and verdict.is_given_up:
+                reason = judged.reasons.get(leader.node, "")
+                _log.warning("leader_gone", node=leader.node, verdict=verdict, reason=reason)
+                return
+            changes_in_s = judged.changes_in_s
+            await self._dirty.wait(PERIOD_S if changes_in_s is None else changes_in_s)
+
     async def _lead(self, fence: Fence, lease: Lease) -> None:
         """Decide until we no longer may."""
         _log.info("leading", fence=fence.token)
-        term = _Term(self, fence, lease)
+        term = _Term(self, fence, lease, Memory(nodes=self._history))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._wake_when_lost(lease))
@@ -85,14 +112,14 @@ class Leadership:
         await lease.lost.wait()
         self._dirty.mark()
 
-    def read(self, reader: WorldReader) -> World:
+    def read(self) -> World:
         """Return the world as the view has it now."""
-        return reader.read(self._view.items, self._view.revision)
+        return self._reader.read(self._view.items, self._view.revision)
 
     def decide(self, world: World, memory: Memory) -> Decision:
         """Return the leader's decision now."""
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
-        return decide(world, memory, now, self._detection)
+        return decide(world, memory, now, self._timing)
 
     async def write(self, fence: Fence, decision: Decision) -> Revision:
         """Commit the plan, then tell of it; return the last revision written, 0 if none."""
@@ -104,10 +131,9 @@ class Leadership:
 class _Term:
     """One term of office: what is remembered between its passes."""
 
-    def __init__(self, leadership: Leadership, fence: Fence, lease: Lease) -> None:
+    def __init__(self, leadership: Leadership, fence: Fence, lease: Lease, memory: Memory) -> None:
         self._leadership, self._fence, self._lease = leadership, fence, lease
-        self._reader = WorldReader()
-        self._memory = Memory()
+        self._memory = memory
         self._committed = Revision(0)
         self._complained: frozenset[str] = frozenset()
 
@@ -120,7 +146,7 @@ class _Term:
         """
         if self._lease.lost.is_set():
             raise LeaseLostError("the leader's lease ended")
-        world = self._leadership.read(self._reader)
+        world = self._leadership.read()
         # Before our own last write has come back, the view is of a world that we have changed.
         if world.revision < max(self._committed, self._fence.token):
             return _CATCH_UP_S
@@ -134,12 +160,7 @@ class _Term:
                 await self._leadership.write(self._fence, decision), self._committed
             )
         except StoreError:
-            self._memory = Memory(
-                missing_since=self._memory.missing_since,
-                failed_since=self._memory.failed_since,
-                draining_since=self._memory.draining_since,
-                told=told,
-            )
+            self._memory = msgspec.structs.replace(self._memory, told=told)
             raise
         return decision.plan.wake_in_s
 

@@ -1,7 +1,7 @@
 """What the leader remembers between passes: since when something is so, by its own monotonic clock.
 
-Pure. Nothing here is needed for safety. A new leader starts without it and so waits each period
-once more.
+Pure. Nothing here is needed for safety. A new leader starts with what it saw of the nodes while it
+followed, and so waits every other period once more.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,31 +9,30 @@ from typing import TypeVar
 
 import msgspec
 
-from scheduler.nodes import Verdict
+from scheduler.nodes import History, Verdicts
 from scheduler.world import World
-from shared.model import AllocationStatus, AllocId, NodeName, Want
+from shared.model import AllocationStatus, AllocId, Want
 from shared.states import AllocState
 
 K = TypeVar("K")
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Since when nodes are silent, allocations failed and drain; and what was told of each node."""
+    """What was seen of the nodes, since when allocations failed and drain, and what was told."""
 
-    missing_since: Mapping[NodeName, float] = {}
+    nodes: History = History()
     failed_since: Mapping[AllocId, float] = {}
     draining_since: Mapping[AllocId, float] = {}
-    told: Mapping[NodeName, Verdict] = {}
+    told: Verdicts = {}
 
 
 def remember(memory: Memory, world: World, now: float) -> Memory:
-    """Return the memory after seeing `world` at `now`: what is no longer so is forgotten."""
+    """Return the memory after seeing `world` at `now`: what is no longer so is forgotten.
+
+    The nodes' part is left to `judge`.
+    """
     return Memory(
-        missing_since=_since(
-            memory.missing_since,
-            (name for name, node in world.nodes.items() if not node.alive),
-            now,
-        ),
+        nodes=memory.nodes,
         failed_since=_since(
             memory.failed_since,
             (status.id for status in _statuses(world) if status.state is AllocState.FAILED),

@@ -30,6 +30,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         free: what no assignment has reserved yet; may be negative after a node shrank.
         document_bytes: the size of its manifest.
         replicas: per service, the allocations it already has.
+        images: those that need no download.
+        closed: why it takes nothing new at all; empty: it does.
     """
 
     spec: NodeSpec
@@ -37,6 +39,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     free: Resources
     document_bytes: int = 0
     replicas: Mapping[ServiceKey, int] = {}
+    images: frozenset[str] = frozenset()
+    closed: str = ""
 
     @property
     def name(self) -> NodeName:
@@ -52,8 +56,13 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One slot that needs a node.
 
-    `avoid` are nodes where this slot failed: taken only if no other fits. `document_bytes` is what
-    its assignment adds to the node's manifest.
+    Attributes:
+        slot: 0 for a standby.
+        document_bytes: what its assignment adds to the node's manifest.
+        avoid: nodes where this slot failed: taken only if no other fits.
+        barred: nodes that have a replica or a standby of it already, where it may have no second.
+        image: what should be there already because users wait; empty: nobody waits, and spreading
+            evenly matters more than saving a download.
     """
 
     service: ServiceKey
@@ -62,6 +71,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     document_bytes: int = 0
     placement: Placement = Placement()
     avoid: frozenset[NodeName] = frozenset()
+    barred: frozenset[NodeName] = frozenset()
+    image: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -165,6 +176,19 @@ def refuse(node: Candidate, request: Request) -> str | None:
     return None
 
 
+def _open(node: Candidate, _request: Request) -> str | None:
+    return node.closed or None
+
+
+def _barred(node: Candidate, request: Request) -> str | None:
+    return "has a copy of it already" if node.name in request.barred else None
+
+
+def meets(spec: NodeSpec, constraints: Iterable[Constraint]) -> bool:
+    """Say whether a node's labels are what all the constraints ask for."""
+    return all((label_of(spec, one.key) == one.value) == one.equal for one in constraints)
+
+
 def _labels(node: Candidate, request: Request) -> str | None:
     for constraint in request.placement.constraints:
         value = label_of(node.spec, constraint.key)
@@ -213,7 +237,9 @@ def _document(node: Candidate, request: Request) -> str | None:
 
 
 _FILTERS: Final[tuple[Callable[[Candidate, Request], str | None], ...]] = (
+    _open,
     _labels,
+    _barred,
     _per_node,
     _cpu,
     _memory,
@@ -248,13 +274,17 @@ def _crowding(nodes: Sequence[Candidate], request: Request) -> Crowding:
 
 def _score(
     node: Candidate, request: Request, crowding: Crowding
-) -> tuple[bool, tuple[int, ...], int, float, int, NodeName]:
-    """Return what is compared, smallest first: avoided, spread labels, own replicas, load, name."""
+) -> tuple[bool, tuple[int, ...], int, bool, float, int, NodeName]:
+    """Return what is compared, smallest first.
+
+    Avoided, spread labels, own replicas, without the image that is needed at once, load, name.
+    """
     spread = tuple(crowding[key][label_of(node.spec, key)] for key in request.placement.spread)
     return (
         node.name in request.avoid,
         spread,
         node.replicas.get(request.service, 0),
+        bool(request.image) and request.image not in node.images,
         round(_share_taken(node, request.needs), 3),
         node.load,
         node.name,

@@ -7,13 +7,15 @@ Pure.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from scheduler.orchestrate import Alloc, Asked
+from scheduler.allocs import Alloc, Asked
+from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import RoutesState, World
 from shared.model import (
     AllocId,
     Endpoint,
     EndpointState,
     PublishedPort,
+    Report,
     Routes,
     ServiceRoutes,
     StackName,
@@ -51,12 +53,24 @@ def _service(asked: Asked, allocs: Sequence[Alloc]) -> ServiceRoutes | None:
             state=_state(alloc),
             targets=_targets(alloc, ports),
         )
-        for alloc in allocs
-        if alloc.is_ready and alloc.status is not None and alloc.status.address
+        for alloc in _served(allocs)
+        if alloc.status is not None and alloc.status.address
     )
     return ServiceRoutes(
         service=asked.service, ports=ports, endpoints=endpoints, replicas=asked.replicas
     )
+
+
+def _served(allocs: Iterable[Alloc]) -> Sequence[Alloc]:
+    """Return the allocations that can take requests; one peer's doubt is enough to prefer others.
+
+    Where all are doubted, each is still better than none.
+    """
+    ready = [
+        alloc for alloc in allocs if alloc.is_ready and alloc.assignment.want is not Want.STANDBY
+    ]
+    sound = [alloc for alloc in ready if not alloc.is_doubted]
+    return sound if any(alloc.assignment.want is Want.RUN for alloc in sound) else ready
 
 
 def _ports(asked: Asked, allocs: Sequence[Alloc]) -> tuple[PublishedPort, ...]:
@@ -80,17 +94,22 @@ def _targets(alloc: Alloc, ports: Iterable[PublishedPort]) -> Mapping[int, int]:
     }
 
 
-def drained(world: World, allocs: Iterable[Alloc]) -> frozenset[AllocId]:
-    """Return the draining allocations that every living node's gateway has stopped using."""
+def drained(world: World, verdicts: Verdicts, allocs: Iterable[Alloc]) -> frozenset[AllocId]:
+    """Return the draining allocations that every gateway in reach has stopped using."""
+    gateways = [
+        node.report
+        for name, node in world.nodes.items()
+        if node.alive and node.report and verdicts[name] is not Verdict.UNREACHABLE
+    ]
     return frozenset(
         alloc.id
         for alloc in allocs
         if alloc.assignment.want is Want.DRAIN
-        and _is_unused(world, alloc.id, world.routes.get(alloc.assignment.stack))
+        and _is_unused(gateways, alloc.id, world.routes.get(alloc.assignment.stack))
     )
 
 
-def _is_unused(world: World, id_: AllocId, published: RoutesState | None) -> bool:
+def _is_unused(gateways: Iterable[Report], id_: AllocId, published: RoutesState | None) -> bool:
     if published is None:
         return True
     for service in published.routes.services:
@@ -98,8 +117,7 @@ def _is_unused(world: World, id_: AllocId, published: RoutesState | None) -> boo
             if endpoint.allocation == id_ and endpoint.state is EndpointState.READY:
                 return False
     stack = published.routes.stack
-    reports = [node.report for node in world.nodes.values() if node.alive and node.report]
     return all(
         report.acked.get(stack, 0) >= published.revision and id_ not in report.busy
-        for report in reports
+        for report in gateways
     )

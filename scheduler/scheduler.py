@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from scheduler.api.changes import Changes
+from scheduler.api.members import members_of
 from scheduler.api.server import ApiServer
-from scheduler.explain import waiting
+from scheduler.explain import explain
 from scheduler.leadership import Leadership
-from shared import keys
+from shared import codec, keys
 from shared.clock import Clock
+from shared.errors import CodecError
 from shared.etcd.store import EtcdStore
 from shared.loop import Dirty
 from shared.mirror import View, mirror
+from shared.model import NodeSpec, Silence, Suspicion
 from shared.settings import Settings, load
 from shared.store import Store, under
 
@@ -54,8 +57,28 @@ class Scheduler:
             group.create_task(self._leadership.run())
 
     def _changed(self) -> None:
+        self._store.avoid(silent_hosts(self.view))
         self.changes.mark()
         self._dirty.mark()
+
+
+def silent_hosts(view: View) -> frozenset[str]:
+    """Return the addresses of hosts that a watcher cannot reach: no member of etcd answers there.
+
+    One word is enough: to be wrong costs a reconnection.
+    """
+    found: set[str] = set()
+    for key, item in view.items.items():
+        if not key.startswith(keys.SUSPECTS):
+            continue
+        try:
+            suspicion = codec.decode(Suspicion, item.value, key)
+            spec = view.items.get(keys.node_spec(suspicion.node))
+            if suspicion.silence is Silence.HOST and spec is not None:
+                found.add(codec.decode(NodeSpec, spec.value, spec.key).address)
+        except CodecError:
+            continue  # The leader complains of it; nothing is avoided for it.
+    return frozenset(found)
 
 
 async def serve(config: Path, clock: Clock) -> NoReturn:
@@ -67,8 +90,8 @@ async def serve(config: Path, clock: Clock) -> NoReturn:
     """
     settings = load(config)
     rng = random.Random()  # noqa: S311 - jitter needs no secrecy
-    async with EtcdStore(settings.etcd, settings.tls) as store, asyncio.TaskGroup() as group:
+    async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
         scheduler = Scheduler(store, settings, clock=clock, rng=rng)
-        server = ApiServer(store, scheduler.view, scheduler.changes, waiting, settings, clock)
+        server = ApiServer(store, scheduler.view, scheduler.changes, explain, settings, clock)
         group.create_task(scheduler.run())
-        await server.serve()
+        await server.serve(members_of(store))

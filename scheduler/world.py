@@ -5,7 +5,7 @@ depends on it is left as it is until a person has mended it.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,6 +13,7 @@ from shared import codec, keys
 from shared.errors import CodecError
 from shared.model import (
     Assignment,
+    Claim,
     Event,
     Leader,
     Manifest,
@@ -22,26 +23,36 @@ from shared.model import (
     Report,
     Revision,
     Routes,
+    ServiceName,
     Session,
+    Silence,
     Stack,
     StackName,
+    Suspicion,
 )
 from shared.store import KeyValue
 
 R = TypeVar("R", bound=Record)
 
+_CLAIM_PARTS: Final = 3  # <stack>.<service>.<slot>
+
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     """One node: what it is, whether its agent's lease lives, what it should and does run.
 
-    `manifest_revision` is 0 while it has no manifest.
+    Attributes:
+        session: what its agent says of itself; None: it has no session, or an unreadable one.
+        manifest_revision: 0 while it has no manifest.
+        suspected_by: which peers do not reach it, and what of it is silent.
     """
 
     spec: NodeSpec
     alive: bool = False
+    session: Session | None = None
     report: Report | None = None
     manifest: Manifest | None = None
     manifest_revision: Revision = Revision(0)
+    suspected_by: Mapping[NodeName, Silence] = {}
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -63,10 +74,14 @@ class RoutesState(msgspec.Struct, frozen=True):
     revision: Revision
 
 
+SlotId = tuple[StackName, ServiceName, int]
+
+
 class World(msgspec.Struct, frozen=True, kw_only=True):
     """Everything under keys.ROOT at `revision`. Mappings are in key order.
 
     Attributes:
+        claims: who may run an exclusive slot; one that was let go names no node.
         unreadable: keys whose value is not the record it should be, with the reason.
     """
 
@@ -74,6 +89,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Mapping[NodeName, NodeState] = {}
     stacks: Mapping[StackName, StackState] = {}
     routes: Mapping[StackName, RoutesState] = {}
+    claims: Mapping[SlotId, Claim] = {}
     leader: Leader | None = None
     leader_revision: Revision = Revision(0)
     unreadable: Mapping[str, str] = {}
@@ -131,10 +147,12 @@ class WorldReader:
 
 
 _KINDS: tuple[tuple[str, type[Record]], ...] = (
+    (keys.CLAIMS, Claim),
     (keys.DESIRED, Manifest),
     (keys.OBSERVED, Report),
     (keys.ROUTES, Routes),
     (keys.STACKS, Stack),
+    (keys.SUSPECTS, Suspicion),
 )
 
 
@@ -153,8 +171,9 @@ def _assemble(
     unreadable: Mapping[str, str],
     revision: Revision,
 ) -> World:
+    suspicions = _suspicions(found)
     nodes = {
-        spec.name: _node(spec, items, found)
+        spec.name: _node(spec, items, found, suspicions.get(spec.name, {}))
         for key, spec in _under(found, keys.NODES, NodeSpec)
         if key == keys.node_spec(spec.name)
     }
@@ -170,22 +189,47 @@ def _assemble(
             routes.stack: RoutesState(routes, items[key].mod_revision)
             for key, routes in _under(found, keys.ROUTES, Routes)
         },
+        claims=dict(_claims(found)),
         leader=leader if isinstance(leader, Leader) else None,
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),
         unreadable=unreadable,
     )
 
 
-def _node(spec: NodeSpec, items: Mapping[str, KeyValue], found: Mapping[str, Record]) -> NodeState:
+def _suspicions(found: Mapping[str, Record]) -> Mapping[NodeName, Mapping[NodeName, Silence]]:
+    """Return who suspects each node; a record under another's key is nobody's word."""
+    by_node: dict[NodeName, dict[NodeName, Silence]] = {}
+    for key, said in _under(found, keys.SUSPECTS, Suspicion):
+        if key == keys.suspect(said.node, said.peer):
+            by_node.setdefault(said.node, {})[said.peer] = said.silence
+    return by_node
+
+
+def _claims(found: Mapping[str, Record]) -> Iterable[tuple[SlotId, Claim]]:
+    for key, claim in _under(found, keys.CLAIMS, Claim):
+        parts = key.removeprefix(keys.CLAIMS).split(".")
+        if len(parts) == _CLAIM_PARTS and parts[2].isdecimal():
+            yield (StackName(parts[0]), ServiceName(parts[1]), int(parts[2])), claim
+
+
+def _node(
+    spec: NodeSpec,
+    items: Mapping[str, KeyValue],
+    found: Mapping[str, Record],
+    suspected_by: Mapping[NodeName, Silence],
+) -> NodeState:
     manifest, report = found.get(keys.desired(spec.name)), found.get(keys.observed(spec.name))
     manifest_item = items.get(keys.desired(spec.name))
+    session = found.get(keys.node_alive(spec.name))
     return NodeState(
         spec=spec,
         # An unreadable session still is one: its presence is the truth, not its content.
         alive=keys.node_alive(spec.name) in items,
+        session=session if isinstance(session, Session) else None,
         report=report if isinstance(report, Report) else None,
         manifest=manifest if isinstance(manifest, Manifest) else None,
         manifest_revision=manifest_item.mod_revision if manifest_item else Revision(0),
+        suspected_by=suspected_by,
     )
 
 

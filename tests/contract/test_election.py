@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared import codec, keys
-from shared.election import Fence, campaign, fenced_txn
+from shared.election import Fence, UntilGone, campaign, fenced_txn
 from shared.errors import AmbiguousError, ConflictError, FencedError, UnavailableError
 from shared.model import Leader, NodeName, Revision
 from shared.store import Compare, Put, Store, exactly
@@ -13,15 +13,19 @@ from tests.contract.store_rig import WITHIN_S, Rig
 from tests.waiting import until
 
 ONE, TWO = Leader(node=NodeName("one")), Leader(node=NodeName("two"))
+_LONG_S = 4 * WITHIN_S
 
 
 class Candidate:
     """Somebody who campaigns and leads until told to stop."""
 
-    def __init__(self, store: Store, me: Leader, ttl_s: float) -> None:
+    def __init__(
+        self, store: Store, me: Leader, ttl_s: float, until_gone: UntilGone | None = None
+    ) -> None:
         self.fence: Fence | None = None
         self.stop = asyncio.Event()
         self._store, self._me, self._ttl_s = store, me, ttl_s
+        self._until_gone = until_gone
 
     @property
     def leads(self) -> bool:
@@ -30,7 +34,9 @@ class Candidate:
 
     async def run(self) -> None:
         """Campaign, then lead."""
-        async with campaign(self._store, self._me, ttl_s=self._ttl_s) as (fence, _):
+        async with campaign(
+            self._store, self._me, ttl_s=self._ttl_s, until_gone=self._until_gone
+        ) as (fence, _):
             self.fence = fence
             await self.stop.wait()
 
@@ -101,6 +107,43 @@ async def test_a_fenced_write_tells_a_lost_race_from_a_lost_office(rig: Rig) -> 
 
     assert lost_race.value.key == key
     assert lost_office.value.fence == fence.token
+
+
+async def test_a_leader_that_is_held_for_gone_is_deposed_while_its_lease_lives(rig: Rig) -> None:
+    key, is_suspected = rig.prefix + "key", asyncio.Event()
+    asked: list[Leader] = []
+
+    async def until_gone(leader: Leader) -> None:
+        asked.append(leader)
+        await is_suspected.wait()
+
+    async with (
+        rig.client() as store,
+        rig.client() as other,
+        # Much longer than the test: only being deposed can end it.
+        campaign(store, ONE, ttl_s=_LONG_S) as (old, lease),
+        asyncio.TaskGroup() as group,
+    ):
+        new = Candidate(other, TWO, rig.ttl_s, until_gone)
+        group.create_task(new.run())
+        await until(lambda: bool(asked), WITHIN_S)
+        await fenced_txn(store, old, [], [Put(key, b"old")])
+        led_together = new.leads
+        is_suspected.set()
+        await until(lambda: new.leads, WITHIN_S)
+        with pytest.raises(FencedError):
+            await fenced_txn(store, old, [], [Put(key, b"late")])
+        assert new.fence is not None
+        await fenced_txn(other, new.fence, [], [Put(key, b"new")])
+        values = [item.value for item in (await store.list(exactly(key))).items]
+        await until(lease.lost.is_set, WITHIN_S)
+        seen = await seen_leader(store)
+        new.stop.set()
+
+    assert asked == [ONE]
+    assert not led_together
+    assert values == [b"new"]
+    assert seen == TWO
 
 
 async def _until_answered(store: Store, fence: Fence, key: str) -> None:

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from scheduler.decide import Decision, Now, decide
+from scheduler.allocs import asked_services
+from scheduler.changes import retry_s
+from scheduler.decide import Decision, decide
+from scheduler.images import spare_images
 from scheduler.memory import Memory
-from scheduler.orchestrate import retry_s
+from scheduler.nodes import History, Verdicts, judge
+from scheduler.story import Now
 from scheduler.world import NodeState, World
 from shared import keys
 from shared.model import (
@@ -24,11 +28,11 @@ from shared.model import (
     StackName,
     Want,
 )
-from shared.settings import Detection
 from shared.states import AllocState
+from shared.timing import LAN
 from tests.build import MIB, ROOMY, assignment, node, running, service, stack, workload, world
 
-DETECTION = Detection(lease_ttl_s=2.0, grace_s=0.5)
+DETECTION = LAN
 
 
 def at(now: float, state: World, memory: Memory | None = None) -> Decision:
@@ -79,11 +83,30 @@ def test_every_write_carries_the_revision_it_was_decided_at() -> None:
     ]
 
 
+def with_images(state: World) -> World:
+    """Return `state` with the images in every manifest that the leader would put there."""
+    judged = judge_all(state)
+    held = {name: each.assignments for name, each in state.nodes.items()}
+    images = spare_images(state, judged, asked_services(state, ()).values(), held)
+    nodes = {
+        name: msgspec.structs.replace(
+            each, manifest=msgspec.structs.replace(each.manifest, images=images.get(name, ()))
+        )
+        for name, each in state.nodes.items()
+        if each.manifest is not None
+    }
+    return msgspec.structs.replace(state, nodes=nodes)
+
+
+def judge_all(state: World) -> Verdicts:
+    return judge(state, History(), 0.0, DETECTION).verdicts
+
+
 def lone(alive: bool, want: Want = Want.RUN) -> World:  # noqa: FBT001 - reads well at the call
     web = assignment("shop.web.1.a", workload(port=80), want=want)
     home = node("node-1", web, alive=alive, statuses=[running("shop.web.1.a")])
-    return world(
-        [home, node("node-2"), node("node-3")], [stack("shop", service(port=80))], [served()]
+    return with_images(
+        world([home, node("node-2"), node("node-3")], [stack("shop", service(port=80))], [served()])
     )
 
 
@@ -145,6 +168,7 @@ def test_a_lost_node_keeps_its_work_in_its_manifest_while_no_other_can_take_it()
     full = msgspec.structs.replace(
         state, nodes={**state.nodes, NodeName("node-3"): node("node-3", capacity=small)}
     )
+    full = with_images(full)
     decision = at(10.5, full, at(10, full).memory)
     assert manifests(decision) == {}
     assert "needs 64 MiB, has 1 MiB free" in decision.unplaceable[0].reason
@@ -159,6 +183,7 @@ def test_when_half_the_cluster_is_silent_at_once_the_brake_waits_one_lease_longe
         ],
         [stack("shop", service())],
     )
+    state = with_images(state)
     memory = at(10, state).memory
     assert manifests(at(10.6, state, memory)) == {}
     assert manifests(at(12.5, state, memory)) != {}

@@ -1,29 +1,44 @@
 """A cluster that obeys the leader at once settles in exactly what was asked."""
 
+from typing import Any
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.decide import Decision, Now, decide
+from scheduler.decide import Decision, decide
 from scheduler.memory import Memory
+from scheduler.story import Now
 from scheduler.world import NodeState, RoutesState, StackState, World
 from shared import keys
 from shared.model import (
+    AllocationStatus,
+    Assignment,
+    Health,
     Manifest,
     NodeName,
     Report,
     Revision,
     Routes,
+    ServiceSpec,
     Stack,
     StackName,
     Want,
 )
-from shared.settings import Detection
+from shared.states import AllocState
+from shared.timing import LAN
 from tests.build import ROOMY, node, running, service, stack, world
 
 
 def at(now: float, state: World, memory: Memory) -> Decision:
-    return decide(state, memory, Now(now, 1000.0 + now), Detection())
+    return decide(state, memory, Now(now, 1000.0 + now), LAN)
+
+
+def _status(held: Assignment) -> AllocationStatus:
+    done = running(held.id)
+    if held.want is Want.STANDBY:
+        return msgspec.structs.replace(done, state=AllocState.PREPARING, health=Health.STARTING)
+    return done
 
 
 class Obedient:
@@ -66,7 +81,7 @@ class Obedient:
                 report=Report(
                     node=name,
                     capacity=ROOMY,
-                    allocations=tuple(running(a.id) for a in state.assignments),
+                    allocations=tuple(_status(a) for a in state.assignments),
                     acked=acked,
                 ),
             )
@@ -87,15 +102,26 @@ class Obedient:
 
     def settle(self) -> None:
         for _ in range(200):
-            if not self.step() and not self.memory.missing_since:
+            if not self.step() and not self.memory.nodes.missing_since:
                 return
             if not self.step() and self.now > 1000:
                 return
 
 
+def _service(standby: int, *, exclusive: bool, **said: Any) -> ServiceSpec:
+    spec = service(**said)
+    return msgspec.structs.replace(
+        spec,
+        standby=standby,
+        workload=msgspec.structs.replace(spec.workload, exclusive=exclusive),
+    )
+
+
 SERVICES = st.lists(
     st.builds(
-        service,
+        _service,
+        standby=st.integers(0, 2),
+        exclusive=st.booleans(),
         name=st.sampled_from(["web", "db", "api"]),
         replicas=st.integers(0, 5),
         image=st.sampled_from(["app:1", "app:2"]),
@@ -128,7 +154,10 @@ def test_a_cluster_that_obeys_settles_in_exactly_what_was_asked(
     assert at(cluster.now, cluster.world, cluster.memory).plan.writes == ()
     alive = [state for state in cluster.world.nodes.values() if state.alive]
     found = sorted(
-        (a.stack, a.service, a.slot, a.workload.image) for s in alive for a in s.assignments
+        (a.stack, a.service, a.slot, a.workload.image)
+        for s in alive
+        for a in s.assignments
+        if a.want is not Want.STANDBY
     )
     assert found == sorted(
         (each.name, spec.name, slot, spec.workload.image)
@@ -136,6 +165,9 @@ def test_a_cluster_that_obeys_settles_in_exactly_what_was_asked(
         for spec in each.services
         for slot in range(1, spec.replicas + 1)
     )
+    for each in then:
+        for spec in each.services:
+            _check_standbys(alive, each.name, spec)
     served_now = {
         (name, each.service): len(each.endpoints)
         for name, state in cluster.world.routes.items()
@@ -147,6 +179,19 @@ def test_a_cluster_that_obeys_settles_in_exactly_what_was_asked(
         for spec in each.services
         if spec.workload.ports
     }
+
+
+def _check_standbys(alive: list[NodeState], stack_name: StackName, spec: ServiceSpec) -> None:
+    """Every node without a replica has at most one standby, and there are as many as can be."""
+    own = [
+        [a for a in s.assignments if (a.stack, a.service) == (stack_name, spec.name)] for s in alive
+    ]
+    standbys = [sum(a.want is Want.STANDBY for a in held) for held in own]
+    replicas = [sum(a.want is Want.RUN for a in held) for held in own]
+    assert not any(waits and runs for waits, runs in zip(standbys, replicas, strict=True))
+    assert max(standbys) <= 1
+    expected = min(spec.standby, replicas.count(0)) if spec.replicas else 0
+    assert sum(standbys) == expected
 
 
 @settings(max_examples=30, deadline=None)

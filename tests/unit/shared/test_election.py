@@ -101,3 +101,28 @@ def test_a_leader_that_is_cut_off_knows_before_anybody_else_can_lead() -> None:
 async def _when_set(event: asyncio.Event, clock: Clock) -> float:
     await event.wait()
     return clock.monotonic_s()
+
+
+def test_a_leader_that_is_held_for_gone_is_not_waited_for() -> None:
+    async def gone(_leader: Leader) -> None:
+        return
+
+    async def main(clock: Clock) -> tuple[float, bool]:
+        etcd = FakeEtcd(clock)
+        old, new = FakeStore(etcd, "old"), FakeStore(etcd, "new")
+        async with campaign(old, ME, ttl_s=TTL_S) as (fence, _):
+            old.cut()
+            began_s = clock.monotonic_s()
+            async with campaign(new, ME, ttl_s=TTL_S, until_gone=gone):
+                took_s = clock.monotonic_s() - began_s
+                old.heal()
+                is_refused = False
+                try:
+                    await fenced_txn(old, fence, [], [Put("/k", b"late")])
+                except FencedError:
+                    is_refused = True
+        return took_s, is_refused
+
+    took_s, is_refused = on_virtual_time(main)
+    assert took_s < TTL_S / 2
+    assert is_refused

@@ -1,0 +1,82 @@
+"""Manifests while a plan is being made.
+
+Pure. A draft belongs to one decision, and only its writes leave it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from scheduler.plan import Write
+from scheduler.world import World
+from shared import keys
+from shared.model import AllocId, Assignment, Manifest, NodeName, Want
+
+
+class Draft:
+    """What every node will hold, with the reason for each change."""
+
+    def __init__(self, world: World) -> None:
+        self.assignments = {name: list(node.assignments) for name, node in world.nodes.items()}
+        self._world = world
+        self._reasons: dict[NodeName, list[str]] = defaultdict(list)
+        self._home = {a.id: name for name, held in self.assignments.items() for a in held}
+
+    def drop(self, id_: AllocId, reason: str) -> None:
+        """Take an allocation out, if it is there."""
+        node = self._home.pop(id_, None)
+        if node is None:
+            return
+        self.assignments[node] = [a for a in self.assignments[node] if a.id != id_]
+        self._reasons[node].append(f"{id_} leaves: {reason}")
+
+    def drain(self, id_: AllocId, reason: str) -> None:
+        """Let an allocation run, and send it nothing new."""
+        self._replace(id_, Want.DRAIN, None)
+        self._reasons[self._home[id_]].append(f"{id_} drains: {reason}")
+
+    def activate(self, id_: AllocId, slot: int, reason: str) -> NodeName:
+        """Let a standby run in a slot; return its node."""
+        self._replace(id_, Want.RUN, slot)
+        self._reasons[self._home[id_]].append(f"{id_} takes slot {slot}: {reason}")
+        return self._home[id_]
+
+    def add(self, node: NodeName, assignment: Assignment, reason: str) -> None:
+        """Give a node a new allocation."""
+        self.assignments[node].append(assignment)
+        self._home[assignment.id] = node
+        self._reasons[node].append(f"{assignment.id} comes: {reason}")
+
+    def _replace(self, id_: AllocId, want: Want, slot: int | None) -> None:
+        node = self._home[id_]
+        self.assignments[node] = [
+            msgspec.structs.replace(a, want=want, slot=a.slot if slot is None else slot)
+            if a.id == id_
+            else a
+            for a in self.assignments[node]
+        ]
+
+    def writes(self, images: Mapping[NodeName, tuple[str, ...]]) -> Iterable[Write]:
+        """Return the manifests that differ from what is written, with the images to have ready."""
+        for name, node in self._world.nodes.items():
+            before = node.manifest
+            after = Manifest(
+                node=name,
+                generation=before.generation + 1 if before is not None else 1,
+                assignments=tuple(sorted(self.assignments[name], key=lambda a: a.id)),
+                images=images.get(name, ()),
+            )
+            # A node without a manifest gets an empty one: absent means that etcd lost it, not "run
+            # nothing".
+            if before is not None and (after.assignments, after.images) == (
+                before.assignments,
+                before.images,
+            ):
+                continue
+            yield Write(
+                key=keys.desired(name),
+                record=after,
+                decided_at=node.manifest_revision,
+                reasons=tuple(self._reasons[name]),
+            )

@@ -1,0 +1,52 @@
+"""What a decision adds to the cluster's story: one sentence for each thing that a person would ask.
+
+Pure.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from scheduler.nodes import Judged, Verdict, Verdicts
+from scheduler.world import World
+from shared.model import Event, NodeName
+
+
+class Now(msgspec.Struct, frozen=True):
+    """The two clocks that a pass needs: monotonic for durations, wall for display."""
+
+    monotonic_s: float
+    wall_s: float
+
+
+def node_events(world: World, told: Verdicts, judged: Judged, now: Now) -> Iterable[Event]:
+    """Return what is new about the nodes since `told`."""
+    for name, verdict in judged.verdicts.items():
+        if world.nodes[name].report is None:
+            continue  # It is joining: it has no story yet.
+        kind = _kind(told.get(name, Verdict.READY), verdict)
+        if kind:
+            reason = judged.reasons.get(name, "it answers again")
+            yield Event(kind=kind, subject=name, reason=reason, at_s=now.wall_s, node=name)
+
+
+def _kind(before: Verdict, verdict: Verdict) -> str:
+    if verdict is before:
+        return ""
+    match verdict:
+        case Verdict.LOST:
+            return "node_lost"
+        case Verdict.UNREACHABLE:
+            return "node_unreachable"
+        case Verdict.SUSPECT:
+            return "node_suspect" if before.is_sound else ""
+        case Verdict.PROBATION:
+            return "node_flapping"
+        case _:
+            return "" if before.is_sound else "node_back"
+
+
+def placed_event(subject: str, node: NodeName, reason: str, now: Now, *, anew: bool) -> Event:
+    """Return that a node was given a slot, with a container made anew or beforehand."""
+    kind = "placed" if anew else "activated"
+    return Event(kind=kind, subject=subject, reason=reason, at_s=now.wall_s, node=node)

@@ -1,0 +1,73 @@
+"""Which node has an image ready: one a service, always the same, moved by as little as can be."""
+
+from collections.abc import Collection
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.allocs import asked_services
+from scheduler.images import spare_images
+from scheduler.nodes import Verdict, Verdicts
+from shared.model import NodeName
+from tests.build import assignment, node, service, stack, workload, world
+
+IMAGES = [f"app:{number}" for number in range(12)]
+NUMBERS = st.sets(st.integers(1, 12), min_size=2)
+
+
+def spares(
+    numbers: Collection[int], verdicts: Verdicts | None = None, running: Collection[int] = ()
+) -> dict[str, str]:
+    """Return image -> the node that is told to have it; `running` nodes run all of them."""
+    held = [assignment(f"shop.s{n}.1.a", workload(image)) for n, image in enumerate(IMAGES)]
+    hosts = [node(f"node-{n}", *(held if n in running else ())) for n in numbers]
+    asked = stack("shop", *(service(f"s{n}", image=image) for n, image in enumerate(IMAGES)))
+    state = world(hosts, [asked])
+    found = spare_images(
+        state,
+        {name: (verdicts or {}).get(name, Verdict.READY) for name in state.nodes},
+        asked_services(state, ()).values(),
+        {name: each.assignments for name, each in state.nodes.items()},
+    )
+    pairs = [(image, str(name)) for name, images in found.items() for image in images]
+    assert len(pairs) == len(dict(pairs)), "one node an image"
+    return dict(pairs)
+
+
+@given(NUMBERS, st.randoms(use_true_random=False))
+def test_the_same_nodes_have_the_same_images_in_whatever_order(
+    numbers: set[int], luck: object
+) -> None:
+    found = spares(sorted(numbers))
+    assert found.keys() == set(IMAGES)
+    assert spares(sorted(numbers, key=lambda n: hash((n, id(luck))))) == found
+
+
+@given(NUMBERS)
+def test_a_node_that_goes_moves_only_what_it_had(numbers: set[int]) -> None:
+    gone, *rest = sorted(numbers)
+    before, after = spares(numbers), spares(rest)
+    for image in IMAGES:
+        assert before[image] in {after[image], f"node-{gone}"}
+
+
+@given(NUMBERS)
+def test_a_node_that_comes_takes_its_share_and_moves_nothing_else(numbers: set[int]) -> None:
+    before, after = spares(numbers), spares({*numbers, 99})
+    for image in IMAGES:
+        assert after[image] in {before[image], "node-99"}
+
+
+@given(NUMBERS, st.sampled_from(Verdict))
+def test_a_doubted_node_keeps_its_images_and_a_hopeless_one_has_none(
+    numbers: set[int], verdict: Verdict
+) -> None:
+    first, *rest = sorted(numbers)
+    found = spares(numbers, {NodeName(f"node-{first}"): verdict})
+    is_out = verdict.is_given_up or verdict is Verdict.CORDONED
+    assert found == spares(rest if is_out else numbers)
+
+
+def test_who_runs_it_is_no_spare() -> None:
+    assert set(spares({1, 2, 3}, running={1, 2}).values()) == {"node-3"}
+    assert spares({1, 2}, running={1, 2}) == {}

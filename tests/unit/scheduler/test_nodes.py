@@ -1,0 +1,99 @@
+"""Whom the leader believes: votes, the brake, the rate limit, and nodes that come and go."""
+
+from collections.abc import Mapping
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.nodes import History, Judged, Verdict, judge
+from scheduler.world import World
+from shared.model import NodeName, Silence
+from shared.timing import LAN
+from tests.build import node, world
+
+
+def seen(
+    total: int, said: Mapping[int, set[int]], gone: set[int], silence: Silence = Silence.HOST
+) -> World:
+    """Return nodes 1 to `total`: who is suspected by whom, and whose session has ended."""
+    hosts = [node(f"node-{n}", alive=n not in gone) for n in range(1, total + 1)]
+    return world(
+        msgspec.structs.replace(
+            host, suspected_by={NodeName(f"node-{peer}"): silence for peer in said.get(n, ())}
+        )
+        for n, host in enumerate(hosts, 1)
+    )
+
+
+def given_up(judged: Judged) -> set[str]:
+    return {name for name, verdict in judged.verdicts.items() if verdict.is_given_up}
+
+
+NUMBERS = st.integers(1, 12)
+
+
+@given(
+    NUMBERS, st.dictionaries(NUMBERS, st.sets(NUMBERS, max_size=4)), st.sets(NUMBERS, max_size=6)
+)
+def test_nobody_is_given_up_at_once_but_by_two_living_peers_few_at_a_time_and_unbraked(
+    total: int, said: dict[int, set[int]], gone: set[int]
+) -> None:
+    judged = judge(seen(total, said, gone), History(), 0.0, LAN)
+    lost = given_up(judged)
+    for name in lost:
+        number = int(name.removeprefix("node-"))
+        voters = {n for n in said[number] if n <= total and n not in gone and n != number}
+        assert len(voters) >= 2
+        assert not lost & {f"node-{n}" for n in voters} or len(voters) > 2
+    assert len(lost) <= max(1, total // 10)
+    silent = {n for n in gone if n <= total}
+    share = 4 if total > 8 else 2
+    assert not lost or len(silent) * share < total
+
+
+def test_both_peers_of_a_three_node_cluster_convict_at_once() -> None:
+    both = judge(seen(3, {1: {2, 3}}, set()), History(), 0.0, LAN)
+    assert both.verdicts[NodeName("node-1")] is Verdict.UNREACHABLE
+    assert both.reasons[NodeName("node-1")] == "its host does not answer node-2 and node-3"
+    one = judge(seen(3, {1: {2}}, set()), History(), 0.0, LAN)
+    assert one.verdicts[NodeName("node-1")] is Verdict.SUSPECT
+
+
+def test_an_agent_that_is_silent_alone_changes_no_verdict() -> None:
+    judged = judge(seen(3, {1: {2, 3}}, set(), Silence.AGENT), History(), 0.0, LAN)
+    assert judged.verdicts[NodeName("node-1")] is Verdict.READY
+    assert "its host does" in judged.reasons[NodeName("node-1")]
+
+
+def test_the_accused_have_no_vote() -> None:
+    judged = judge(seen(5, {1: {2, 3}, 2: {4, 5}}, set()), History(), 0.0, LAN)
+    assert given_up(judged) == {"node-2"}
+
+
+def test_a_node_that_flaps_is_believed_later_each_time_and_recovers() -> None:
+    down, up, name = seen(5, {1: {2, 3}}, set()), seen(5, {}, set()), NodeName("node-1")
+    history, now, waits = History(), 0.0, []
+    judged = judge(up, history, now, LAN)
+    for _ in range(4):
+        began, judged = now, judge(down, history, now, LAN)
+        while not given_up(judged):
+            assert judged.changes_in_s is not None
+            now += judged.changes_in_s + 0.001
+            judged = judge(down, judged.history, now, LAN)
+        waits.append(round(now - began))
+        judged = judge(up, judged.history, now, LAN)
+        now += 2.5
+        history = judged.history
+    assert waits == [0, 2, 4, 8]
+    assert judged.verdicts[name] is Verdict.PROBATION
+    assert "4 losses in 5 min, takes new work in 8 s" in judged.reasons[name]
+    assert judge(up, history, now + 8, LAN).verdicts[name] is Verdict.READY
+
+
+def test_an_unreachable_node_whose_lease_ends_is_lost_after_its_grace() -> None:
+    first = judge(seen(5, {1: {2, 3}}, set()), History(), 0.0, LAN)
+    second = judge(seen(5, {1: {2, 3}}, {1}), first.history, 2.0, LAN)
+    assert second.verdicts[NodeName("node-1")] is Verdict.UNREACHABLE
+    third = judge(seen(5, {1: {2, 3}}, {1}), second.history, 2.5, LAN)
+    assert third.verdicts[NodeName("node-1")] is Verdict.LOST
