@@ -2,13 +2,15 @@
 
 Every method is synchronous and happens at once; what lies between a client and the cluster is
 tests.fakes.store. Everything has a fixed order: with a deterministic event loop, the same calls
-give the same answers.
+give the same answers. Its timers run in an empty context: they are the cluster's, not those of the
+client that happens to be served.
 """
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Final
 
 import msgspec
@@ -33,7 +35,7 @@ from shared.store import (
     exactly,
 )
 
-# etcd looks for ended leases every half second, so that none ends before its owner knows.
+# etcd looks for ended leases every half second: this is how late it is on average.
 EXPIRY_LAG_S: Final = 0.25
 # Greater than every character that keys are made of.
 _LAST: Final = chr(0x10FFFF)
@@ -50,6 +52,7 @@ class _ServerLease:
     def __init__(self, id_: int, ttl_s: float, end_s: float) -> None:
         self.id, self.ttl_s, self.end_s = id_, ttl_s, end_s
         self.keys: set[str] = set()
+        self.lag_s = 0.0
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -64,13 +67,23 @@ class Feed:
 
 
 class FakeEtcd:
-    """One key space; granting a lease needs a running event loop."""
+    """One key space; granting a lease needs a running event loop.
 
-    def __init__(self, clock: Clock, *, expiry_lag_s: float = EXPIRY_LAG_S) -> None:
+    Attributes:
+        expiry_lag_s: asked for every lease: how late its end is noticed.
+        has_leader: without one nothing is read, written, renewed or ended; clients look at it.
+        terms: counts the leaders.
+    """
+
+    def __init__(
+        self, clock: Clock, *, expiry_lag_s: Callable[[], float] = lambda: EXPIRY_LAG_S
+    ) -> None:
         self.clock = clock
         self.revision = 1
         self.compacted = 0
-        self._expiry_lag_s = expiry_lag_s
+        self.expiry_lag_s = expiry_lag_s
+        self.has_leader, self.terms = True, 1
+        self.context = Context()
         self._items: dict[str, KeyValue] = {}
         self._sorted: list[str] = []
         self._history: list[_Revision] = []
@@ -208,6 +221,7 @@ class FakeEtcd:
         """Grant a lease that ends `ttl_s` after its last renewal, and a little."""
         self._lease_ids += 1
         lease = _ServerLease(self._lease_ids, ttl_s, self.clock.monotonic_s() + ttl_s)
+        lease.lag_s = self.expiry_lag_s()
         self._leases[lease.id] = lease
         self._look_at(lease)
         return lease.id
@@ -231,12 +245,31 @@ class FakeEtcd:
 
     def _look_at(self, lease: _ServerLease) -> None:
         """End the lease if it is time, or look again when it may be."""
-        left_s = lease.end_s + self._expiry_lag_s - self.clock.monotonic_s()
-        if left_s > 0:
+        left_s = lease.end_s + lease.lag_s - self.clock.monotonic_s()
+        if not self.has_leader:
+            lease.timer = None  # the next leader looks
+        elif left_s > 0:
             loop = asyncio.get_running_loop()
-            lease.timer = loop.call_later(left_s, self._look_at, lease)
+            lease.timer = loop.call_later(left_s, self._look_at, lease, context=self.context)
         else:
             self.revoke(lease.id)
+
+    # ---- leaders
+
+    def lose_leader(self) -> None:
+        """Stand still until the next election."""
+        self.has_leader = False
+
+    def elect(self) -> None:
+        """Go on with a new leader, which lets every lease last for its whole time from now."""
+        if self.has_leader:
+            return
+        self.has_leader = True
+        self.terms += 1
+        for lease in self._leases.values():
+            lease.end_s = self.clock.monotonic_s() + lease.ttl_s
+            if lease.timer is None:
+                self._look_at(lease)
 
 
 def _revision_of(item: KeyValue | None, condition: Compare) -> int:

@@ -1,27 +1,167 @@
-"""An event loop that jumps to the next timer instead of waiting for it.
+"""An event loop that jumps to the next timer instead of waiting for it, and parts that can freeze.
 
 For the simulation only: with real sockets or threads it would jump time while the kernel still has
 an answer for us. When nothing can ever happen again it says so instead of hanging.
+
+A part stands for a process. Which part a callback belongs to is what PART says in its context, so
+that everything a part begins is the part's as well. What belongs to nobody (a server, a kernel)
+passes a context of its own to its timers.
 """
 
 import asyncio
+import heapq
 import selectors
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Final, TypeVar, TypeVarTuple
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+# Ended tasks are forgotten once there are this many: often enough to stay small, seldom enough to
+# cost nothing.
+_TASKS_KEPT: Final = 64
 
 
 class DeadlockError(Exception):
     """Everyone waits for everyone, and no timer is set."""
 
 
+class Part:
+    """A process of the simulation: it can be stopped between any two of its steps, and go on.
+
+    While it is frozen the world goes on: its timers ring late, its answers wait in their sockets.
+    """
+
+    def __init__(self) -> None:
+        self.is_frozen = False
+        self.backlog: list[asyncio.Handle] = []
+        self.steps_left = -1  # freeze after so many more steps; negative: never
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def freeze(self) -> None:
+        """Stop before the next step."""
+        self.is_frozen = True
+
+    def freeze_after(self, steps: int) -> None:
+        """Stop after so many more steps: at any await, also where no time passes."""
+        self.steps_left = steps
+
+    def thaw(self, loop: "VirtualLoop") -> None:
+        """Go on with what has come meanwhile, in its order."""
+        self.is_frozen, self.steps_left = False, -1
+        backlog, self.backlog = self.backlog, []
+        loop.run_soon(backlog)
+
+    def kill(self, loop: "VirtualLoop") -> None:
+        """End every task where it stands, frozen or not: none of them gets another step."""
+        for task in self._tasks:
+            task.cancel()
+        self.thaw(loop)
+
+    def may_run(self, handle: asyncio.Handle) -> bool:
+        """Say whether a step may be taken now; one that may not is kept for later."""
+        if self.steps_left >= 0:
+            self.is_frozen = self.steps_left == 0
+            self.steps_left -= 1
+        if self.is_frozen:
+            self.backlog.append(handle)
+        return not self.is_frozen
+
+    def has(self, task: asyncio.Task[Any]) -> None:
+        """Count a task as the part's."""
+        self._tasks.append(task)
+        if len(self._tasks) >= _TASKS_KEPT and self._tasks[0].done():
+            self._tasks = [each for each in self._tasks if not each.done()]
+
+
+PART: Final[ContextVar[Part | None]] = ContextVar("PART", default=None)
+
+
+class _Handle(asyncio.Handle):
+    """A callback that waits while its part is frozen."""
+
+    _context: Context
+
+    def _run(self) -> None:
+        part = self._context.get(PART)
+        if part is None or part.may_run(self):
+            super()._run()
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    """A timer that waits while its part is frozen."""
+
+    _context: Context
+    _scheduled: bool
+
+    def _run(self) -> None:
+        part = self._context.get(PART)
+        if part is None or part.may_run(self):
+            super()._run()
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is a number."""
+
+    # What asyncio's own loop keeps and its types do not tell of.
+    _ready: Any
+    _scheduled: Any
 
     def __init__(self) -> None:
         self.now_s = 0.0
         super().__init__(_JumpSelector(self))
 
+    @classmethod
+    def here(cls) -> "VirtualLoop":
+        """Return the loop that runs this."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, cls), "on virtual time only"
+        return loop
+
     def time(self) -> float:
         """Return virtual seconds since the loop was made."""
         return self.now_s
+
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Run a callback next, unless its part is frozen."""
+        handle = _Handle(callback, args, self, context if context is not None else copy_context())
+        self._ready.append(handle)
+        return handle
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a time, or when its part is thawed if that is later."""
+        context = context if context is not None else copy_context()
+        timer = _TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True  # noqa: SLF001 - as BaseEventLoop.call_at does
+        return timer
+
+    def create_task(
+        self,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        *,
+        name: object = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        """Begin a task of the part that begins it."""
+        task = super().create_task(coro, name=name, context=context)
+        part = PART.get() if context is None else context.get(PART)
+        if part is not None:
+            part.has(task)
+        return task
+
+    def run_soon(self, handles: list[asyncio.Handle]) -> None:
+        """Run what waited, in order."""
+        self._ready.extend(handles)
 
 
 class _JumpSelector(selectors.SelectSelector):
@@ -36,23 +176,37 @@ class _JumpSelector(selectors.SelectSelector):
         if timeout is None:
             raise DeadlockError
         self._loop.now_s += max(timeout, 0.0)
-        return super().select(0)
+        return []
 
 
 class VirtualClock:
-    """The loop's time as a Clock; the wall clock begins at a fixed moment."""
+    """A machine's clocks on virtual time; the wall clock begins at a fixed moment.
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+    Args:
+        loop: true time.
+        rate: seconds that this clock counts in a true one.
+        offset_s: what the boot clock shows when the loop begins.
+    """
+
+    def __init__(self, loop: VirtualLoop, *, rate: float = 1.0, offset_s: float = 0.0) -> None:
+        self._loop, self._rate, self._offset_s = loop, rate, offset_s
 
     def monotonic_s(self) -> float:
         """Return virtual seconds."""
-        return self._loop.now_s
+        return self._loop.now_s * self._rate
+
+    def boot_s(self) -> float:
+        """Return virtual seconds since this machine's start, which no other machine shares."""
+        return self._offset_s + self._loop.now_s * self._rate
+
+    def reboot(self) -> None:
+        """Let the boot clock begin anew."""
+        self._offset_s = -self._loop.now_s * self._rate
 
     def now_s(self) -> float:
         """Return virtual seconds since 1970."""
-        return 1_700_000_000.0 + self._loop.now_s
+        return 1_700_000_000.0 + self._loop.now_s * self._rate
 
     async def sleep(self, seconds: float) -> None:
-        """Return after virtual `seconds`."""
-        await asyncio.sleep(seconds)
+        """Return after virtual `seconds` of this clock."""
+        await asyncio.sleep(seconds / self._rate)

@@ -29,6 +29,7 @@ from tests.fakes.store import FakeEtcd, FakeStore, WriteFate
 from tests.virtual import on_virtual_time
 
 State = dict[str, KeyValue]
+LATE_S = 0.5
 KEYS = ["a", "a/1", "a/2", "a0", "b"]
 ranges = st.sampled_from([*map(exactly, KEYS), *map(under, ["", "a", "a/", "b", "c"])])
 ops = st.lists(
@@ -112,12 +113,13 @@ def conditions_of(txn: Txn, model: Model) -> list[Condition]:
 async def write_both(store: FakeStore, model: Model, txn: Txn) -> None:
     conditions = conditions_of(txn, model)
     expected = all(model.holds(condition) for condition in conditions)
-    store.write_fate = lambda: txn.fate
-    if expected and txn.fate in {WriteFate.NORMAL, WriteFate.ANSWER_LOST}:
+    store.write_fate, store.late_s = lambda: txn.fate, lambda: LATE_S
+    if expected and txn.fate in {WriteFate.NORMAL, WriteFate.ANSWER_LOST, WriteFate.LATE}:
         model.write(txn.ops)
     if txn.fate is not WriteFate.NORMAL:
         with pytest.raises((AmbiguousError, UnavailableError)):
             await store.txn(conditions, txn.ops)
+        await store.server.clock.sleep(LATE_S)  # what is late arrives
     elif expected:
         assert await store.txn(conditions, txn.ops) == model.revision
     else:

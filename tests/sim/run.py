@@ -1,0 +1,167 @@
+"""Running seeds: one at a time with its story, or many on all cores."""
+
+import gc
+import logging
+import os
+import random
+import tempfile
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from shared import keys
+from shared.store import under
+from shared.timing import PROFILES
+from tests.sim.bugs import Bug
+from tests.sim.cluster import Machinery, SimCluster
+from tests.sim.faults import KINDS, LATE_S_MAX, draw, draw_machinery, heal_all, inject
+from tests.sim.loop import VirtualLoop
+from tests.sim.rest import complaint
+from tests.sim.stacks import draw_stack
+
+# The longest way back: leases, the grace of a mass loss, retries of a slot, one period of
+# everything; what flapped is mistrusted for a while on top of it.
+REST_S: Final = 120.0
+# One period of everything.
+QUIET_S: Final = 11.0
+# Seeds that one process takes at a time: a second or so.
+_CHUNK: Final = 8
+# A folder in memory, where there is one: a run waits for no disk.
+_FOLDERS: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+Scenario = Callable[[SimCluster], Awaitable[None]]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one seed.
+
+    Attributes:
+        error: "" when all was well.
+        story: what happened, line by line.
+        kinds: the kinds of faults that did happen.
+    """
+
+    seed: int
+    error: str = ""
+    story: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()
+    exclusive_starts: int = 0
+    leader_writes: int = 0
+
+    def __str__(self) -> str:
+        """Return what a person needs to see."""
+        lines = [f"seed {self.seed}: {self.error or 'well'}", *self.story]
+        return "\n  ".join(lines)
+
+
+def simulate(
+    seed: int, scenario: Scenario, folder: Path, made: Machinery | None = None, bug: Bug = Bug.NONE
+) -> SimCluster:
+    """Run a scenario in a cluster that is drawn from the seed, unless it is given.
+
+    Raises:
+        Exception: whatever went wrong; its notes tell the story.
+    """
+    rng = random.Random(seed)  # noqa: S311 - replays exactly
+    loop = VirtualLoop()
+    strays: list[str] = []
+    loop.set_exception_handler(lambda _, context: strays.append(_describe(context)))
+    cluster = SimCluster(loop, rng, folder, made or draw_machinery(rng, bug))
+    try:
+        loop.run_until_complete(cluster.run(scenario))
+        assert not strays, strays
+    except BaseException as error:
+        error.add_note("\n".join(cluster.story))
+        raise
+    finally:
+        loop.close()
+    return cluster
+
+
+def _describe(context: dict[str, Any]) -> str:
+    error = context.get("exception")
+    return "".join(traceback.format_exception(error)) if error else str(context["message"])
+
+
+def run_seed(seed: int, bug: Bug = Bug.NONE) -> Outcome:
+    """Return what comes of a bad day."""
+    with tempfile.TemporaryDirectory(dir=_FOLDERS) as folder:
+        kept: list[SimCluster] = []
+
+        async def scenario(cluster: SimCluster) -> None:
+            kept.append(cluster)
+            await a_bad_day(cluster)
+
+        error = ""
+        try:
+            simulate(seed, scenario, Path(folder), bug=bug)
+        except Exception as found:  # noqa: BLE001 - whatever it is, it is what we look for
+            error = _last_words(found)
+    (cluster,) = kept
+    return Outcome(
+        seed=seed,
+        error=error,
+        story=tuple(cluster.story),
+        kinds=frozenset(line.split()[1] for line in cluster.story) & KINDS.keys(),
+        exclusive_starts=cluster.checkers.exclusive_starts,
+        leader_writes=cluster.checkers.leader_writes,
+    )
+
+
+def _last_words(error: BaseException) -> str:
+    """Return the errors at the bottom of groups of groups, and where they come from."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_last_words(each) for each in error.exceptions))
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def run_many(seeds: Iterable[int], bug: Bug = Bug.NONE) -> Iterator[Outcome]:
+    """Yield the outcome of every seed, in order, from one process for each core."""
+    pool = ProcessPoolExecutor(os.cpu_count(), initializer=_be_quiet)
+    try:
+        yield from pool.map(partial(run_seed, bug=bug), seeds, chunksize=_CHUNK)
+    finally:
+        # Whoever has seen enough does not wait for the rest.
+        pool.shutdown(cancel_futures=True)
+
+
+def _be_quiet() -> None:
+    """Let production code log nothing: what matters is in the story."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    # A run is short and makes few cycles; it ends before collecting them would pay.
+    gc.set_threshold(200_000, 20, 20)
+
+
+async def a_bad_day(cluster: SimCluster) -> None:
+    """Deploy, let everything that was drawn go wrong, mend it, and demand rest."""
+    faults = draw(cluster.rng)
+    cluster.note(repr(faults))
+    cluster.deploy(draw_stack(cluster.rng, generation=1))
+    await inject(cluster, faults)
+    await recovers(cluster)
+
+
+async def recovers(cluster: SimCluster) -> None:
+    """Mend everything and demand rest."""
+    cluster.note("healed")
+    heal_all(cluster)
+    await cluster.sleep(LATE_S_MAX)
+    rest_s = REST_S + PROFILES[cluster.made.profile].flap_limit_s
+    await cluster.until(lambda: complaint(cluster), rest_s)
+    cluster.note("at rest")
+    await cluster.sleep(1.0)
+    assert not complaint(cluster), complaint(cluster)
+    before = cluster.revision()
+    await cluster.sleep(QUIET_S)
+    batch = cluster.server.replay(under(keys.ROOT), before)
+    written = [change.key for change in batch.changes] if batch is not None else []
+    assert not written, f"a cluster at rest writes nothing, not {written}"
+    cluster.checkers.deploys_are_kept()
