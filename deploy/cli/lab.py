@@ -3,25 +3,18 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import click
 import msgspec
 
 from deploy.cli.demo import demo, whoami
+from deploy.cli.lab_faults import FAULTS, name_option
+from deploy.lab.disks import DISK_MIB_MAX, DISK_MIB_MIN
 from deploy.lab.lab import Lab, LabStatus
 from deploy.lab.ready import DEADLINE_S, wait_ready
 from shared.errors import SpecError
-
-F = TypeVar("F", bound=Callable[..., None])
-
-
-def _name_option(function: F) -> F:
-    return click.option(
-        "--name", default="lab", show_default=True, help="Which lab; several can be up."
-    )(function)
 
 
 @click.group()
@@ -47,20 +40,35 @@ def lab() -> None:
     metavar="SECONDS",
     help="How long --wait waits.",
 )
-@_name_option
-def up(nodes: int, labels: tuple[str, ...], *, wait: bool, deadline_s: float, name: str) -> None:
+@click.option(
+    "--disk-mib",
+    type=click.IntRange(DISK_MIB_MIN, DISK_MIB_MAX),
+    metavar="MIB",
+    help="Give every host a disk of this size, which `hafen lab fill` can fill.",
+)
+@name_option
+def up(
+    nodes: int,
+    labels: tuple[str, ...],
+    *,
+    wait: bool,
+    deadline_s: float,
+    disk_mib: int | None,
+    name: str,
+) -> None:
     """Make the hosts node-1 to node-N and start hafen on them.
 
     What a crashed command left of the same name is removed first.
     """
-    asyncio.run(_up(Lab(name), nodes, parse_labels(labels), deadline_s if wait else None))
+    lab_ = Lab(name)
+    making = lab_.up(nodes, labels=parse_labels(labels), disk_mib=disk_mib)
+    asyncio.run(_up(lab_, making, deadline_s if wait else None))
 
 
-async def _up(
-    lab_: Lab, nodes: int, labels: dict[str, dict[str, str]], wait_s: float | None
-) -> None:
+async def _up(lab_: Lab, making: Awaitable[None], wait_s: float | None) -> None:
     began_s = time.monotonic()
-    await lab_.up(nodes, labels=labels)
+    await making
+    nodes = len(lab_.nodes)
     _say(f"{nodes} hosts are on after {time.monotonic() - began_s:.1f} s")
     if wait_s is not None:
         await wait_ready(lab_, deadline_s=wait_s, progress=_say)
@@ -69,7 +77,7 @@ async def _up(
 
 
 @lab.command()
-@_name_option
+@name_option
 def down(name: str) -> None:
     """Remove the lab whole: hosts, disks, networks. Also removes a half-made one."""
     existed = asyncio.run(Lab(name).down())
@@ -78,7 +86,7 @@ def down(name: str) -> None:
 
 @lab.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-@_name_option
+@name_option
 def status(*, as_json: bool, name: str) -> None:
     """Show the hosts: addresses, whether they are up, cut off or off, and where their API is."""
     found = asyncio.run(Lab(name).status())
@@ -88,57 +96,23 @@ def status(*, as_json: bool, name: str) -> None:
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@_name_option
+@name_option
 def exec_(node: str, command: tuple[str, ...], name: str) -> None:
     """Run COMMAND in a host, or on the client ("client"): hafen lab exec node-1 -- ip route."""
     sys.exit(asyncio.run(Lab(name).exec(node, command)))
 
 
 @lab.command()
-@click.argument("node")
-@_name_option
-def kill(node: str, name: str) -> None:
-    """Cut NODE's power: no shutdown, no goodbye on the network; its disk stays."""
-    asyncio.run(Lab(name).kill(node))
-    click.echo(f"{node} is off")
-
-
-@lab.command()
-@click.argument("node")
-@_name_option
-def boot(node: str, name: str) -> None:
-    """Switch NODE on again, with its disk and its address."""
-    asyncio.run(Lab(name).boot(node))
-    click.echo(f"{node} is on")
-
-
-@lab.command()
-@click.argument("node")
-@_name_option
-def cut(node: str, name: str) -> None:
-    """Pull NODE's network cable; everything on it runs on."""
-    asyncio.run(Lab(name).cut(node))
-    click.echo(f"{node} is cut off")
-
-
-@lab.command()
-@click.argument("node")
-@_name_option
-def heal(node: str, name: str) -> None:
-    """Put NODE's network cable back."""
-    asyncio.run(Lab(name).heal(node))
-    click.echo(f"{node} is on the network")
-
-
-@lab.command()
 @click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@_name_option
+@name_option
 def load(archive: Path, name: str) -> None:
     """Import an image archive into every host that is on: a lab has no registry."""
     asyncio.run(Lab(name).load(archive.resolve()))
     click.echo(f"{archive} is loaded")
 
 
+for fault in FAULTS:
+    lab.add_command(fault)
 lab.add_command(demo)
 lab.add_command(whoami)
 
@@ -163,7 +137,13 @@ def table(status_: LabStatus) -> str:
     """Return the hosts as aligned columns."""
     rows = [("HOST", "STATE", "ADDRESS", "ETCD", "API")]
     rows += [
-        (host.name, host.state, host.address, "member" if host.member else "-", host.api)
+        (
+            host.name,
+            ", ".join((host.state, *host.cuts)),
+            host.address,
+            "member" if host.member else "-",
+            host.api,
+        )
         for host in status_.hosts
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -14,7 +14,7 @@ import msgspec
 
 from deploy.host.certificates import Authority, write_file, write_issued
 from deploy.host.settings_text import toml
-from deploy.lab import cgroups, command, network, record
+from deploy.lab import cgroups, command, disks, network, record
 from deploy.lab.hosts import power_off
 from deploy.lab.plan import RUN_ROOT, STATE_ROOT, Host, Paths, hosts_file, settings_of
 
@@ -25,8 +25,13 @@ _MOUNT_POINTS: Final = (Path("/etc/hafen"), Path("/var/lib/hafen"))
 _MADE: Final = STATE_ROOT / "mount-points.json"
 
 
-async def make(paths: Paths, hosts: Sequence[Host]) -> None:
+async def make(paths: Paths, hosts: Sequence[Host], disk_mib: int | None) -> None:
     """Make everything that the hosts are started on; the lab's record must be written already.
+
+    Args:
+        paths: of the lab.
+        hosts: of the lab.
+        disk_mib: the size of every host's disk; None: it shares the machine's.
 
     Raises:
         HostError: the machine refuses something.
@@ -37,6 +42,9 @@ async def make(paths: Paths, hosts: Sequence[Host]) -> None:
         ["mount", "-t", "tmpfs", "-o", "mode=0755,nosuid,nodev", "hafen", str(paths.run)]
     )
     _make_files(paths, tuple(hosts))
+    if disk_mib is not None:
+        for host in hosts:
+            await disks.make(paths, host.name, disk_mib)
     await network.make_dead_end(paths)
     await network.make_switch(paths)
 
@@ -78,6 +86,7 @@ async def clear(paths: Paths) -> None:
         await command.run(["umount", "--lazy", str(paths.run)])
     _remove_tree(paths.run)
     await network.remove_dead_end(paths)
+    await disks.remove(paths)
     _remove_tree(paths.state)
     await _release_mount_points()
 

@@ -1,4 +1,4 @@
-"""A GET over HTTP/1.1 that never tries twice: what the load generator sends.
+"""A request over HTTP/1.1 that never tries twice: what the load generator sends.
 
 Client libraries send an idempotent request again when a kept connection drops. That is right for an
 application and wrong for a measurement: it would hide the very failures that are counted here.
@@ -39,10 +39,11 @@ class Connection:
         """Drop the connection at once; nothing that matters is in flight when we call this."""
         self._writer.transport.abort()
 
-    async def get(self, host: str, path: str, *, keep: bool) -> int:
-        """Send one GET, read the whole answer, return its status.
+    async def send(self, method: str, host: str, path: str, *, keep: bool) -> int:
+        """Send one request without a body, read the whole answer, return its status.
 
         Args:
+            method: GET or POST.
             host: the Host header's value.
             path: path and query.
             keep: whether to ask the server to keep the connection open.
@@ -51,7 +52,8 @@ class Connection:
             ConnectionError: closed before the answer was whole, or the answer is not HTTP/1.x.
         """
         wish = "keep-alive" if keep else "close"
-        head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {wish}\r\nAccept: */*\r\n\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {wish}\r\nAccept: */*\r\n"
+        head += "\r\n" if method == "GET" else "Content-Length: 0\r\n\r\n"
         self._kept = False  # until the answer is whole
         try:
             self._writer.write(head.encode("ascii"))

@@ -1,4 +1,4 @@
-"""The image that labs and examples run: busybox with a small web server, made without a network.
+"""The images that labs and examples run: busybox with a small web server, made without a network.
 
 The archive is an OCI layout in a tar file. It is deterministic: one busybox gives one archive, byte
 for byte, so two hosts that load it have the same digest.
@@ -18,6 +18,7 @@ from typing import Final
 from shared.errors import HostError
 
 REFERENCE: Final = "hafen.local/whoami:1"
+TICK: Final = "hafen.local/tick:1"
 BUSYBOX: Final = Path("/bin/busybox")
 
 _APPLETS: Final = (
@@ -52,7 +53,26 @@ echo "$(hostname) answers on $address, port 80"
 httpd -f -p 80 -h /www &
 wait
 """
-_FILES: Final = (
+# Serves as above; besides, it writes down when it lives. /proc/uptime is the kernel's boot clock,
+# the same one for all hosts of a lab, in 10 ms: two copies that live at once can be told from it.
+_TICK: Final = """#!/bin/sh
+address=$(sed -n "s/[[:space:]]$(hostname)\\$//p" /etc/hosts)
+echo "$(hostname) $address" > /www/index.html
+trap 'exit 0' TERM INT
+httpd -f -p 80 -h /www &
+first=begin
+while read -r boot_s idle_s < /proc/uptime; do
+    echo "${first:-tick} $boot_s ${HAFEN_EPOCH:-0}"
+    first=
+    sleep 0.04
+done
+"""
+_POST: Final = """#!/bin/sh
+printf 'Content-Type: text/plain\\r\\n\\r\\ndone\\n'
+"""
+_File = tuple[str, str, int]
+_TICK_FILES: Final = (("bin/tick", _TICK, 0o755), ("www/cgi-bin/post", _POST, 0o755))
+_FILES: Final[tuple[_File, ...]] = (
     ("bin/serve", _SERVE, 0o755),
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n", 0o644),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n", 0o644),
@@ -75,23 +95,45 @@ def build_whoami(target: Path) -> str:
     return build_busybox(target, REFERENCE, {"Cmd": ["/bin/serve"], "ExposedPorts": {"80/tcp": {}}})
 
 
-def build_busybox(target: Path, reference: str, config: Mapping[str, object]) -> str:
+def build_tick(target: Path) -> str:
+    """Write the archive of the `tick` image to `target` and return the image's full name.
+
+    It serves as `whoami` does, answers POST at /cgi-bin/post, and writes a line to its log 20 times
+    a second: "begin" or "tick", the machine's boot clock, HAFEN_EPOCH.
+
+    Raises:
+        HostError: there is no statically linked busybox; names the package.
+    """
+    config = {"Cmd": ["/bin/tick"], "ExposedPorts": {"80/tcp": {}}}
+    return build_busybox(target, TICK, config, more=_TICK_FILES, folders=("www/cgi-bin",))
+
+
+def build_busybox(
+    target: Path,
+    reference: str,
+    config: Mapping[str, object],
+    *,
+    more: tuple[_File, ...] = (),
+    folders: tuple[str, ...] = (),
+) -> str:
     """Write an image archive with the files of `whoami` to `target` and return `reference`.
 
     Args:
         target: the file.
         reference: the image's full name.
         config: the image's "config" object, by the OCI image specification.
+        more: files besides: path, text, mode.
+        folders: directories that those need.
 
     Raises:
         HostError: there is no statically linked busybox; names the package.
     """
     layer = _tar(
         [
-            *(_directory(name) for name in _DIRECTORIES),
+            *(_directory(name) for name in (*_DIRECTORIES, *folders)),
             _file("bin/busybox", _busybox(), 0o755),
             *(_link(f"bin/{applet}", "busybox") for applet in _APPLETS),
-            *(_file(name, text.encode(), mode) for name, text, mode in _FILES),
+            *(_file(name, text.encode(), mode) for name, text, mode in (*_FILES, *more)),
         ]
     )
     run = {"Env": ["PATH=/bin"], "WorkingDir": "/", **config}

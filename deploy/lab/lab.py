@@ -7,6 +7,7 @@ network namespaces. One command at a time changes a lab; labs do not know of eac
 import asyncio
 import os
 import shutil
+import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -16,8 +17,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from deploy.host.checks import Need, missing, needs_of, require_root
-from deploy.lab import cgroups, ground, hosts, network, record
-from deploy.lab.plan import CLIENT, Host, Paths, check_name, hosts_of, members_of, settings_of
+from deploy.lab import cgroups, cuts, disks, ground, hosts, network, programs, record
+from deploy.lab.plan import CLIENT, Host, Paths, Way, check_name, hosts_of, members_of, settings_of
+from deploy.lab.programs import Program
 from deploy.lab.record import Init, LabRecord, Phase
 from shared.errors import HafenError, HostError
 
@@ -32,10 +34,11 @@ LAB_NEEDS: Final = (
     Need(("nsenter",), "util-linux"),
     Need(("mount",), "mount"),
 )
+_DISK_NEED: Final = Need(("mkfs.ext4",), "e2fsprogs")
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One host. `state` is up, cut (no network) or off."""
+    """One host. `state` is up, cut (no network) or off; `cuts` says which frames are dropped."""
 
     name: str
     address: str
@@ -44,6 +47,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     console: str
     member: bool
     labels: Mapping[str, str]
+    cuts: tuple[str, ...] = ()
 
 
 class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,7 @@ class Lab:
         *,
         labels: Mapping[str, Mapping[str, str]] | None = None,
         program: Sequence[str] = PROGRAM,
+        disk_mib: int | None = None,
     ) -> None:
         """Make a lab of `count` hosts and start them; what a crash left is removed first.
 
@@ -97,19 +102,21 @@ class Lab:
             count: hosts.
             labels: node labels by host name.
             program: what every host runs instead of hafen's own supervisor.
+            disk_mib: the size of every host's disk; None: it shares the machine's.
 
         Raises:
-            SpecError: no such number of hosts, or labels for a host that is not among them.
+            SpecError: no such number of hosts or size, or labels for a host that is not among them.
             HostError: the lab is up already, or the machine lacks something; nothing is left then.
         """
         made = hosts_of(count, labels or {})
-        check_machine(made)
+        disks.check_size(disk_mib)
+        check_machine(made, limited=disk_mib is not None)
         async with record.locked(self.paths):
             self._refuse_if_up()
             await network.check_range()
             await ground.clear(self.paths)
             try:
-                await self._build(made, tuple(program))
+                await self._build(made, tuple(program), disk_mib)
             except BaseException:
                 await ground.clear(self.paths)
                 raise
@@ -153,13 +160,50 @@ class Lab:
             await self._cut_power(lab, host)
             await self._switch_on(lab, [host])
 
-    async def cut(self, node: str) -> None:
-        """Take a host off the network; everything on it runs on."""
-        await self._set_port(node, up=False)
+    async def cut(self, node: str, *, way: Way | None = None, sender: str | None = None) -> None:
+        """Take a host off the network, whole or in one direction; everything on it runs on.
+
+        Args:
+            node: the host.
+            way: drop only what goes into it, or only what comes out of it; None: pull its cable.
+            sender: drop only what this other host sends to it.
+        """
+        host = record.require(self.paths).host(node)
+        if way is None and sender is None:
+            await self._set_port(node, up=False)
+            return
+        async with record.locked(self.paths):
+            if sender is not None:
+                await cuts.drop_from(self.paths, host, record.require(self.paths).host(sender))
+            if way is not None:
+                await cuts.drop_way(self.paths, host, way)
 
     async def heal(self, node: str) -> None:
-        """Put a host back on the network."""
+        """Put a host back on the network, and let all frames from and to it pass."""
+        async with record.locked(self.paths):
+            await cuts.restore(self.paths, record.require(self.paths).host(node))
         await self._set_port(node, up=True)
+
+    def signal(self, node: str, program: Program, number: signal.Signals) -> None:
+        """Send a signal to one of hafen's programs on a host: SIGSTOP, SIGCONT, SIGKILL.
+
+        Raises:
+            HostError: the host is off, or the program does not run there.
+        """
+        self._init(record.require(self.paths), node)
+        programs.send(self.paths, node, program, number)
+
+    def fill(self, node: str) -> int:
+        """Take all free room on a host's disk, return how many bytes; `free` gives it back.
+
+        Raises:
+            HostError: it has no disk of its own, see `up`.
+        """
+        return disks.fill(self.paths, record.require(self.paths).host(node).name)
+
+    def free(self, node: str) -> None:
+        """Give back what `fill` took."""
+        disks.free(self.paths, record.require(self.paths).host(node).name)
 
     async def run_in(self, where: str, argv: Sequence[str], **streams: Any) -> Process:
         """Start a program in a host or on the client; the caller owns the process.
@@ -203,6 +247,7 @@ class Lab:
         """Return what the lab is and how its hosts are."""
         lab = record.require(self.paths)
         ports = await network.connected(self.paths)
+        dropped = await cuts.described(self.paths, lab.hosts)
         members = members_of(lab.hosts)
         return LabStatus(
             name=self.name,
@@ -215,6 +260,7 @@ class Lab:
                     console=str(self.paths.console(host.name)),
                     member=host in members,
                     labels=host.labels,
+                    cuts=dropped[host.name],
                 )
                 for host in lab.hosts
             ),
@@ -230,7 +276,9 @@ class Lab:
                 f"`hafen lab down --name {self.name}` removes it"
             )
 
-    async def _build(self, made: tuple[Host, ...], program: tuple[str, ...]) -> None:
+    async def _build(
+        self, made: tuple[Host, ...], program: tuple[str, ...], disk_mib: int | None
+    ) -> None:
         lab = LabRecord(
             name=self.name,
             hosts=made,
@@ -240,7 +288,7 @@ class Lab:
         )
         async with record.all_labs_locked():
             record.write(self.paths, lab)
-        await ground.make(self.paths, made)
+        await ground.make(self.paths, made, disk_mib)
         lab = await self._switch_on(lab, made)
         record.write(self.paths, msgspec.structs.replace(lab, phase=Phase.UP))
 
@@ -311,14 +359,15 @@ class Lab:
         return "up" if host.port in ports else "cut"
 
 
-def check_machine(made: tuple[Host, ...]) -> None:
-    """Refuse a machine on which no lab can run.
+def check_machine(made: tuple[Host, ...], *, limited: bool) -> None:
+    """Refuse a machine on which no lab can run; `limited`: with disks of a size.
 
     Raises:
         HostError: one line for each thing that is missing.
     """
     require_root("hafen lab up")
-    lacking = missing([*LAB_NEEDS, *needs_of(settings_of(made[0], made))])
+    needs = [*LAB_NEEDS, *([_DISK_NEED] if limited else [])]
+    lacking = missing([*needs, *needs_of(settings_of(made[0], made))])
     if lacking:
         raise HostError("\n".join(dict.fromkeys(lacking)))
 

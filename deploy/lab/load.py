@@ -2,7 +2,8 @@
 
 `python -m deploy.lab.load --url web=http://198.18.0.2:8080/ --rate 100 --seconds 20` writes one
 LoadReport a line to standard output, twice a second, and a final one. It exits with 1 when a
-request failed. It sends only GET, which is idempotent, and sends no request twice.
+request failed. It sends no request twice, and only GET, which is idempotent, unless it is told to
+send some POST as well: those may fail when what answers them dies.
 """
 
 import asyncio
@@ -52,6 +53,7 @@ class LoadPlan(Record, frozen=True, kw_only=True):
         connections: how many idle connections are kept for each target.
         fresh_every: one in so many requests opens a new connection; 0: only when none is idle.
         timeout_s: counted from when a request was due.
+        post_every: one in so many requests is a POST to `post_path`; 0: none is.
     """
 
     targets: tuple[Target, ...]
@@ -61,6 +63,8 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     fresh_every: int = 10
     timeout_s: float = 15.0
     in_flight_max: int = IN_FLIGHT_MAX
+    post_every: int = 0
+    post_path: str = "/"
 
     def due_s(self, number: int) -> float:
         """Return when request `number`, counted from 0, is to be sent."""
@@ -74,6 +78,11 @@ class LoadPlan(Record, frozen=True, kw_only=True):
         """Say whether request `number` opens a new connection; every target gets its share."""
         turn = number // len(self.targets)
         return bool(self.fresh_every) and turn % self.fresh_every == 0
+
+    def is_post(self, number: int) -> bool:
+        """Say whether request `number` is a POST; the first ones of a run are not."""
+        turn = number // len(self.targets)
+        return bool(self.post_every) and turn % self.post_every == self.post_every - 1
 
 
 def read_target(text: str) -> Target:
@@ -178,7 +187,12 @@ class Generator:
             except OSError as failure:  # TimeoutError is one of them
                 error = _cause(failure)
         outcome = Outcome(
-            target=target.name, due_s=due_s, ended_s=self._now_s(), status=status, error=error
+            target=target.name,
+            due_s=due_s,
+            ended_s=self._now_s(),
+            status=status,
+            error=error,
+            idempotent=not self._plan.is_post(number),
         )
         self._tally.ended(number, outcome)
         if self._on_outcome:
@@ -192,7 +206,9 @@ class Generator:
             connection = await Connection.open(target.host, target.port)
         idle = self._idle[target.name]
         try:
-            status = await connection.get(target.authority, target.path, keep=not fresh)
+            post = self._plan.is_post(number)
+            method, path = ("POST", self._plan.post_path) if post else ("GET", target.path)
+            status = await connection.send(method, target.authority, path, keep=not fresh)
             if connection.is_reusable and len(idle) < self._plan.connections:
                 idle.append(connection)
                 connection = None
@@ -269,6 +285,8 @@ async def generate(plan: LoadPlan, output: IO[bytes], requests: IO[bytes] | None
     "--fresh-every", type=click.IntRange(0), default=10, help="0: reuse whenever possible."
 )
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=15.0)
+@click.option("--post-every", type=click.IntRange(0), default=0, help="0: send no POST.")
+@click.option("--post-path", default="/", help="Where POSTs go.")
 @click.option("--requests", type=click.Path(dir_okay=False, path_type=Path), help="A line each.")
 def main(  # noqa: PLR0913 - one parameter for each option
     *,
@@ -278,9 +296,11 @@ def main(  # noqa: PLR0913 - one parameter for each option
     connections: int,
     fresh_every: int,
     timeout_s: float,
+    post_every: int,
+    post_path: str,
     requests: Path | None,
 ) -> None:
-    """Send GET requests at a constant rate and report twice a second, one JSON object a line."""
+    """Send requests at a constant rate and report twice a second, one JSON object a line."""
     try:
         targets = tuple(read_target(url) for url in urls)
     except SpecError as error:
@@ -294,6 +314,8 @@ def main(  # noqa: PLR0913 - one parameter for each option
         connections=connections,
         fresh_every=fresh_every,
         timeout_s=timeout_s,
+        post_every=post_every,
+        post_path=post_path,
     )
     with requests.open("wb") if requests else nullcontext() as file:
         try:

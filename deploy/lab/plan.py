@@ -4,6 +4,7 @@ Pure. Everything follows from the lab's name and its hosts' numbers, so that wha
 left behind can be found again without its memory.
 """
 
+import enum
 import re
 import zlib
 from collections.abc import Mapping
@@ -35,15 +36,16 @@ CGROUP: Final = "hafen-lab"
 # Marks our routes among those of the machine; a number that /etc/iproute2/rt_protos leaves free.
 ROUTE_PROTOCOL: Final = 219
 
-# etcd grants no lease shorter than 1.5 elections; agents ask for 2 s, so 1000 ms is the most that
-# can be. Half of that finds a dead leader sooner (a write is accepted again after 0.7 s instead of
-# 1.8 s) and still did not cost a lead with 24 busy loops and a synchronous writer on two cores.
-HEARTBEAT_MS: Final = 100
-ELECTION_MS: Final = 500
-
 # A longer name would push the path of an API socket past the kernel's 108 bytes.
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _METRIC_BASE: Final = 0x68000000
+
+
+class Way(enum.StrEnum):
+    """A direction of frames, as a host sees it."""
+
+    IN = "in"
+    OUT = "out"
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -182,6 +184,10 @@ class Paths(msgspec.Struct, frozen=True):
         """Return what the host has at /var/lib/hafen."""
         return self.node(node) / "disk"
 
+    def image(self, node: str) -> Path:
+        """Return the file that holds the host's disk where its size is limited."""
+        return self.node(node) / "disk.img"
+
     def etc(self, node: str) -> Path:
         """Return what the host has at /etc/hafen."""
         return self.node(node) / "etc"
@@ -207,8 +213,6 @@ def settings_of(host: Host, hosts: tuple[Host, ...]) -> Settings:
     member = EtcdMember(
         name=host.name,
         initial_cluster={member.name: member.address for member in members},
-        heartbeat_ms=HEARTBEAT_MS,
-        election_ms=ELECTION_MS,
     )
     etc = Path("/etc/hafen")
     return Settings(

@@ -5,9 +5,18 @@ machines.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from deploy.lab.tally import Gap, LoadReport, TargetReport, longer
 from shared.model import Event, NodeName, Record, ServiceName, StackName
+
+# What of the cluster's own events tells a moment. A host whose peers agree is unreachable at once;
+# one whose session ended is lost later, which is all there is where peers cannot agree.
+_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "suspected": ("node_unreachable", "node_lost", "node_suspect"),
+    "confirmed": ("node_lost", "node_unreachable"),
+    "re-placed": ("activated", "placed"),
+}
 
 
 class Scene(Record, frozen=True, kw_only=True):
@@ -68,13 +77,16 @@ class ServiceSummary(Record, frozen=True, kw_only=True):
 
 
 class Summary(Record, frozen=True, kw_only=True):
-    """The demo's JSON."""
+    """The demo's JSON. The last three count from the power cut, of the service that was alone."""
 
     node_killed: NodeName
     requests_sent: int
     requests_failed: int
     latency_ms_max: float
     services: Mapping[ServiceName, ServiceSummary]
+    detected_s: float | None
+    decided_s: float | None
+    answering_s: float | None
 
 
 def silence(reports: Sequence[LoadReport], target: str, killed_at_s: float) -> Gap | None:
@@ -110,9 +122,7 @@ def timeline(scene: Scene) -> tuple[Moment, ...]:
     back = silence(scene.reports, scene.alone, scene.killed_at_s)
     return (
         Moment(what="vanished", after_s=0.0, detail=f"{scene.victim} lost its power"),
-        _moment(scene, "suspected", "node_suspect", scene.victim),
-        _moment(scene, "lost", "node_lost", scene.victim),
-        _moment(scene, "re-placed", "placed", f"{scene.stack}.{scene.alone}."),
+        *(_moment(scene, what) for what in _KINDS),
         Moment(
             what="answering",
             after_s=back.ended_s if back else None,
@@ -121,19 +131,21 @@ def timeline(scene: Scene) -> tuple[Moment, ...]:
     )
 
 
-def _moment(scene: Scene, what: str, kind: str, subject: str) -> Moment:
-    """Return the first event of a kind after the cut; a subject that ends in a dot is a prefix."""
+def _moment(scene: Scene, what: str) -> Moment:
+    """Return the first event after the cut that says `what`."""
+    kinds = _KINDS[what]
     for event in sorted(scene.events, key=lambda event: event.at_s):
-        matches = (
-            event.subject.startswith(subject) if subject[-1] == "." else event.subject == subject
-        )
-        if event.kind == kind and matches and event.at_s >= scene.killed_at_s:
+        if event.kind not in kinds or event.at_s < scene.killed_at_s:
+            continue
+        if event.subject == scene.victim or event.subject.startswith(
+            f"{scene.stack}.{scene.alone}."
+        ):
             where = f" on {event.node}" if event.node and event.node != event.subject else ""
             after_s = event.at_s - scene.killed_at_s
             return Moment(
                 what=what, after_s=after_s, detail=f"{event.subject}{where}: {event.reason}"
             )
-    return Moment(what=what, after_s=None, detail=f"no {kind} event was seen")
+    return Moment(what=what, after_s=None, detail=f"no {kinds[-1]} event was seen")
 
 
 def outcomes(scene: Scene) -> tuple[ServiceOutcome, ...]:
@@ -176,6 +188,8 @@ def problems(scene: Scene) -> tuple[str, ...]:
 def summary(scene: Scene) -> Summary:
     """Return the demo's JSON."""
     found = outcomes(scene)
+    after = {moment.what: moment.after_s for moment in timeline(scene)}
+    rounded = {what: None if s is None else round(s, 3) for what, s in after.items()}
     return Summary(
         node_killed=scene.victim,
         requests_sent=sum(each.sent for each in found),
@@ -185,4 +199,7 @@ def summary(scene: Scene) -> Summary:
             each.service: ServiceSummary(replicas=each.replicas, failover_s=each.failover_s)
             for each in found
         },
+        detected_s=rounded["suspected"],
+        decided_s=rounded["re-placed"],
+        answering_s=rounded["answering"],
     )

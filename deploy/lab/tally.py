@@ -25,6 +25,7 @@ class Outcome(Record, frozen=True, kw_only=True):
         ended_s: when its answer was complete, or when it was given up.
         status: the HTTP status; 0 when there was no answer.
         error: why there was no answer, a few constant words; empty when there was one.
+        idempotent: it was a GET, which a gateway may send again.
     """
 
     target: str
@@ -32,6 +33,7 @@ class Outcome(Record, frozen=True, kw_only=True):
     ended_s: float
     status: int = 0
     error: str = ""
+    idempotent: bool = True
 
     @property
     def failure(self) -> str:

@@ -42,6 +42,9 @@ def test_a_host_dies_and_no_request_fails(tmp_path: Path) -> None:
         "requests_failed",
         "latency_ms_max",
         "services",
+        "detected_s",
+        "decided_s",
+        "answering_s",
     }
     assert result["node_killed"] in {"node-1", "node-2", "node-3"}
     assert result["requests_sent"] >= 15 * 200
@@ -49,8 +52,9 @@ def test_a_host_dies_and_no_request_fails(tmp_path: Path) -> None:
     replicas = {name: service["replicas"] for name, service in result["services"].items()}
     assert replicas == {"single": 1, "web": 3}
     assert all(service["failover_s"] > 0 for service in result["services"].values())
+    assert 0 < result["detected_s"] <= result["decided_s"] < result["answering_s"]
     timeline = [line.split() for line in ended.stdout.splitlines()[:5]]
-    words = ["vanished", "suspected", "lost", "re-placed", "answering"]
+    words = ["vanished", "suspected", "confirmed", "re-placed", "answering"]
     assert [line[2] for line in timeline] == words
     assert leftovers(DemoPlan().lab) == []
 

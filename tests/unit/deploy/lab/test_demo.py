@@ -72,7 +72,7 @@ def test_the_timeline_counts_from_the_power_cut_and_takes_the_first_event_after_
     assert told == [
         ("vanished", 0.0, "node-2 lost its power"),
         ("suspected", pytest.approx(1.9), "node-2: why"),
-        ("lost", pytest.approx(2.4), "node-2: why"),
+        ("confirmed", pytest.approx(2.4), "node-2: why"),
         ("re-placed", pytest.approx(2.5), "whoami.single.1 on node-3: why"),
         ("answering", pytest.approx(2.9), "single answers again"),
     ]
@@ -83,7 +83,7 @@ def test_what_did_not_happen_is_said() -> None:
 
     assert timeline(scene(events=(), reports=reports))[1:] == (
         Moment(what="suspected", after_s=None, detail="no node_suspect event was seen"),
-        Moment(what="lost", after_s=None, detail="no node_lost event was seen"),
+        Moment(what="confirmed", after_s=None, detail="no node_unreachable event was seen"),
         Moment(what="re-placed", after_s=None, detail="no placed event was seen"),
         Moment(what="answering", after_s=None, detail="single did not answer"),
     )
@@ -102,7 +102,24 @@ def test_a_good_end_has_no_problems_and_a_summary_with_every_service() -> None:
             "single": {"replicas": 1, "failover_s": pytest.approx(2.9)},
             "web": {"replicas": 3, "failover_s": pytest.approx(0.1)},
         },
+        "detected_s": pytest.approx(1.9),
+        "decided_s": pytest.approx(2.5),
+        "answering_s": pytest.approx(2.9),
     }
+
+
+def test_a_host_whose_peers_agree_is_confirmed_before_its_lease_ends() -> None:
+    fast = (
+        event("node_unreachable", "node-2", 0.4),
+        event("activated", "whoami.single.1", 0.5, "node-3"),
+        event("node_suspect", "node-2", 1.9),
+        event("node_lost", "node-2", 2.4),
+    )
+
+    told = {moment.what: moment.after_s for moment in timeline(scene(events=fast))}
+
+    assert told["suspected"] == told["confirmed"] == pytest.approx(0.4)
+    assert told["re-placed"] == pytest.approx(0.5)
 
 
 def test_a_failed_request_is_a_problem_even_when_all_is_well_again() -> None:

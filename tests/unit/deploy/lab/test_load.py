@@ -33,6 +33,19 @@ def test_targets_take_turns_and_each_gets_its_share_of_new_connections(
     assert fresh == [target.name for target in targets] * share
 
 
+@given(st.integers(1, 3), st.integers(0, 10), st.integers(1, 100))
+def test_one_in_so_many_requests_of_every_target_is_a_post(
+    count: int, post_every: int, rounds: int
+) -> None:
+    targets = tuple(Target(name=str(i), host="127.0.0.1", port=1) for i in range(count))
+    plan = LoadPlan(targets=targets, rate_per_s=50.0, post_every=post_every)
+
+    posts = [plan.target(n).name for n in range(count * rounds) if plan.is_post(n)]
+
+    share = rounds // post_every if post_every else 0
+    assert posts == [target.name for target in targets] * share
+
+
 def test_an_address_is_read_with_or_without_a_name() -> None:
     named = Target(name="web", host="198.18.0.2", port=8080, path="/a?b=c=d")
     assert read_target("web=http://198.18.0.2:8080/a?b=c=d") == named
@@ -94,6 +107,29 @@ async def test_all_requests_of_a_healthy_service_are_answered_over_kept_connecti
     assert len(outcomes_) == 40
     assert newcomers == [True, True]
     assert len(peers) < 40
+
+
+async def test_posts_go_to_their_own_path_and_are_told_from_gets() -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        asked.append((request.method, request.path))
+        return web.Response(text="hello" if request.method == "GET" else "", status=200)
+
+    async with serving(answer) as port:
+        plan = LoadPlan(
+            targets=(on_loopback(port),),
+            rate_per_s=200.0,
+            seconds=0.2,
+            post_every=4,
+            post_path="/form",
+        )
+        outcomes_: list[Outcome] = []
+        await sent(plan, outcomes_)
+
+    assert sorted(asked) == [("GET", "/")] * 30 + [("POST", "/form")] * 10
+    assert sum(not each.idempotent for each in outcomes_) == 10
+    assert {each.failure for each in outcomes_} == {""}
 
 
 async def test_a_server_that_does_not_offer_to_keep_a_connection_gets_one_for_each_request() -> (

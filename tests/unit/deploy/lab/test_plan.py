@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from deploy.lab.plan import (
     CLIENT_NUMBER,
-    ELECTION_MS,
     HOSTS_MAX,
     POOL,
     RANGE,
@@ -23,7 +22,7 @@ from deploy.lab.plan import (
     settings_of,
 )
 from shared.errors import SpecError
-from shared.settings import Detection
+from shared.timing import LAN
 
 COUNTS = st.integers(1, HOSTS_MAX)
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,19}", fullmatch=True)
@@ -62,7 +61,7 @@ def test_every_host_s_settings_fit_those_of_the_others(count: int) -> None:
 
 
 def test_etcd_can_grant_the_lease_that_agents_ask_for() -> None:
-    assert 1000 * Detection().lease_ttl_s >= 1.5 * ELECTION_MS
+    assert 1000 * LAN.lease_ttl_s >= 1.5 * LAN.election_ms
 
 
 @given(NAMES)
