@@ -6,10 +6,10 @@ SOURCES := $(PACKAGES) tests $(wildcard bench)
 LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim bench lock proto clean host venv
+.PHONY: help setup demo check test sim bench bench-failover bench-quiet chaos lock proto clean host venv
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 setup: host venv ## Install what is missing: Debian packages and .venv (as root)
 
@@ -28,13 +28,28 @@ test: setup ## Every test there is, also those on real etcd, crun, HAProxy and k
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m pytest -ra --durations=10 tests
 
-sim: ## Many seeds of the simulation: make sim SEEDS=10000
+sim: ## Many seeds of the simulation, on all cores: make sim SEEDS=100000
 	@deploy/setup/venv.sh dev
-	SEEDS=$(or $(SEEDS),10000) $(PYTHON) -m pytest -q --show-capture=no tests/sim
+	SEEDS=$(or $(SEEDS),10000) $(PYTHON) -m pytest -q -s tests/sim/test_sim.py
 
 bench: setup ## Measure, and write the figures to bench/out
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m bench
+
+bench-failover: setup ## Hosts die under load: make bench-failover RUNS=20 FAULT=vanish SERVICE=single NODES=3
+	@deploy/setup/venv.sh bench
+	$(PYTHON) -m bench.failover --runs $(or $(RUNS),20) --nodes $(or $(NODES),3) \
+		--fault $(or $(FAULT),all) --service $(or $(SERVICE),all)
+	$(PYTHON) -m bench.picture
+
+bench-quiet: setup ## False alarms with nothing to do, or BUSY=1: make bench-quiet MINUTES=30
+	@deploy/setup/venv.sh dev
+	$(PYTHON) -m bench.quiet --minutes $(or $(MINUTES),$(if $(BUSY),10,30)) \
+		--nodes $(or $(NODES),3) $(if $(BUSY),--busy)
+
+chaos: setup ## Break a real lab many times, look for two copies of one thing: make chaos RUNS=200
+	@deploy/setup/venv.sh dev
+	$(PYTHON) -m tests.chaos.run --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --nodes $(or $(NODES),3)
 
 lock: ## Choose the newest versions that fit and pin them with hashes
 	python3 -m venv .cache/lock
@@ -43,6 +58,8 @@ lock: ## Choose the newest versions that fit and pin them with hashes
 	$(LOCK) --upgrade --output-file requirements/runtime.txt requirements/runtime.in
 	$(LOCK) --upgrade --constraint requirements/runtime.txt \
 		--output-file requirements/dev.txt requirements/dev.in
+	$(LOCK) --upgrade --constraint requirements/runtime.txt --constraint requirements/dev.txt \
+		--output-file requirements/bench.txt requirements/bench.in
 	$(LOCK) --upgrade --output-file requirements/codegen.txt requirements/codegen.in
 
 proto: ## Generate the etcd messages again from shared/etcd/proto/etcd.proto

@@ -163,7 +163,7 @@ async def main(runs: int) -> None:
     settings = load(DEFAULT_PATH)
     taken: dict[str, list[float]] = {"hafen": [], "reported": [], "crun": []}
     async with (
-        EtcdStore(settings.etcd, settings.tls) as store,
+        EtcdStore.of_host(settings) as store,
         ApiClient.unix(settings.run_dir / "api.sock") as api,
         asyncio.TaskGroup() as group,
     ):

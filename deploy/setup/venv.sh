@@ -3,6 +3,7 @@
 #
 #   deploy/setup/venv.sh          what hafen needs to run
 #   deploy/setup/venv.sh dev      and what its tests and linters need
+#   deploy/setup/venv.sh bench    and what the pictures of its benchmarks need
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -12,7 +13,8 @@ stamp=$venv/.stamp-$kind
 case $kind in
 runtime) files='requirements/build.txt requirements/runtime.txt' ;;
 dev) files='requirements/build.txt requirements/runtime.txt requirements/dev.txt' ;;
-*) echo "venv.sh: runtime or dev, not $kind" >&2; exit 2 ;;
+bench) files='requirements/build.txt requirements/bench.txt' ;;
+*) echo "venv.sh: runtime, dev or bench, not $kind" >&2; exit 2 ;;
 esac
 
 # The stamp holds what was installed: a changed pin, a moved tree or another Python installs again.

@@ -1,0 +1,62 @@
+"""What watching one's peers costs a node: measured among 5 nodes, computed for 1,000."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from bench.statistics import spread
+from node_agent.peers.watchers import watchers_of
+from shared.model import NodeName
+
+RUNS = 5
+LARGE = 1000
+_ROOT = Path(__file__).parents[1]
+
+
+async def run() -> dict[str, Any]:
+    """Return percent of a core, kernel's share included."""
+    found = [await _measured() for _ in range(RUNS)]
+    # To watch and to be watched are equally many packets, of the same kinds but for one.
+    pairs = found[0]["watches"] + found[0]["watched_by"]
+    per_pair = sorted(one["percent"] for one in found)[RUNS // 2] / pairs
+    watches = _watches(LARGE)
+    return {
+        "runs": RUNS,
+        "unit": "percent of a core",
+        "figures": {
+            "5 nodes, measured": {
+                "watches": found[0]["watches"],
+                "watched by": found[0]["watched_by"],
+                "all": spread([one["percent"] for one in found], 3),
+                "user": spread([one["user_percent"] for one in found], 3),
+                "kernel": spread([one["system_percent"] for one in found], 3),
+            },
+            f"{LARGE} nodes, computed": {
+                "watches": spread(watches),
+                "all": spread([per_pair * (count + 3) for count in watches], 3),
+            },
+        },
+    }
+
+
+async def _measured() -> dict[str, float]:
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "--net", sys.executable, "-m", "bench.peers_inside"),
+        cwd=_ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(f"bench.peers_inside ended with {process.returncode}")
+    found: dict[str, float] = json.loads(out)
+    return found
+
+
+def _watches(count: int) -> list[int]:
+    """Return how many peers each of so many nodes watches."""
+    nodes = [NodeName(f"node-{number}") for number in range(1, count + 1)]
+    load = Counter(peer for node in nodes for peer in watchers_of(node, nodes))
+    return [load[node] for node in nodes]

@@ -1,0 +1,126 @@
+"""The figures of failovers, as they are written to bench/out."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from bench.seen import Moments
+from shared.model import Record
+
+DIGITS: Final = 3
+T = TypeVar("T")
+
+
+class Spread(Record, frozen=True, kw_only=True):
+    """Seconds over all runs; None: it happened in none of them."""
+
+    median: float | None
+    p95: float | None
+    max: float | None
+
+
+class Combination(Record, frozen=True, kw_only=True):
+    """One fault against one kind of service. The figures are seconds since the fault."""
+
+    fault: str
+    service: str
+    nodes: int
+    runs: int
+    detected_s: Spread
+    decided_s: Spread
+    answering_s: Spread
+    requests: int
+    failed_idempotent: int
+    failed_other: int
+    overlaps: int
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """One run.
+
+    Attributes:
+        roles: what the victim was besides: the leader of etcd, of the schedulers.
+        suspected: seconds from the fault to each peer's first suspicion.
+    """
+
+    fault: str
+    service: str
+    nodes: int
+    number: int
+    victim: str
+    entry: str
+    moments: Moments
+    requests: int
+    failed_idempotent: int
+    failed_other: int
+    roles: tuple[str, ...] = ()
+    suspected: Mapping[str, float] = {}
+
+    def line(self) -> str:
+        """Return it as one line for a person."""
+        told = msgspec.structs.asdict(self.moments)
+        parts = [f"{name} {value:.3f}" for name, value in told.items() if value is not None]
+        failed = f"{self.failed_idempotent}+{self.failed_other} of {self.requests} failed"
+        peers = ", ".join(f"{peer} {at_s:.3f}" for peer, at_s in self.suspected.items())
+        who = " ".join((self.victim, *(f"({role} leader)" for role in self.roles)))
+        return f"{who}: {' '.join(parts)}; suspected by {peers or 'nobody'}; {failed}"
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """Return median, 95th percentile and most of the values that there are."""
+    there = sorted(value for value in values if value is not None)
+    if not there:
+        return Spread(median=None, p95=None, max=None)
+    p95 = there[min(len(there) - 1, int(len(there) * 0.95))]
+    return Spread(
+        median=round(statistics.median(there), DIGITS),
+        p95=round(p95, DIGITS),
+        max=round(there[-1], DIGITS),
+    )
+
+
+def record_of(
+    fault: str, service: str, nodes: int, found: Sequence[RunRecord], *, overlaps: int
+) -> Combination:
+    """Return the figures of all runs of one combination."""
+    return Combination(
+        fault=fault,
+        service=service,
+        nodes=nodes,
+        runs=len(found),
+        detected_s=spread([each.moments.detected for each in found]),
+        decided_s=spread([each.moments.decided for each in found]),
+        answering_s=spread([each.moments.answering for each in found]),
+        requests=sum(each.requests for each in found),
+        failed_idempotent=sum(each.failed_idempotent for each in found),
+        failed_other=sum(each.failed_other for each in found),
+        overlaps=overlaps,
+    )
+
+
+def replace_in(folder: Path, record: Combination, found: Sequence[RunRecord]) -> None:
+    """Write a combination and its runs in the place of the ones before; others are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    all_ = read(folder / "failover.json", Combination)
+    _write(folder / "failover.json", [*(e for e in all_ if _key(e) != _key(record)), record])
+    runs = read(folder / "failover_runs.json", RunRecord)
+    _write(folder / "failover_runs.json", [*(e for e in runs if _key(e) != _key(record)), *found])
+
+
+def read(path: Path, kind: type[T]) -> list[T]:
+    """Return a list of records from a file; none if there is no such file."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[kind])  # type: ignore[valid-type]
+    except FileNotFoundError:
+        return []
+
+
+def _write(path: Path, records: Sequence[Record]) -> None:
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(records)) + b"\n")
+
+
+def _key(record: Combination | RunRecord) -> tuple[str, str, int]:
+    return record.fault, record.service, record.nodes

@@ -1,0 +1,261 @@
+"""A lab under observation: what is written to its etcd, what its containers log and users see."""
+
+import asyncio
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bench import members
+from bench.cluster import State
+from bench.members import end
+from bench.seen import decode_line
+from bench.witness import Witness
+from deploy.client import ApiClient
+from deploy.lab.images import TICK, build_tick
+from deploy.lab.lab import Lab
+from deploy.lab.plan import CLIENT
+from deploy.lab.programs import Program
+from deploy.lab.ready import wait_ready
+from deploy.lab.tally import LoadReport, Outcome
+from shared import codec
+from shared.api import StackUpload
+from shared.errors import ConvergenceError, HostError
+from shared.model import (
+    NodeName,
+    Protocol,
+    PublishedPort,
+    Resources,
+    ServiceName,
+    ServiceSpec,
+    StackName,
+    Workload,
+)
+from shared.settings import ETCD_CLIENT_PORT
+
+STACK: Final = StackName("bench")
+# The label of hosts that have an etcd member.
+MEMBER: Final = {"member": "yes"}
+_MIB: Final = 1024 * 1024
+_FIRST_PORT: Final = 8080
+_POLL_S: Final = 0.02
+# A boot with all that follows takes some 4 s; a leader that must first be lost, 10.
+WHOLE_S: Final = 90.0
+_LEAD_S: Final = 10.0
+_LEAD_TRIES: Final = 8
+_LOAD_UP_S: Final = 10.0
+_RATE_PER_S: Final = 150
+_POST_EVERY: Final = 10
+
+KINDS: Final = ("single", "standby", "replicas3", "exclusive")
+
+
+def spec_of(kind: str, number: int = 0) -> ServiceSpec:
+    """Return a service of one of the KINDS; `number` makes its port."""
+    port = PublishedPort(published=_FIRST_PORT + number, target=80, protocol=Protocol.HTTP)
+    return ServiceSpec(
+        name=ServiceName(kind),
+        workload=Workload(
+            image=TICK,
+            stop_grace_period_s=1.0,
+            ports=(port,),
+            reservations=Resources(memory_bytes=16 * _MIB),
+            exclusive=kind == "exclusive",
+        ),
+        replicas=3 if kind == "replicas3" else 1,
+        standby=int(kind == "standby"),
+    )
+
+
+class Rig:
+    """A lab that is up, with an observer on its client and a witness of its logs."""
+
+    def __init__(self, lab: Lab, witness: Witness) -> None:
+        self.lab, self.witness = lab, witness
+        self.state = State()
+        self.specs: tuple[ServiceSpec, ...] = ()
+        self.member_nodes: tuple[str, ...] = ()
+
+    async def observe(self) -> None:
+        """Read what the observer sees, for ever.
+
+        Raises:
+            HostError: it ended.
+        """
+        hosts = [host for host in (await self.lab.status()).hosts if host.member]
+        self.member_nodes = tuple(host.name for host in hosts)
+        endpoints = [f"{host.address}:{ETCD_CLIENT_PORT}" for host in hosts]
+        argv = [sys.executable, "-m", "bench.observe", str(self.lab.paths.pki), *endpoints]
+        # A report of a large node is one line.
+        streams = {"stdin": DEVNULL, "stdout": PIPE, "stderr": DEVNULL, "limit": 4 * _MIB}
+        process = await self.lab.run_in(CLIENT, argv, **streams)
+        try:
+            assert process.stdout is not None
+            async for line in process.stdout:
+                self.state.add(decode_line(line))
+        finally:
+            await end(process)
+        raise HostError("the observer ended")
+
+    async def deploy(self, specs: Sequence[ServiceSpec]) -> None:
+        """Replace what runs by these services and wait until all is whole."""
+        on = await self.on()
+        async with ApiClient.unix(self.lab.api_socket(on[0])) as api:
+            await api.deploy(STACK, StackUpload(services=tuple(specs)))
+        self.specs = tuple(specs)
+        await self.whole()
+
+    async def on(self) -> list[str]:
+        """Return the hosts that have power."""
+        return [host.name for host in (await self.lab.status()).hosts if host.state != "off"]
+
+    async def whole(self, within_s: float = WHOLE_S) -> None:
+        """Return when the cluster is as if nothing had happened; all hosts must be on.
+
+        Raises:
+            ConvergenceError: with what is missing.
+        """
+        lacking = ""
+        try:
+            async with asyncio.timeout(within_s):
+                while lacking := await self._lacking():  # noqa: ASYNC110 - lies in other processes
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError as error:
+            raise ConvergenceError(f"not whole after {within_s:.0f} s: {lacking}") from error
+
+    async def _lacking(self) -> str:
+        lacking = self.state.lacking(self.lab.nodes, STACK, self.specs)
+        return lacking or await self._members_lacking()
+
+    async def _members_lacking(self) -> str:
+        leaders = await members.status(self.lab)
+        missing = [name for name in self.member_nodes if name not in leaders]
+        if missing:
+            return f"etcd on {missing[0]} does not answer"
+        return "" if any(leaders.values()) else "etcd has no leader"
+
+    async def lead(self, node: str) -> None:
+        """Let a host's scheduler lead: the others resign until it does.
+
+        Raises:
+            ConvergenceError: it did not come to that.
+        """
+        for _ in range(_LEAD_TRIES):
+            now = self.state.leader
+            if now == node:
+                return
+            if now is not None:
+                self.lab.signal(now, Program.SCHEDULER, signal.SIGTERM)
+            await self.until(partial(self._led_by_another_than, now), _LEAD_S)
+        raise ConvergenceError(f"the scheduler of {node} does not come to lead")
+
+    async def resign(self) -> None:
+        """Let another scheduler lead, who knows nothing of the faults so far.
+
+        A leader remembers which nodes flap and gives them up later each time; a bench that lets
+        the same hosts die again and again would measure that, not a failover.
+        """
+        now = self.state.leader
+        if now is not None:
+            self.lab.signal(now, Program.SCHEDULER, signal.SIGTERM)
+            await self.until(partial(self._led_by_another_than, now), _LEAD_S)
+
+    def _led_by_another_than(self, node: NodeName | None) -> bool:
+        return self.state.leader not in {None, node}
+
+    async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
+        """Return whether a condition came true in time."""
+        try:
+            async with asyncio.timeout(within_s):
+                while not condition():  # noqa: ASYNC110 - what it waits for is in other processes
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            return condition()
+        return True
+
+
+class Load:
+    """One run of the load generator through one host's gateway, to one service."""
+
+    def __init__(self, process: Process, file: Path) -> None:
+        self._process, self._file = process, file
+        self.reports: list[LoadReport] = []
+
+    async def read(self) -> None:
+        """Read its reports until it ends."""
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            self.reports.append(codec.decode(LoadReport, line, "the load generator"))
+
+    @property
+    def last_success_s(self) -> float:
+        """Return the wall clock of the last answer that was reported."""
+        if not self.reports:
+            return 0.0
+        last = self.reports[-1]
+        return last.began_at_s + max(each.last_success_s or 0.0 for each in last.targets)
+
+    async def stop(self) -> list[Outcome]:
+        """Send nothing more, wait for what is in flight, return every request in order.
+
+        Raises:
+            HostError: it ended early.
+        """
+        self._process.send_signal(signal.SIGTERM)
+        await self._process.wait()
+        lines = self._file.read_bytes().splitlines()
+        if not lines:
+            raise HostError("the load generator sent nothing")
+        return [codec.decode(Outcome, line, str(self._file)) for line in lines]
+
+
+@asynccontextmanager
+async def load(rig: Rig, entry: str, spec: ServiceSpec) -> AsyncIterator[Load]:
+    """Send requests to a service through a host's gateway."""
+    url = f"{spec.name}=http://{rig.lab.address(entry)}:{spec.workload.ports[0].published}/"
+    with tempfile.TemporaryDirectory(prefix="hafen-bench-") as folder:
+        file = Path(folder) / "requests"
+        argv = [
+            *(sys.executable, "-m", "deploy.lab.load", "--url", url),
+            *("--rate", str(_RATE_PER_S), "--requests", str(file)),
+            *("--post-every", str(_POST_EVERY), "--post-path", "/cgi-bin/post"),
+        ]
+        process = await rig.lab.run_in(CLIENT, argv, stdin=DEVNULL, stdout=PIPE)
+        try:
+            async with asyncio.TaskGroup() as group:
+                one = Load(process, file)
+                reading = group.create_task(one.read())
+                if not await rig.until(lambda: bool(one.last_success_s), _LOAD_UP_S):
+                    raise HostError(f"{spec.name} does not answer through {entry}")
+                yield one
+                reading.cancel()
+        finally:
+            await end(process)
+
+
+@asynccontextmanager
+async def rig(nodes: int, name: str, *, disk_mib: int | None = None) -> AsyncIterator[Rig]:
+    """Bring a lab up with the tick image and observe it; take it down whatever happens."""
+    lab = Lab(name)
+    await lab.down()
+    try:
+        await lab.up(nodes, disk_mib=disk_mib, labels={f"node-{n}": MEMBER for n in (1, 2, 3)})
+        await wait_ready(lab, progress=lambda _: None)
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "tick.tar"
+            build_tick(archive)
+            await lab.load(archive)
+        with Witness(lab) as witness:
+            one = Rig(lab, witness)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one.observe()), group.create_task(witness.watch())]
+                yield one
+                for task in tasks:
+                    task.cancel()
+    finally:
+        await lab.down()
