@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from node_agent.peers.lookout import Lookout
 from node_agent.peers.net import Way
-from node_agent.peers.watch import UNANSWERED_MIN
+from node_agent.peers.watch import UNANSWERED_MIN, Watch
 from shared.model import NodeName, Silence
 from shared.timing import LAN, PATIENT, WAN, Timing
 from tests.build import node_spec
@@ -143,6 +143,46 @@ def test_who_slept_begins_to_count_anew() -> None:
     rig.run(woken_s + 2.0)
     assert [found for _, found in rig.story] == [{A: Silence.HOST}]
     assert rig.story[0][0] >= woken_s + LAN.silent_s
+
+
+def test_who_was_late_begins_to_count_anew_though_others_were_heard_a_moment_ago() -> None:
+    rig = Rig(gone(A, *Way, after_s=101.1)).run(101.41)
+    assert rig.story == []
+    rig.now += 0.6 * LAN.probe_s
+    woken_s = rig.now
+    rig.run(woken_s + 2.0)
+    assert [found for _, found in rig.story] == [{A: Silence.HOST}]
+    assert rig.story[0][0] >= woken_s + LAN.silent_s
+
+
+def test_who_answers_a_little_later_than_others_after_we_were_cut_off_is_not_suspected() -> None:
+    back_s = {A: 108.15, B: 108.0}
+    rig = Rig(lambda name, _way, now: not 103.0 < now < back_s[name]).run(115.0)
+    assert rig.story == []
+
+
+def test_while_nobody_is_heard_nobody_is_probed_faster() -> None:
+    rig = Rig(lambda _n, _w, now: now < 103.0).run(110.0)
+    late = [at_s for at_s in rig.asked[A] if at_s > 103.0 + LAN.probe_s + LAN.silent_s]
+    assert min(then - now for now, then in pairwise(late)) >= LAN.probe_s - 0.002
+
+
+def test_a_node_behind_a_firewall_is_not_probed_faster_for_ever() -> None:
+    rig = Rig(gone(A, Way.HOST, after_s=102.0)).run(110.0)
+    late = [at_s for at_s in rig.asked[A] if at_s > 103.0]
+    assert min(then - now for now, then in pairwise(late)) >= LAN.probe_s - 0.002
+
+
+def test_silence_counts_from_the_first_probe_after_the_one_that_was_answered_last() -> None:
+    watch = Watch(A, "198.18.0.2", LAN)
+    for nonce in (1, 2):
+        watch.sent(nonce, nonce * 0.05)
+    for way in Way:
+        assert watch.answered(way, 1)
+    for nonce in (3, 4, 5):
+        watch.sent(nonce, nonce * 0.05)
+    assert watch.verdict(2 * 0.05 + LAN.silent_s - 0.001) is None
+    assert watch.verdict(2 * 0.05 + LAN.silent_s) is Silence.HOST
 
 
 def test_a_node_that_is_no_longer_watched_is_no_longer_suspected() -> None:

@@ -139,6 +139,21 @@ def test_a_host_that_is_cut_off_is_suspected_by_both_others_and_suspects_nobody(
     with_three(scenario)
 
 
+@pytest.mark.parametrize(("pings_from", "expected"), [(2, 2), (9, 0)])
+def test_who_is_pinged_by_a_peer_is_not_cut_off_and_stands_by_what_it_misses(
+    pings_from: int, expected: int
+) -> None:
+    async def scenario(rig: Rig) -> None:
+        rig.air.cut |= {SPECS[1].address, SPECS[2].address}
+        ping = encode(Datagram(Kind.PING, 1, NodeName(f"node-{pings_from}")))
+        for _ in range(20):
+            rig.air.hosts[SPECS[0].address](Way.AGENT, f"198.18.0.{pings_from}", ping)
+            await rig.clock.sleep(LAN.probe_s / 2)
+        assert len(rig.suspects()[0]) == expected
+
+    with_three(scenario)
+
+
 def test_an_agent_that_ended_is_told_from_its_host() -> None:
     async def scenario(rig: Rig) -> None:
         rig.tasks[THREE].cancel()
@@ -165,6 +180,7 @@ def test_who_has_a_session_or_no_place_for_a_promise_says_no_and_the_dead_say_no
     async def scenario(rig: Rig) -> None:
         rig.sessions[TWO], rig.papers[THREE].is_full = True, True
         assert await rig.peers[ONE].ask_all(2.0) == {TWO: False, THREE: False}
+        assert rig.peers[TWO].promised_until_boot_s == 0.0
         rig.air.cut.add(SPECS[2].address)
         assert await rig.peers[ONE].ask_all(2.0) == {TWO: False, THREE: None}
         assert rig.peers[THREE].promised_until_boot_s == 0.0

@@ -59,3 +59,12 @@ def test_another_version_is_nothing(said: Datagram) -> None:
 def test_a_name_that_has_no_place_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="must have 1 to 64 bytes"):
         encode(Datagram(Kind.PING, 1, NodeName(name)))
+
+
+@given(datagrams, st.sampled_from([4, 5]), st.integers(6, 255))
+def test_a_kind_or_a_flag_that_this_version_does_not_know_is_nothing(
+    said: Datagram, at: int, value: int
+) -> None:
+    data = bytearray(encode(said))
+    data[at] = value
+    assert decode(bytes(data)) is None
