@@ -59,6 +59,10 @@ class ApiClient:
         """Return the cluster at a glance; answers while etcd is away too."""
         return await self._remote.ask("GET", api.STATUS, api.ClusterView)
 
+    async def doctor(self) -> api.Diagnosis:
+        """Return what cannot hold what the cluster's profile promises."""
+        return await self._remote.ask("GET", api.DOCTOR, api.Diagnosis)
+
     async def nodes(self) -> api.NodeList:
         """Return all nodes."""
         return await self._remote.ask("GET", api.NODES, api.NodeList)

@@ -14,6 +14,7 @@ import msgspec
 from shared.api import (
     AllocationView,
     ClusterView,
+    Finding,
     LogEntry,
     NodeView,
     ServiceView,
@@ -137,7 +138,7 @@ def node_table(nodes: Iterable[NodeView]) -> Table:
             f"{cpus(node.reserved.cpu_millis)}/{cpus(node.capacity.cpu_millis)}",
             f"{size(node.reserved.memory_bytes)}/{size(node.capacity.memory_bytes)}",
             str(node.allocations),
-            "; ".join([*(["leader"] if node.leader else []), *node.problems]),
+            "; ".join(filter(None, ["leader" if node.leader else "", node.reason, *node.problems])),
         )
         for node in nodes
     )
@@ -161,11 +162,20 @@ def service_table(services: Iterable[ServiceView]) -> Table:
             one.image,
             f"{one.ready}/{one.replicas}",
             ", ".join(one.ports),
-            "; ".join(one.waiting),
+            "; ".join([*_extras(one), *one.waiting]),
         )
         for one in services
     )
     return Table(columns, rows)
+
+
+def _extras(one: ServiceView) -> Iterable[str]:
+    """Yield what a service has besides replicas: standbys, and a claim if it is exclusive."""
+    if one.standby:
+        yield f"standby {one.prepared}/{one.standby}"
+    if one.exclusive:
+        holder = f"{one.holder} holds its claim" if one.holder else "nobody holds its claim"
+        yield f"exclusive: {holder}" + (f", epoch {one.epoch}" if one.epoch else "")
 
 
 def allocation_table(allocations: Iterable[AllocationView], now_s: float) -> Table:
@@ -189,7 +199,7 @@ def allocation_table(allocations: Iterable[AllocationView], now_s: float) -> Tab
             age(one.since_s, now_s),
             str(one.restarts),
             one.address,
-            one.reason,
+            "; ".join(filter(None, [f"epoch {one.epoch}" if one.epoch else "", one.reason])),
         )
         for one in allocations
     )
@@ -200,6 +210,9 @@ def state_of(one: AllocationView) -> str:
     """Return an allocation's state in one word, with its health while it runs."""
     if one.draining:
         return "draining"
+    if one.standby and one.state is not AllocState.LOST:
+        is_prepared = one.state is AllocState.PREPARING and one.address
+        return "standby" if is_prepared else f"standby {one.state}"
     return one.health.value if one.state is AllocState.RUNNING else one.state.value
 
 
@@ -208,15 +221,47 @@ def state_of(one: AllocationView) -> str:
 
 def status_lines(view: ClusterView) -> list[str]:
     """Return the cluster at a glance."""
-    etcd = "reachable" if view.etcd_reachable else "NOT REACHABLE: no change is accepted now"
     ready = sum(node.state == "ready" for node in view.nodes)
     return [
-        f"etcd      {etcd}",
-        f"leader    {view.leader or 'nobody leads at the moment'}",
+        f"etcd      {etcd_line(view)}",
+        f"leader    {leader_line(view)}",
         f"nodes     {ready} of {len(view.nodes)} ready",
         f"stacks    {view.stacks}",
         f"replicas  {view.replicas_ready} of {view.replicas_wanted} ready",
     ]
+
+
+def outage_lines(outages: Sequence[str]) -> list[str]:
+    """Return what does not work, one line each, below a title."""
+    return ["Not working now:", *(f"- {outage}" for outage in outages)]
+
+
+def leader_line(view: ClusterView) -> str:
+    """Return which scheduler leads, as far as anybody can know while etcd is away."""
+    if not view.leader:
+        return f"nobody leads since {view.leaderless_s:.0f} s"
+    return view.leader if view.etcd_reachable else f"{view.leader}, when etcd last answered"
+
+
+def etcd_line(view: ClusterView) -> str:
+    """Return how etcd is, member by member where one is not well, and what that means."""
+    bad = [f"{one.endpoint}: {one.problem}" for one in view.members if one.problem]
+    leader = next((one.endpoint for one in view.members if one.leader), "")
+    answering = sum(one.answers for one in view.members)
+    counts = [f"{answering} of {len(view.members)} members answer"] if view.members else []
+    if view.etcd_reachable:
+        leads = [f"{leader} leads"] if leader else []
+        return "; ".join(["reachable", *counts, *leads, *bad])
+    # Who led is as old as the picture: the answers that count are those of who is left.
+    picture = f"what follows is as of {view.age_s:.0f} s ago"
+    return "; ".join(["NOT REACHABLE", *(counts if bad else []), *bad, picture])
+
+
+def finding_table(findings: Iterable[Finding]) -> Table:
+    """Return what `hafen doctor` found."""
+    columns = (Column("LEVEL"), Column("WHERE"), Column("WHAT"), Column("WHAT TO DO"))
+    rows = tuple((one.level.value, one.where, one.what, one.advice) for one in findings)
+    return Table(columns, rows)
 
 
 def progress_line(one: ServiceView) -> str:

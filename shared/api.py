@@ -4,6 +4,7 @@ Pure. JSON; a stream is one JSON object a line. Served by every scheduler over m
 settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
 
     GET    /v1/status                                       ClusterView
+    GET    /v1/doctor                                       Diagnosis
     GET    /v1/nodes                                        NodeList
     GET    /v1/services?stack=                              ServiceList
     GET    /v1/allocations?stack=&service=&node=            AllocationList
@@ -20,6 +21,7 @@ stream lives, and a last line that is an ErrorBody says why it broke off. The ag
     GET    /v1/allocations/{id}/logs?follow=&tail=          stream of LogEntry
 """
 
+import enum
 from typing import Final
 
 from shared.model import (
@@ -36,6 +38,7 @@ from shared.model import (
 from shared.states import AllocState
 
 STATUS: Final = "/v1/status"
+DOCTOR: Final = "/v1/doctor"
 NODES: Final = "/v1/nodes"
 SERVICES: Final = "/v1/services"
 ALLOCATIONS: Final = "/v1/allocations"
@@ -76,7 +79,11 @@ class Accepted(Record, frozen=True, kw_only=True):
 
 
 class NodeView(Record, frozen=True, kw_only=True):
-    """A node as a person sees it. `state` is ready, suspect, lost or cordoned."""
+    """A node as a person sees it.
+
+    `state` is a verdict of scheduler.nodes; `reason` says why in one sentence, empty where all is
+    well.
+    """
 
     name: NodeName
     state: str
@@ -85,6 +92,7 @@ class NodeView(Record, frozen=True, kw_only=True):
     reserved: Resources = Resources()
     allocations: int = 0
     leader: bool = False
+    reason: str = ""
     problems: tuple[str, ...] = ()
 
 
@@ -94,26 +102,31 @@ class NodeList(Record, frozen=True, kw_only=True):
     nodes: tuple[NodeView, ...]
 
 
-class ClusterView(Record, frozen=True, kw_only=True):
-    """The cluster at a glance.
+class EtcdMemberView(Record, frozen=True, kw_only=True):
+    """An etcd member.
 
     Attributes:
-        etcd_reachable: False: what follows is the last that was seen; no change is accepted now.
-        leader: empty: nobody leads at the moment.
-        revision: of the view.
+        problem: why it does not answer, or what it complains of.
+        answers: itself, if only to complain.
     """
 
-    etcd_reachable: bool
-    leader: NodeName
-    revision: Revision
-    nodes: tuple[NodeView, ...]
-    stacks: int
-    replicas_wanted: int
-    replicas_ready: int
+    endpoint: str
+    problem: str = ""
+    answers: bool = True
+    version: str = ""
+    leader: bool = False
 
 
 class ServiceView(Record, frozen=True, kw_only=True):
-    """One service: how many replicas are asked for and ready, and what is in the way."""
+    """One service: how many replicas are asked for and ready, and what is in the way.
+
+    Attributes:
+        standby: how many standbys are asked for.
+        prepared: how many of them are made and only need to be started.
+        exclusive: at most one copy of it runs.
+        holder: of an exclusive service: the node that may run it; empty: nobody may now.
+        epoch: of the placement that holds, or held last; 0: none has yet.
+    """
 
     stack: StackName
     service: ServiceName
@@ -123,6 +136,11 @@ class ServiceView(Record, frozen=True, kw_only=True):
     updated: int
     ports: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
+    standby: int = 0
+    prepared: int = 0
+    exclusive: bool = False
+    holder: NodeName = NodeName("")
+    epoch: int = 0
 
 
 class ServiceList(Record, frozen=True, kw_only=True):
@@ -131,8 +149,64 @@ class ServiceList(Record, frozen=True, kw_only=True):
     services: tuple[ServiceView, ...]
 
 
+class ClusterView(Record, frozen=True, kw_only=True):
+    """The cluster at a glance.
+
+    Attributes:
+        etcd_reachable: False: what follows is the last that was seen; no change is accepted now.
+        leader: empty: nobody leads at the moment.
+        revision: of the view.
+        members: of etcd, as they answered some seconds ago at most.
+        age_s: since etcd last answered this replica: so old may what follows be.
+        leaderless_s: since when nobody leads, as this replica sees it.
+        services: with what is in their way, except why slots have no node: that takes long to say.
+        outages: what does not work now, one sentence each.
+    """
+
+    etcd_reachable: bool
+    leader: NodeName
+    revision: Revision
+    nodes: tuple[NodeView, ...]
+    stacks: int
+    replicas_wanted: int
+    replicas_ready: int
+    members: tuple[EtcdMemberView, ...] = ()
+    age_s: float = 0.0
+    leaderless_s: float = 0.0
+    services: tuple[ServiceView, ...] = ()
+    outages: tuple[str, ...] = ()
+
+
+class Level(enum.StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "warn"  # it works, and will not when more breaks
+    FAIL = "fail"  # a promise is not kept now
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """One line of `hafen doctor`: where, what is so, what to do."""
+
+    level: Level
+    where: str
+    what: str
+    advice: str
+
+
+class Diagnosis(Record, frozen=True, kw_only=True):
+    """All findings; one of level ok when there is nothing to say."""
+
+    findings: tuple[Finding, ...]
+
+
 class AllocationView(Record, frozen=True, kw_only=True):
-    """One allocation with what its node says of it."""
+    """One allocation with what its node says of it.
+
+    Attributes:
+        standby: it is kept made but not started; once it has an address it is prepared.
+        epoch: of an exclusive one: its placement's; 0 for all others.
+    """
 
     id: AllocId
     stack: StackName
@@ -143,6 +217,8 @@ class AllocationView(Record, frozen=True, kw_only=True):
     state: AllocState
     health: Health
     draining: bool = False
+    standby: bool = False
+    epoch: int = 0
     address: str = ""
     reason: str = ""
     restarts: int = 0

@@ -11,8 +11,11 @@ import msgspec
 from shared.errors import HafenError, SpecError, UnavailableError
 from shared.settings import API_PORT, TlsSettings
 
-if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait for that
+if TYPE_CHECKING:  # they bring HTTP clients along, and --help must not wait for that
+    from http.client import HTTPConnection
+
     from deploy.client import ApiClient
+    from shared.api import ClusterView
 
 T = TypeVar("T")
 
@@ -20,6 +23,9 @@ DEFAULT_HOST: Final = "unix:/run/hafen/api.sock"
 DEFAULT_TLS_DIR: Final = Path("/etc/hafen/tls")
 # A host that was cut off still has a socket; one that just lost its power may hang.
 _LAB_ANSWER_S: Final = 1.0
+_ELSEWHERE: Final = (
+    "containers and traffic go on without it; --host https://HOST names another host's scheduler"
+)
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -49,6 +55,44 @@ class Connection(msgspec.Struct, frozen=True):
                 return await use(client)
 
         return asyncio.run(inside())
+
+    def status(self) -> "ClusterView":
+        """Return the cluster at a glance, or say within a second why nobody can.
+
+        Raises:
+            HafenError: the server's refusal, or nobody answers; then it says what is known here.
+        """
+        return asyncio.run(self._status())
+
+    async def _status(self) -> "ClusterView":
+        from deploy.cli.glance import first_glance, glance  # noqa: PLC0415 - as above
+
+        if self.lab is not None:
+            view = await first_glance(_lab_sockets(self.lab))
+            if view is None:
+                raise _nobody(self.lab)
+            return view
+        try:
+            return await glance(self._talk(), self.host.removeprefix("unix:"))
+        except UnavailableError as error:
+            said = [str(error)]
+        if parse_host(self.host).socket is not None:
+            from deploy.cli.here import this_host  # noqa: PLC0415 - only where something is broken
+
+            said += await this_host()
+        raise UnavailableError("\n".join([*said, _ELSEWHERE]))
+
+    def _talk(self) -> "HTTPConnection":
+        from http.client import HTTPSConnection  # noqa: PLC0415 - slow to import, see TYPE_CHECKING
+
+        from deploy.cli.glance import ANSWER_S_MAX, UnixConnection  # noqa: PLC0415 - as above
+        from shared.tls import client_context  # noqa: PLC0415 - as above
+
+        host = parse_host(self.host)
+        if host.socket is not None:
+            return UnixConnection(host.socket)
+        context = client_context(tls_files(self.tls_dir))
+        return HTTPSConnection(host.name, host.port, context=context, timeout=ANSWER_S_MAX)
 
     async def _client(self) -> "ApiClient":
         from deploy.client import ApiClient  # noqa: PLC0415 - see TYPE_CHECKING above
@@ -89,20 +133,29 @@ def tls_files(directory: Path) -> TlsSettings:
 async def _lab_client(name: str) -> "ApiClient":
     """Return the client of the first host of a lab that answers, best one that reaches etcd."""
     from deploy.client import ApiClient  # noqa: PLC0415 - see TYPE_CHECKING above
-    from deploy.lab.lab import Lab  # noqa: PLC0415 - needs Linux, which the command line does not
 
-    lab = Lab.open(name)
     answering: list[Path] = []
-    for node in lab.nodes:
-        path = lab.api_socket(node)
+    for path in _lab_sockets(name):
         reaches_etcd = await _reaches_etcd(ApiClient.unix(path))
         if reaches_etcd:
             return ApiClient.unix(path)
         if reaches_etcd is not None:
             answering.append(path)
     if not answering:
-        raise UnavailableError(f"no host of lab {name} answers; `hafen lab status` shows them")
+        raise _nobody(name)
     return ApiClient.unix(answering[0])
+
+
+def _lab_sockets(name: str) -> list[Path]:
+    from deploy.lab import record  # noqa: PLC0415 - needs Linux, which the command line does not
+    from deploy.lab.plan import Paths, check_name  # noqa: PLC0415 - as above
+
+    paths = Paths(check_name(name))
+    return [paths.api_socket(host.name) for host in record.require(paths).hosts]
+
+
+def _nobody(lab: str) -> UnavailableError:
+    return UnavailableError(f"no host of lab {lab} answers; `hafen lab status` shows them")
 
 
 async def _reaches_etcd(client: "ApiClient") -> bool | None:

@@ -10,10 +10,13 @@ from deploy.cli.screen import print_table
 from deploy.render import (
     allocation_table,
     as_json,
+    finding_table,
     node_table,
+    outage_lines,
     service_table,
     status_lines,
 )
+from shared.api import Level
 from shared.clock import SystemClock
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -72,10 +75,30 @@ def node_ls(connection: Connection, *, is_json: bool) -> None:
 @json_option
 @click.pass_obj
 def status(connection: Connection, *, is_json: bool) -> None:
-    """Show the cluster at a glance. Answers while etcd is away, and says so."""
-    found = connection.run(lambda client: client.status())
+    """Show the cluster at a glance, within a second whatever is broken, and what does not work."""
+    found = connection.status()
     if is_json:
         click.echo(as_json(found))
         return
     click.echo("\n".join(status_lines(found)) + "\n")
     print_table(node_table(found.nodes))
+    if found.services:
+        click.echo()
+        print_table(service_table(found.services))
+    if found.outages:
+        click.echo("\n" + "\n".join(outage_lines(found.outages)))
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, *, is_json: bool) -> None:
+    """Show what cannot hold what the cluster promises, and what to do. Exit code 1: it is bad."""
+    connection: Connection = ctx.obj
+    found = connection.run(lambda client: client.doctor())
+    if is_json:
+        click.echo(as_json(found))
+    else:
+        print_table(finding_table(found.findings))
+    if any(finding.level is Level.FAIL for finding in found.findings):
+        ctx.exit(1)

@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "logs": Lazy("deploy.cli.follow", "logs", "Show what a service's containers write."),
     "events": Lazy("deploy.cli.follow", "events", "Show the cluster's story."),
     "status": Lazy("deploy.cli.listing", "status", "Show the cluster at a glance."),
+    "doctor": Lazy("deploy.cli.listing", "doctor", "Show what is wrong, and what to do."),
     "node": Lazy("deploy.cli.listing", "node", "Show the nodes: hafen node ls."),
     "rm": Lazy("deploy.cli.change", "rm", "Remove a stack."),
     "image": Lazy("deploy.cli.image", "image", "Import images: hafen image load."),

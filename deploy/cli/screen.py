@@ -22,6 +22,12 @@ _COLOURS: Final = {
     "unhealthy": "red",
     "failed": "red",
     "lost": "red",
+    "unreachable": "red",
+    "probation": "yellow",
+    "standby": "cyan",
+    "standby pending": "yellow",
+    "standby preparing": "yellow",
+    "standby failed": "red",
 }
 
 

@@ -26,6 +26,7 @@ from shared.settings import RESERVED_PORTS
 # An allocation's id and host name are made of both names, and a host name ends at 63 characters.
 NAME_CHARACTERS_MAX: Final = 40
 REPLICAS_MAX: Final = 1000
+STANDBY_MAX: Final = 100
 PROBLEMS_SHOWN_MAX: Final = 20
 # The kernel kills a process in a smaller cgroup before it has started.
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
@@ -115,6 +116,13 @@ def _service(spec: ServiceSpec) -> Iterator[str]:
         yield problem
     if not 0 <= spec.replicas <= REPLICAS_MAX:
         yield f"service {spec.name}: replicas is {spec.replicas}; 0 to {REPLICAS_MAX} are possible"
+    if not 0 <= spec.standby <= STANDBY_MAX:
+        yield f"service {spec.name}: standby is {spec.standby}; 0 to {STANDBY_MAX} are possible"
+    if spec.workload.exclusive and spec.replicas > 1:
+        yield (
+            f"service {spec.name}: exclusive means at most one copy, but replicas is "
+            f"{spec.replicas}; write replicas: 1"
+        )
     if spec.placement.max_replicas_per_node < 0:
         yield f"service {spec.name}: max_replicas_per_node is negative"
     if any(not constraint.key for constraint in spec.placement.constraints):

@@ -11,28 +11,30 @@ from typing import Final, NoReturn
 import msgspec
 
 from scheduler.api.changes import Changes
-from scheduler.api.placed import Placed, Verdicts, placed
+from scheduler.api.placed import Placed, placed
 from scheduler.api.progress import Stand, is_placed, waiting
 from scheduler.api.views import Waiting
-from scheduler.memory import Memory, remember
-from scheduler.nodes import verdicts
+from scheduler.explain import Unplaced
+from scheduler.nodes import History, Judged, Verdicts, judge
 from scheduler.world import World, WorldReader
 from shared import keys
 from shared.clock import Clock
 from shared.errors import StoreError
 from shared.mirror import View
 from shared.model import Revision, StackName
-from shared.settings import Detection
 from shared.store import Store, exactly
+from shared.timing import Timing
 
-# A person is told within a second; an etcd that is well answers in milliseconds.
-_ETCD_S_MAX: Final = 0.5
+# An etcd that is well answers in milliseconds, across sites in a tenth of a second. Who asks how
+# things are is told within a second; who changes something may wait a little longer.
+GLANCE_S_MAX: Final = 0.2
+ETCD_S_MAX: Final = 0.5
 # A node that went silent unnoticed would be judged too late by as much.
 _LOOK_AGAIN_S: Final = 10.0
 # A busy cluster changes many times a second, and looking costs a walk over all keys.
 _LOOK_PAUSE_S: Final = 0.2
-# Why slots of a stack have no node, by service; the scheduler's own words.
-Explain = Callable[[World, StackName], Waiting]
+# Why slots of a stack have no node; the scheduler's own words.
+Explain = Callable[[World, StackName, Timing], Unplaced]
 
 
 class Cluster:
@@ -45,28 +47,33 @@ class Cluster:
         changes: Changes,
         explain: Explain,
         clock: Clock,
-        detection: Detection,
+        timing: Timing,
     ) -> None:
         self.changes = changes
         self._store = store
-        self._view, self._explain, self._clock, self._detection = view, explain, clock, detection
+        self._view, self._explain, self._clock, self._timing = view, explain, clock, timing
         self._reader = WorldReader()
-        self._memory = Memory()
+        self._history = History()
         self._world, self._read_at = World(), -1
+        self._leaderless_since: float | None = None
 
     @property
     def revision(self) -> Revision:
         """Return how far the view is."""
         return self._view.revision
 
-    async def reaches_etcd(self) -> bool:
+    def now_s(self) -> float:
+        """Return the wall clock's time."""
+        return self._clock.now_s()
+
+    async def reaches_etcd(self, within_s: float) -> bool:
         """Say whether etcd, a majority of it, answers now.
 
         The view does not know: a watch goes on by itself once etcd is back, and is only quiet until
         then.
         """
         try:
-            async with asyncio.timeout(_ETCD_S_MAX):
+            async with asyncio.timeout(within_s):
                 await self._store.list(exactly(keys.LEADER))
         except (StoreError, TimeoutError):
             return False
@@ -79,32 +86,54 @@ class Cluster:
             self._read_at = self.changes.count
         return self._world
 
+    def judged(self) -> Judged:
+        """Return what every node is held for now, and why."""
+        world, now = self.world(), self._clock.monotonic_s()
+        judged = judge(world, self._history, now, self._timing)
+        self._history = judged.history
+        return judged
+
     def verdicts(self) -> Verdicts:
         """Return what every node is held for now."""
-        world, now = self.world(), self._clock.monotonic_s()
-        self._memory = remember(self._memory, world, now)
-        return verdicts(world, self._memory.missing_since, now, self._detection)
+        return self.judged().verdicts
+
+    def leaderless_s(self) -> float:
+        """Return for how long nobody has led, as this replica saw it; 0.0 while somebody leads."""
+        now = self._clock.monotonic_s()
+        if self.world().leader is not None:
+            self._leaderless_since = None
+        elif self._leaderless_since is None:
+            self._leaderless_since = now
+        return now - self._leaderless_since if self._leaderless_since is not None else 0.0
 
     def placed(self) -> tuple[Placed, ...]:
         """Return every allocation."""
         return placed(self.world(), self.verdicts())
 
     def stand(self, stack: StackName, *, found: Sequence[Placed] | None = None) -> Stand:
-        """Return where a stack is now."""
-        stand = Stand(
-            world=self.world(),
-            verdicts=self.verdicts(),
-            stack=stack,
-            found=self.placed() if found is None else found,
-        )
+        """Return where a stack is now, with why slots have no node."""
+        stand = self._quick_stand(stack, self.placed() if found is None else found)
         # To explain is to decide for the whole cluster: only where there is something to explain.
         if is_placed(stand):
             return stand
-        return msgspec.structs.replace(stand, unplaced=self._explain(stand.world, stack))
+        unplaced = self._explain(stand.world, stack, self._timing)
+        return msgspec.structs.replace(stand, unplaced=unplaced)
+
+    def _quick_stand(self, stack: StackName, found: Sequence[Placed]) -> Stand:
+        return Stand(
+            world=self.world(),
+            verdicts=self.verdicts(),
+            stack=stack,
+            found=found,
+        )
 
     def waiting(self, found: Sequence[Placed]) -> Mapping[StackName, Waiting]:
         """Return what is in the way of every stack's services."""
         return {stack: waiting(self.stand(stack, found=found)) for stack in self.world().stacks}
+
+    def waiting_quickly(self, found: Sequence[Placed]) -> Mapping[StackName, Waiting]:
+        """Return the same but for slots without a node: a large cluster takes long to explain."""
+        return {stack: waiting(self._quick_stand(stack, found)) for stack in self.world().stacks}
 
     def generation_of(self, stack: StackName) -> int:
         """Return the newest generation of a stack that any manifest still holds; 0 if none does."""
@@ -123,5 +152,6 @@ class Cluster:
         while True:
             count = self.changes.count
             self.verdicts()
+            self.leaderless_s()
             await self._clock.sleep(_LOOK_PAUSE_S)
             await self.changes.wait(count, _LOOK_AGAIN_S)

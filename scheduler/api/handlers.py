@@ -12,13 +12,12 @@ import structlog
 from aiohttp import web
 
 from scheduler.api import checks, views
-from scheduler.api.cluster import Cluster
+from scheduler.api.cluster import ETCD_S_MAX, Cluster
 from scheduler.api.logs import LogMerger, LogRequest, Source
 from scheduler.api.placed import Placed
 from scheduler.api.progress import Patience, observe, progress
 from scheduler.api.selection import Selection, resolve
 from scheduler.api.stacks import Stacks, no_stack
-from scheduler.nodes import Verdict
 from scheduler.world import read_event
 from shared import api, codec, keys
 from shared.clock import Clock
@@ -61,7 +60,6 @@ class Handlers:
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
         return [
-            web.get(api.STATUS, self.status),
             web.get(api.NODES, self.nodes),
             web.get(api.SERVICES, self.services),
             web.get(api.ALLOCATIONS, self.allocations),
@@ -72,25 +70,10 @@ class Handlers:
             web.get(api.EVENTS, self.events),
         ]
 
-    async def status(self, _request: web.Request) -> web.Response:
-        """Answer with the cluster at a glance, etcd or not."""
-        cluster = self._cluster
-        is_reachable = await cluster.reaches_etcd()
-        view = views.cluster(
-            cluster.world(),
-            cluster.verdicts(),
-            cluster.placed(),
-            revision=cluster.revision,
-            is_reachable=is_reachable,
-        )
-        return reply(view)
-
     async def nodes(self, _request: web.Request) -> web.Response:
         """Answer with all nodes."""
         self._need_view()
-        return reply(
-            api.NodeList(nodes=views.nodes(self._cluster.world(), self._cluster.verdicts()))
-        )
+        return reply(api.NodeList(nodes=views.nodes(self._cluster.world(), self._cluster.judged())))
 
     async def services(self, request: web.Request) -> web.Response:
         """Answer with the services of all stacks or of one."""
@@ -213,7 +196,7 @@ class Handlers:
 
     def _source(self, one: Placed) -> Source:
         id_, node = one.view.id, one.view.node
-        if one.verdict in {Verdict.SUSPECT, Verdict.LOST}:
+        if not one.verdict.is_sound:
             return Source(id_, node, None, f"{node} does not answer: it is {one.verdict}")
         if self._agents is None:
             return Source(id_, node, None, f"{node} cannot be asked: its settings have no [tls]")
@@ -243,7 +226,7 @@ class Handlers:
             raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
 
     async def _need_etcd(self) -> None:
-        if not await self._cluster.reaches_etcd():
+        if not await self._cluster.reaches_etcd(ETCD_S_MAX):
             raise UnavailableError(
                 "etcd does not answer: nothing was changed, and what runs keeps running; "
                 "try again once most etcd members are back"

@@ -4,12 +4,12 @@ Pure. The manifest says what should be there, the report what is. An allocation 
 knows is on its way out; one that only a manifest knows has not been seen by its node yet.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from scheduler.nodes import Verdict
+from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import NodeState, World
 from shared.api import AllocationView
 from shared.model import (
@@ -24,8 +24,6 @@ from shared.model import (
     Workload,
 )
 from shared.states import TERMINAL, AllocState
-
-Verdicts = Mapping[NodeName, Verdict]
 
 _ID_PARTS: Final = 4  # <stack>.<service>.<slot>.<suffix>
 
@@ -45,11 +43,18 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
 
     @property
+    def is_prepared(self) -> bool:
+        """Say whether it is a standby that only needs to be started."""
+        view = self.view
+        is_made = view.state is AllocState.PREPARING and bool(view.address)
+        return self.verdict.is_sound and view.standby and is_made
+
+    @property
     def is_ready(self) -> bool:
         """Say whether requests are answered by it."""
         view = self.view
         return (
-            self.verdict in {Verdict.READY, Verdict.CORDONED}
+            self.verdict.is_sound
             and self.workload is not None
             and not view.draining
             and view.state is AllocState.RUNNING
@@ -101,6 +106,8 @@ def _assigned(
         state=AllocState.LOST if verdict is Verdict.LOST else status.state,
         health=status.health,
         draining=assignment.want is Want.DRAIN,
+        standby=assignment.want is Want.STANDBY,
+        epoch=assignment.epoch if assignment.workload.exclusive else 0,
         address=status.address,
         reason=_reason(status, node.spec.name, verdict),
         restarts=status.restarts,
@@ -134,7 +141,9 @@ def _leaving(status: AllocationStatus, node: NodeState, verdict: Verdict) -> Pla
 def _reason(status: AllocationStatus, node: NodeName, verdict: Verdict) -> str:
     if verdict is Verdict.LOST:
         return f"{node} is lost"
-    if verdict is Verdict.SUSPECT:
+    if verdict is Verdict.UNREACHABLE:
+        return f"{node} is unreachable"
+    if not verdict.is_sound:
         return f"{node} does not answer"
     return status.reason
 

@@ -5,14 +5,16 @@ failed replica is tried again, so it comes and goes: it counts from its first fa
 is ready. A slot without a node counts from when it last had one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
 
-from scheduler.api.placed import Placed, Verdicts
+from scheduler.api.placed import Placed
 from scheduler.api.views import Waiting, is_updated, stack_services
-from scheduler.nodes import Verdict
+from scheduler.explain import Unplaced
+from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import RoutesState, World
 from shared.api import StackProgress
 from shared.model import (
@@ -50,14 +52,14 @@ class Stand(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         found: every allocation of the cluster.
-        unplaced: slots that no node takes, one sentence each, by service.
+        unplaced: what no node takes.
     """
 
     world: World
     verdicts: Verdicts
     stack: StackName
     found: Sequence[Placed]
-    unplaced: Waiting = {}
+    unplaced: Unplaced = Unplaced()
 
     @property
     def specs(self) -> Mapping[ServiceName, ServiceSpec]:
@@ -114,7 +116,7 @@ def observe(patience: Patience, stand: Stand, now: float) -> Patience:
     }
     return Patience(
         failures=kept | seen,
-        unplaced={service: patience.unplaced.get(service, now) for service in stand.unplaced},
+        unplaced={service: patience.unplaced.get(service, now) for service in stand.unplaced.slots},
     )
 
 
@@ -129,7 +131,7 @@ def blocked(patience: Patience, stand: Stand, now: float) -> tuple[str, ...]:
         f"{service}: {sentence}"
         for service, since_s in patience.unplaced.items()
         if now - since_s >= PATIENCE_S
-        for sentence in stand.unplaced.get(service, ())
+        for sentence in stand.unplaced.slots.get(service, ())
     )
     return tuple(sorted({*failed, *unplaced}))
 
@@ -150,24 +152,43 @@ def progress(patience: Patience, stand: Stand, now: float) -> StackProgress:
 
 def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Waiting:
     """Return what is in the way of each service at this moment, one sentence each, sorted."""
-    sentences: dict[ServiceName, set[str]] = {
-        service: set(said) for service, said in stand.unplaced.items()
-    }
+    sentences: dict[ServiceName, set[str]] = {}
+    for said in (stand.unplaced.slots, stand.unplaced.standbys):
+        for service, found in said.items():
+            sentences.setdefault(service, set()).update(found)
     for (service, _), obstacle in (failed or {}).items():
         sentences.setdefault(service, set()).add(obstacle.sentence)
     for (service, _), sentence in failures(stand).items():
         sentences.setdefault(service, set()).add(sentence)
-    for service, sentence in _gateways(stand):
+    for service, sentence in chain(_held_up(stand), _gateways(stand)):
         sentences.setdefault(service, set()).add(sentence)
     return {service: tuple(sorted(said)) for service, said in sorted(sentences.items())}
 
 
+def _held_up(stand: Stand) -> Iterator[tuple[ServiceName, str]]:
+    """Yield what is made and may not be started yet: exclusive work that waits for its claim."""
+    for one in stand.own:
+        view = one.view
+        is_held_up = view.state is AllocState.PREPARING and bool(view.reason)
+        if is_held_up and not view.standby and one.verdict.is_sound:
+            yield view.service, f"slot {view.slot} on {view.node} {view.reason}"
+
+
 def is_placed(stand: Stand) -> bool:
-    """Say whether every slot of the newest generation has a node, running there or not."""
+    """Say whether every slot and standby of the newest generation has a node, in use or not."""
     return all(
-        sum(one.view.service == spec.name and one.workload == spec.workload for one in stand.own)
-        >= spec.replicas
+        _count(stand, spec, standby=False) >= spec.replicas
+        and (_count(stand, spec, standby=True) >= spec.standby or spec.replicas == 0)
         for spec in stand.specs.values()
+    )
+
+
+def _count(stand: Stand, spec: ServiceSpec, *, standby: bool) -> int:
+    return sum(
+        one.view.service == spec.name
+        and one.workload == spec.workload
+        and one.view.standby is standby
+        for one in stand.own
     )
 
 
@@ -177,7 +198,7 @@ def is_done(stand: Stand) -> bool:
         return not stand.own and stand.stack not in stand.world.routes
     asked = sum(spec.replicas for spec in stand.specs.values())
     return (
-        len(stand.own) == asked
+        sum(not one.view.standby for one in stand.own) == asked
         and all(_updated(stand, spec) == spec.replicas for spec in stand.specs.values())
         and not _gateways(stand)
     )
@@ -229,6 +250,6 @@ def _behind(stand: Stand, published: RoutesState | None) -> tuple[NodeName, ...]
     return tuple(
         name
         for name, node in sorted(stand.world.nodes.items())
-        if stand.verdicts.get(name) in {Verdict.READY, Verdict.CORDONED}
+        if stand.verdicts.get(name, Verdict.SUSPECT).is_sound
         and (node.report is None or node.report.acked.get(stand.stack, 0) < published.revision)
     )

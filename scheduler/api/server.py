@@ -9,8 +9,11 @@ from aiohttp import web
 
 from scheduler.api.changes import Changes
 from scheduler.api.cluster import Cluster, Explain
+from scheduler.api.gather import Gatherer
 from scheduler.api.handlers import Handlers
+from scheduler.api.health import HealthHandlers
 from scheduler.api.listen import listening
+from scheduler.api.members import AskMembers, Members
 from scheduler.api.stacks import Stacks
 from shared import http
 from shared.api import BODY_BYTES_MAX
@@ -44,35 +47,43 @@ class ApiServer:
         settings: Settings,
         clock: Clock,
     ) -> None:
-        self._settings = settings
-        self._cluster = Cluster(store, view, changes, explain, clock, settings.detection)
+        self._settings, self._view, self._clock = settings, view, clock
+        self._cluster = Cluster(store, view, changes, explain, clock, settings.timing)
         # Jitter between people's deploys needs no secrecy.
         rng = random.Random()  # noqa: S311 - see above
         stacks = Stacks(store, clock, rng, self._cluster.generation_of)
         agents = client_context(settings.tls) if settings.tls is not None else None
+        self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, stacks, agents, clock)
 
-    async def serve(self) -> NoReturn:
-        """Serve until cancelled.
+    async def serve(self, ask_members: AskMembers) -> NoReturn:
+        """Serve until cancelled; `ask_members` says how etcd's members are.
 
         Raises:
             HostError: the socket or the port is taken.
             SettingsError: the TLS files are wrong.
         """
+        members = Members(ask_members, self._clock)
+        health = HealthHandlers(
+            self._cluster, self._view, members, self._gatherer, self._settings.profile
+        )
         tls = self._settings.tls
         sites: list[http.Site] = []
         if tls is not None:
             sites.append(http.tls_site(self._settings.address, API_PORT, server_context(tls)))
         app = web.Application(middlewares=[http.refusals], client_max_size=BODY_BYTES_MAX)
-        app.add_routes(self._handlers.routes())
+        app.add_routes([*self._handlers.routes(), *health.routes()])
         with listening(self._settings.run_dir / SOCKET_NAME) as socket:
             sites.append(lambda runner: web.SockSite(runner, socket))
-            await self._run(app, sites)
+            await self._run(app, sites, members)
 
-    async def _run(self, app: web.Application, sites: Sequence[http.Site]) -> NoReturn:
+    async def _run(
+        self, app: web.Application, sites: Sequence[http.Site], members: Members
+    ) -> NoReturn:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._cluster.watch_nodes())
+                group.create_task(members.watch())
                 await http.serve(app, sites)
         except ExceptionGroup as errors:
             # A port that is taken is one error, and whoever runs us should see it as such.

@@ -5,8 +5,10 @@ Pure. Everything is sorted, so that equal worlds give equal answers.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from scheduler.api.placed import Placed, Verdicts
-from scheduler.nodes import Verdict
+import msgspec
+
+from scheduler.api.placed import Placed
+from scheduler.nodes import Judged, Verdict
 from scheduler.world import NodeState, World
 from shared.api import (
     AllocationList,
@@ -16,6 +18,7 @@ from shared.api import (
     ServiceView,
 )
 from shared.model import (
+    Claim,
     NodeName,
     PublishedPort,
     Resources,
@@ -30,16 +33,21 @@ from shared.model import (
 Waiting = Mapping[ServiceName, tuple[str, ...]]
 
 
-def nodes(world: World, verdicts: Verdicts) -> tuple[NodeView, ...]:
+def nodes(world: World, judged: Judged) -> tuple[NodeView, ...]:
     """Return every node, sorted by name."""
     leader = world.leader.node if world.leader is not None else None
     return tuple(
-        _node(world.nodes[name], verdicts.get(name, Verdict.SUSPECT), is_leader=name == leader)
+        _node(
+            world.nodes[name],
+            judged.verdicts.get(name, Verdict.SUSPECT),
+            judged.reasons.get(name, ""),
+            is_leader=name == leader,
+        )
         for name in sorted(world.nodes)
     )
 
 
-def _node(node: NodeState, verdict: Verdict, *, is_leader: bool) -> NodeView:
+def _node(node: NodeState, verdict: Verdict, reason: str, *, is_leader: bool) -> NodeView:
     report = node.report
     return NodeView(
         name=node.spec.name,
@@ -49,6 +57,7 @@ def _node(node: NodeState, verdict: Verdict, *, is_leader: bool) -> NodeView:
         reserved=_sum(one.workload.reservations for one in node.assignments),
         allocations=len(node.assignments),
         leader=is_leader,
+        reason=reason,
         problems=report.problems if report is not None else (),
     )
 
@@ -66,8 +75,9 @@ def _sum(parts: Iterable[Resources]) -> Resources:
 
 def cluster(
     world: World,
-    verdicts: Verdicts,
+    judged: Judged,
     found: Sequence[Placed],
+    waiting: Mapping[StackName, Waiting],
     *,
     revision: Revision,
     is_reachable: bool,
@@ -77,12 +87,13 @@ def cluster(
         etcd_reachable=is_reachable,
         leader=world.leader.node if world.leader is not None else NodeName(""),
         revision=revision,
-        nodes=nodes(world, verdicts),
+        nodes=nodes(world, judged),
         stacks=len(world.stacks),
         replicas_wanted=sum(
             spec.replicas for state in world.stacks.values() for spec in state.stack.services
         ),
         replicas_ready=sum(one.is_ready for one in found),
+        services=services(world, found, waiting).services,
     )
 
 
@@ -114,28 +125,41 @@ def stack_services(
         if one.view.stack == stack and one.is_there:
             of_stack.setdefault(one.view.service, []).append(one)
     return tuple(
-        _service(stack, name, specs.get(name), of_stack[name], waiting.get(name, ()))
+        _service(
+            _Service(stack, name, specs.get(name), world.claims.get((stack, name, 1))),
+            of_stack[name],
+            waiting.get(name, ()),
+        )
         for name in sorted(of_stack)
     )
 
 
-def _service(
-    stack: StackName,
-    name: ServiceName,
-    spec: ServiceSpec | None,
-    found: Sequence[Placed],
-    waiting: tuple[str, ...],
-) -> ServiceView:
+class _Service(msgspec.Struct, frozen=True):
+    """What etcd says of a service: what is asked for, and who has its claim if it is exclusive."""
+
+    stack: StackName
+    name: ServiceName
+    spec: ServiceSpec | None
+    claim: Claim | None
+
+
+def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) -> ServiceView:
+    spec = of.spec
     workload = spec.workload if spec is not None else None
     return ServiceView(
-        stack=stack,
-        service=name,
+        stack=of.stack,
+        service=of.name,
         image=_image(workload, found),
         replicas=spec.replicas if spec is not None else 0,
         ready=sum(one.is_ready for one in found),
         updated=sum(is_updated(one, workload) for one in found),
         ports=tuple(port_text(port) for port in workload.ports) if workload is not None else (),
         waiting=waiting,
+        standby=spec.standby if spec is not None and spec.replicas else 0,
+        prepared=sum(one.is_prepared and one.workload == workload for one in found),
+        exclusive=workload is not None and workload.exclusive,
+        holder=of.claim.node if of.claim is not None else NodeName(""),
+        epoch=of.claim.epoch if of.claim is not None else 0,
     )
 
 

@@ -11,9 +11,9 @@ import msgspec
 from deploy.client import ApiClient
 from scheduler.api.changes import Changes
 from scheduler.api.server import ApiServer
-from scheduler.explain import waiting
+from scheduler.explain import explain
 from shared import codec, keys
-from shared.api import StackUpload
+from shared.api import EtcdMemberView, StackUpload
 from shared.clock import SystemClock
 from shared.mirror import View, mirror
 from shared.model import (
@@ -35,6 +35,14 @@ from tests.waiting import until
 
 SHOP, BLOG = StackName("shop"), StackName("blog")
 WITHIN_S = 5.0
+
+
+async def members() -> tuple[EtcdMemberView, ...]:
+    """Say how the members are that the store in memory stands for."""
+    names = ("etcd-1:2379", "etcd-2:2379", "etcd-3:2379")
+    return tuple(
+        EtcdMemberView(endpoint=name, version="3.5.33", leader=name == names[0]) for name in names
+    )
 
 
 class Rig:
@@ -66,10 +74,10 @@ class Rig:
         self.socket = folder / "api.sock"
 
     async def run(self, group: asyncio.TaskGroup) -> tuple[asyncio.Task[None], ...]:
-        api = ApiServer(self.store, self.view, self.changes, waiting, self.settings, self.clock)
+        api = ApiServer(self.store, self.view, self.changes, explain, self.settings, self.clock)
         rng = random.Random(1)  # noqa: S311 - jitter
         watching = mirror(self.store, under(keys.ROOT), self.view, self.clock, rng)
-        tasks = group.create_task(api.serve()), group.create_task(watching)
+        tasks = group.create_task(api.serve(members)), group.create_task(watching)
         await until(lambda: self.socket.exists() and bool(self.view.revision), WITHIN_S)
         return tasks
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from scheduler.api.placed import Verdicts, placed
+from scheduler.api.placed import placed
 from scheduler.api.progress import Stand
-from scheduler.api.views import Waiting
-from scheduler.nodes import Verdict
+from scheduler.explain import Unplaced
+from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import NodeState, RoutesState, StackState, World
 from shared.model import (
     AllocationStatus,
@@ -143,9 +143,13 @@ def judged(seen: World) -> Verdicts:
 
 
 def stand(
-    seen: World, *, verdicts: Verdicts | None = None, unplaced: Waiting | None = None
+    seen: World, *, verdicts: Verdicts | None = None, unplaced: Unplaced | None = None
 ) -> Stand:
     known = judged(seen) if verdicts is None else verdicts
     return Stand(
-        world=seen, verdicts=known, stack=SHOP, found=placed(seen, known), unplaced=unplaced or {}
+        world=seen,
+        verdicts=known,
+        stack=SHOP,
+        found=placed(seen, known),
+        unplaced=unplaced or Unplaced(),
     )

@@ -47,6 +47,18 @@ BAD = {
     "twice": ([WEB, WEB], "service web is there twice"),
     "too many": ([spec(replicas=1001)], "service web: replicas is 1001; 0 to 1000 are possible"),
     "too few": ([spec(replicas=-1)], "service web: replicas is -1; 0 to 1000 are possible"),
+    "too many spares": (
+        [msgspec.structs.replace(WEB, standby=101)],
+        "service web: standby is 101; 0 to 100 are possible",
+    ),
+    "too few spares": (
+        [msgspec.structs.replace(WEB, standby=-1)],
+        "service web: standby is -1; 0 to 100 are possible",
+    ),
+    "two of one": (
+        [msgspec.structs.replace(with_workload(exclusive=True), replicas=2)],
+        "service web: exclusive means at most one copy, but replicas is 2; write replicas: 1",
+    ),
     "no image": ([with_workload(image="")], "service web: image '' is no image reference"),
     "a blank image": (
         [with_workload(image="a b")],

@@ -4,7 +4,17 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.api.progress import PATIENCE_S, Patience, Stand, is_done, observe, progress
+from scheduler.api.progress import (
+    PATIENCE_S,
+    Patience,
+    Stand,
+    is_done,
+    is_placed,
+    observe,
+    progress,
+    waiting,
+)
+from scheduler.explain import Unplaced
 from scheduler.nodes import Verdict
 from shared.model import Health, NodeName, Revision, ServiceName, Want
 from shared.states import AllocState
@@ -22,6 +32,7 @@ from tests.unit.scheduler.api.build import (
 )
 
 WEB = ServiceName("web")
+NO_ROOM = "no node fits: node-1: memory: needs 2 GiB, has 1 GiB"
 
 
 def test_a_stack_is_done_when_every_replica_of_the_newest_spec_is_ready() -> None:
@@ -179,7 +190,7 @@ def test_a_failure_is_forgotten_once_its_slot_is_ready() -> None:
 def test_a_slot_without_a_node_blocks_only_while_it_has_none() -> None:
     web = spec()
     seen = world(node(1), stacks=[stack(web)])
-    full = stand(seen, unplaced={WEB: ("no node fits: node-1: memory: needs 2 GiB, has 1 GiB",)})
+    full = stand(seen, unplaced=Unplaced(slots={WEB: (NO_ROOM,)}))
     patience = observe(Patience(), full, 0.0)
     placed_for_a_moment = observe(patience, stand(seen), 4.0)
 
@@ -187,6 +198,44 @@ def test_a_slot_without_a_node_blocks_only_while_it_has_none() -> None:
         "web: no node fits: node-1: memory: needs 2 GiB, has 1 GiB",
     )
     assert progress(observe(placed_for_a_moment, full, 6.0), full, 6.0).blocked == ()
+
+
+def test_a_standby_without_a_node_is_said_and_blocks_nothing() -> None:
+    web = spec()
+    one = assignment(web)
+    unplaced = Unplaced(standbys={WEB: (f"standby: {NO_ROOM}",)})
+    starting = stand(
+        world(node(1, [one], [status(one, health=Health.STARTING)]), stacks=[stack(web)]),
+        unplaced=unplaced,
+    )
+    patience = observe(Patience(), starting, 0.0)
+    shown = progress(observe(patience, starting, 60.0), starting, 60.0)
+
+    assert (shown.done, shown.blocked) == (False, ())
+    assert shown.services[0].waiting == (f"standby: {NO_ROOM}",)
+
+    # A slot that has lost its node meanwhile has its own patience.
+    without = stand(world(node(1), stacks=[stack(web)]), unplaced=Unplaced(slots={WEB: (NO_ROOM,)}))
+    assert progress(observe(patience, without, 60.0), without, 60.0).blocked == ()
+
+
+def test_all_is_placed_once_the_standbys_are() -> None:
+    web = msgspec.structs.replace(spec(), standby=1)
+    one, spare = assignment(web), assignment(web, 0, want=Want.STANDBY)
+    alone = world(node(1, [one], [status(one)]), stacks=[stack(web)])
+    both = world(node(1, [one], [status(one)]), node(2, [spare]), stacks=[stack(web)])
+
+    assert [is_placed(stand(seen)) for seen in (alone, both)] == [False, True]
+    assert [is_done(stand(seen)) for seen in (alone, both)] == [True, True]
+
+
+def test_what_waits_for_its_claim_says_so() -> None:
+    web = spec()
+    one = assignment(web)
+    waits = status(one, AllocState.PREPARING, reason="waits until node-2 lets go of it")
+    seen = stand(world(node(1, [one], [waits]), stacks=[stack(web)]))
+
+    assert waiting(seen) == {WEB: ("slot 1 on node-1 waits until node-2 lets go of it",)}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.0, 10.0)), max_size=20))

@@ -1,11 +1,15 @@
 """What the API answers about a world."""
 
+import msgspec
+
 from scheduler.api import views
 from scheduler.api.placed import placed
-from scheduler.nodes import Verdict
+from scheduler.nodes import Judged, Verdict
 from scheduler.world import NodeState, World
 from shared.api import ClusterView, NodeView, ServiceView
 from shared.model import (
+    AllocId,
+    Claim,
     Health,
     NodeName,
     NodeSpec,
@@ -93,7 +97,7 @@ def test_nodes_show_what_is_reserved_who_leads_and_what_is_wrong() -> None:
     bare = NodeState(spec=NodeSpec(name=NodeName("node-2"), address="192.0.2.2", subnet="-"))
     seen = world(node(1, [assignment(web)]), bare)
 
-    assert views.nodes(seen, judged(seen)) == (
+    assert views.nodes(seen, Judged(verdicts=judged(seen))) == (
         NodeView(
             name=NodeName("node-1"),
             state="ready",
@@ -113,16 +117,23 @@ def test_the_cluster_counts_what_is_wanted_and_what_is_ready() -> None:
     seen = world(node(1, [one], [status(one)]), stacks=[stack(web)])
     found = placed(seen, judged(seen))
 
+    waiting = {SHOP: {ServiceName("web"): ("no room",)}}
     assert views.cluster(
-        seen, judged(seen), found, revision=Revision(11), is_reachable=False
+        seen,
+        Judged(verdicts=judged(seen)),
+        found,
+        waiting,
+        revision=Revision(11),
+        is_reachable=False,
     ) == ClusterView(
         etcd_reachable=False,
         leader=NodeName("node-1"),
         revision=Revision(11),
-        nodes=views.nodes(seen, judged(seen)),
+        nodes=views.nodes(seen, Judged(verdicts=judged(seen))),
         stacks=1,
         replicas_wanted=2,
         replicas_ready=1,
+        services=views.services(seen, found, waiting).services,
     )
 
 
@@ -152,6 +163,58 @@ def test_services_are_those_asked_for_and_those_still_running() -> None:
             waiting=("no room",),
         ),
     )
+
+
+def test_a_standby_is_prepared_once_it_is_made() -> None:
+    web = msgspec.structs.replace(spec(), standby=2)
+    one, waits = assignment(web), assignment(web, 2)
+    made, making = (assignment(web, 0, suffix=suffix, want=Want.STANDBY) for suffix in ("b", "c"))
+    half_made = msgspec.structs.replace(status(making, AllocState.PREPARING), address="")
+    seen = world(
+        node(1, [one, waits], [status(one), status(waits, AllocState.PREPARING)]),
+        node(2, [made], [status(made, AllocState.PREPARING)]),
+        node(3, [making], [half_made]),
+        stacks=[stack(web)],
+    )
+    found = placed(seen, judged(seen))
+    (view,) = views.services(seen, found, {}).services
+
+    assert {each.view.id: (each.view.standby, each.is_prepared) for each in found} == {
+        "shop.web.0.b": (True, True),
+        "shop.web.0.c": (True, False),
+        "shop.web.1.a": (False, False),
+        "shop.web.2.a": (False, False),
+    }
+    assert (view.ready, view.standby, view.prepared) == (1, 2, 1)
+
+
+def test_an_exclusive_service_shows_who_has_its_claim() -> None:
+    lone = spec()
+    workload = msgspec.structs.replace(lone.workload, exclusive=True)
+    lone = msgspec.structs.replace(lone, workload=workload)
+    one = msgspec.structs.replace(assignment(lone), epoch=12)
+    claim = Claim(node=NodeName("node-2"), allocation=AllocId("shop.web.1.z"), epoch=5)
+    seen = world(node(1, [one], [status(one)]), stacks=[stack(lone)])
+    held = msgspec.structs.replace(seen, claims={(SHOP, lone.name, 1): claim})
+    shown = [
+        views.services(each, placed(each, judged(each)), {}).services[0] for each in (seen, held)
+    ]
+
+    assert [(view.exclusive, view.holder, view.epoch) for view in shown] == [
+        (True, "", 0),
+        (True, "node-2", 5),
+    ]
+    assert [each.view.epoch for each in placed(seen, judged(seen))] == [12]
+
+
+def test_nodes_show_why_they_are_not_simply_well() -> None:
+    seen = world(node(1))
+    name = NodeName("node-1")
+    judged_ = Judged(verdicts={name: Verdict.PROBATION}, reasons={name: "came back 3 s ago"})
+
+    assert [(view.state, view.reason) for view in views.nodes(seen, judged_)] == [
+        ("probation", "came back 3 s ago")
+    ]
 
 
 def test_allocations_are_filtered_by_every_name_that_is_given() -> None:
