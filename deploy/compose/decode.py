@@ -99,10 +99,12 @@ def normalise(name: ServiceName, found: Service) -> ServiceSpec:
         limits=found.deploy.resources.limits,
         reservations=found.deploy.resources.reservations,
         ports=tuple(located.port for located in found.ports),
+        exclusive=found.own.exclusive,
     )
     return ServiceSpec(
         name=name,
         workload=workload,
         replicas=found.deploy.replicas,
         placement=found.deploy.placement,
+        standby=found.own.standby,
     )

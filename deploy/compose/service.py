@@ -24,13 +24,14 @@ from deploy.compose.fields import (
     whole,
 )
 from deploy.compose.ports import Located, ports
-from deploy.compose.tree import Sequence, quoted
+from deploy.compose.tree import OWN_KEY, Sequence, quoted
 from deploy.compose.units import byte_count, cpu_millis, duration_s
 from shared.model import Constraint, HealthCheck, Placement, Resources
 
 REPLICAS_MAX: Final = 10_000  # a larger number is a slip of the finger on a few hosts
 RETRIES_MAX: Final = 1_000
 PIDS_MAX: Final = 1 << 22  # the kernel's own limit
+STANDBY_MAX: Final = 100  # each is a container kept on a node of its own
 MEMORY_LIMIT_BYTES_MIN: Final = 6 * 1024 * 1024  # Docker's: with less, a container does not start
 IMAGE_CHARS_MAX: Final = 512
 
@@ -71,6 +72,13 @@ class Check(msgspec.Struct, frozen=True):
     start_interval_s: float = 5.0
 
 
+class Own(msgspec.Struct, frozen=True):
+    """`x-hafen`: what Compose has no word for."""
+
+    standby: int = 0
+    exclusive: bool = False
+
+
 class Service(msgspec.Struct, frozen=True):
     """One service in Compose's shape; `normalise` gives it hafen's."""
 
@@ -83,6 +91,7 @@ class Service(msgspec.Struct, frozen=True):
     healthcheck: HealthCheck | None = None
     stop_grace_period_s: float = 10.0
     deploy: Deploy = Deploy()
+    own: Own = Own()
 
 
 def service(at: Cursor, variables: Lookup[str, str]) -> Service:
@@ -101,6 +110,11 @@ def service(at: Cursor, variables: Lookup[str, str]) -> Service:
     # With build the line about build says it all.
     if not keys & {"image", "build"}:
         at.refuse("image is missing")
+    if found.own.exclusive and found.deploy.replicas > 1:
+        at.below(OWN_KEY, "exclusive").refuse(
+            f"at most one copy may run, but deploy.replicas is {found.deploy.replicas}; write "
+            "replicas: 1, and standby: 1 here for a spare copy"
+        )
     return found
 
 
@@ -245,6 +259,10 @@ def _placement(at: Cursor) -> Placement:
     return record(at, Placement(), _PLACEMENT)
 
 
+def _own(at: Cursor) -> Own:
+    return Own() if at.is_null() else record(at, Own(), _OWN)
+
+
 # ---------------------------------------------------------------- the tables
 
 _CHECK: Final[Table] = {
@@ -280,6 +298,10 @@ DEPLOY: Final[Table] = {
     "resources": Field("resources", _resources),
     "placement": Field("placement", _placement),
 }
+_OWN: Final[Table] = {
+    "standby": Field("standby", lambda at: whole(at, 0, STANDBY_MAX)),
+    "exclusive": Field("exclusive", truth),
+}
 SERVICE: Final[Table] = {
     "image": Field("image", _image),
     "command": Field("command", _words),
@@ -289,6 +311,7 @@ SERVICE: Final[Table] = {
     "healthcheck": Field("healthcheck", _healthcheck),
     "stop_grace_period": Field("stop_grace_period_s", _period),
     "deploy": Field("deploy", _deploy),
+    OWN_KEY: Field("own", _own),
 }
 # What to do instead, where a person can do something today.
 _HINTS: Final[Lookup[str, str]] = {

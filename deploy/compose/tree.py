@@ -13,6 +13,8 @@ import msgspec
 
 Path = tuple[str | int, ...]  # mapping keys and list positions, from the top of the document
 
+# What hafen adds to Compose stands below this key; Compose itself ignores it.
+OWN_KEY: Final = "x-hafen"
 # Mappings whose keys a person chooses; everywhere else a key that starts with x- is an extension.
 _FREE_KEYS: Final[tuple[Path, ...]] = (
     ("services",),
@@ -80,8 +82,10 @@ Node = Scalar | Sequence | Mapping
 
 
 def is_extension(parent: Path, key: str) -> bool:
-    """Say whether Compose ignores `key` in the mapping at `parent`."""
-    return key.startswith("x-") and not any(_matches(parent, free) for free in _FREE_KEYS)
+    """Say whether `key` in the mapping at `parent` is ignored: another program's extension."""
+    if key == OWN_KEY or not key.startswith("x-"):
+        return False
+    return not any(_matches(parent, free) for free in _FREE_KEYS)
 
 
 def _matches(path: Path, pattern: Path) -> bool:

@@ -98,7 +98,8 @@ def test_help_lists_every_command() -> None:
 
     listed = {line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()}
     assert listed == {
-        *("deploy", "ls", "ps", "logs", "events", "status", "node", "rm", "image"),
+        *("deploy", "ls", "ps", "logs", "events", "status", "doctor", "node", "rm"),
+        "image",
         *("run", "lab", "version"),
     }
 
@@ -144,6 +145,9 @@ def test_commands_that_talk_to_a_cluster_need_nothing_of_a_linux_host() -> None:
 
     assert (ended.returncode, ended.stdout) == (5, "")
     assert ended.stderr == (
-        "hafen: nothing answers at /nowhere/api.sock: is `hafen run` running on this host? "
+        "hafen: nothing answers at /nowhere/api.sock: is `hafen run` running there? "
         "--host and --lab name another one\n"
+        "nothing more is known of this machine: there is no /etc/hafen/hafen.toml\n"
+        "containers and traffic go on without it; --host https://HOST names another host's "
+        "scheduler\n"
     )

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from shared.api import (
     AllocationList,
     AllocationView,
     ClusterView,
+    EtcdMemberView,
     LogEntry,
     NodeView,
     ServiceView,
@@ -120,6 +122,62 @@ def test_services_are_shown_with_what_is_in_their_way() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"standby": 2, "prepared": 1}, "standby 1/2"),
+        ({"exclusive": True}, "exclusive: nobody holds its claim"),
+        (
+            {"exclusive": True, "holder": NodeName("node-2"), "epoch": 7},
+            "exclusive: node-2 holds its claim, epoch 7",
+        ),
+        ({"standby": 1, "waiting": ("no room",)}, "standby 0/1; no room"),
+    ],
+)
+def test_what_a_service_has_besides_replicas(changes: dict[str, object], note: str) -> None:
+    one = msgspec.structs.replace(service(), **changes)
+
+    assert render.service_table([one]).rows[0][-1] == note
+
+
+@pytest.mark.parametrize(
+    ("state", "address", "shown"),
+    [
+        (AllocState.PENDING, "", "standby pending"),
+        (AllocState.PREPARING, "", "standby preparing"),
+        (AllocState.PREPARING, "10.90.1.2", "standby"),
+        (AllocState.FAILED, "", "standby failed"),
+        (AllocState.LOST, "10.90.1.2", "lost"),
+    ],
+)
+def test_a_standby_is_shown_as_one(state: AllocState, address: str, shown: str) -> None:
+    one = msgspec.structs.replace(ALLOCATION, standby=True, state=state, address=address)
+
+    assert render.state_of(one) == shown
+
+
+def test_the_notes_of_an_exclusive_allocation_begin_with_its_epoch() -> None:
+    one = msgspec.structs.replace(ALLOCATION, epoch=7, reason="it waits")
+
+    assert render.allocation_table([one], 1200.0).rows[0][-1] == "epoch 7; it waits"
+
+
+def test_a_node_says_why_it_is_not_simply_well() -> None:
+    one = msgspec.structs.replace(NODE, state="lost", reason="its lease ended 3.0 s ago")
+
+    notes = render.node_table([one]).rows[0][-1]
+
+    assert notes == "leader; its lease ended 3.0 s ago; port 80 is taken"
+
+
+def test_what_does_not_work_is_a_list() -> None:
+    assert render.outage_lines(["no change", "no leader"]) == [
+        "Not working now:",
+        "- no change",
+        "- no leader",
+    ]
+
+
 def test_the_cluster_at_a_glance_says_when_etcd_is_away() -> None:
     view = ClusterView(
         etcd_reachable=False,
@@ -129,11 +187,21 @@ def test_the_cluster_at_a_glance_says_when_etcd_is_away() -> None:
         stacks=1,
         replicas_wanted=3,
         replicas_ready=2,
+        members=(
+            EtcdMemberView(endpoint="a:2379", problem="does not answer", answers=False),
+            EtcdMemberView(endpoint="b:2379", version="3.5.33"),
+        ),
+        age_s=12.3,
+        leaderless_s=3.4,
     )
 
+    etcd = (
+        "NOT REACHABLE; 1 of 2 members answer; a:2379: does not answer; "
+        "what follows is as of 12 s ago"
+    )
     assert render.status_lines(view) == [
-        "etcd      NOT REACHABLE: no change is accepted now",
-        "leader    nobody leads at the moment",
+        f"etcd      {etcd}",
+        "leader    nobody leads since 3 s",
         "nodes     1 of 1 ready",
         "stacks    1",
         "replicas  2 of 3 ready",
@@ -155,6 +223,8 @@ def test_json_has_every_field_even_one_that_has_its_default() -> None:
                 "state": "running",
                 "health": "healthy",
                 "draining": False,
+                "standby": False,
+                "epoch": 0,
                 "address": "10.90.1.2",
                 "reason": "",
                 "restarts": 2,
