@@ -167,6 +167,8 @@ def test_a_host_that_was_cut_off_ends_its_surplus_when_it_is_healed(
     (home,) = {each["node"] for each in cluster.ready("lone")}
     cluster.lab("cut", home)
     try:
+        # Healed before it is lost, it would keep its work, and the newer copy would go.
+        until_sync(lambda: _state(cluster, home) == "lost", 30)
         until_sync(lambda: any(each["node"] != home for each in cluster.ready("lone")), 30)
     finally:
         cluster.lab("heal", home)
@@ -175,6 +177,11 @@ def test_a_host_that_was_cut_off_ends_its_surplus_when_it_is_healed(
     until_sync(lambda: _homes(cluster, "lone") not in ([], [home]), 30)
     cluster.until_ready("lone", 1)
     cluster.until_ready(web, 3)
+
+
+def _state(cluster: Cluster, node: str) -> str:
+    states = {each["name"]: each["state"] for each in cluster.json("node", "ls")["nodes"]}
+    return str(states[node])
 
 
 def _homes(cluster: Cluster, stack: str) -> list[str]:
