@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.lab.images import build_whoami
+from deploy.lab.plan import Paths
 from shared.errors import NotFoundError
 from tests.waiting import until_sync
 
@@ -35,6 +36,10 @@ class Cluster:
     def inside(self, where: str, *argv: str, ok: bool = True) -> str:
         """Run a program in a host or on the client and return what it printed."""
         return self.lab("exec", where, "--", *argv, ok=ok).stdout
+
+    def console(self, host: str) -> Path:
+        """Return the file with what hafen's programs on a host said."""
+        return Paths(self.name).console(host)
 
     def json(self, *words: str) -> Any:
         """Run a listing command and return its JSON."""
