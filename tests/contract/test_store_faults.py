@@ -79,7 +79,7 @@ async def test_a_write_on_a_frozen_member_is_ambiguous_and_never_sent_again(
         with pytest.raises(AmbiguousError, match=leader.endpoint):
             await store.txn([], [Put(key, b"after")])
         leader.thaw()
-        written = await store.txn([], [Put(etcd_rig.prefix + "later", b"")])
+        written = await put_surely(store, etcd_rig.prefix + "later")
         item = (await other.list(exactly(key))).items[0]
         async with aclosing(other.watch(exactly(key), after=item.create_revision)) as batches:
             changes = 0
