@@ -40,6 +40,11 @@ class State:
             self._now[seen.key] = seen.value.encode()
 
     @property
+    def led(self) -> int:
+        """Return how many times somebody began to lead."""
+        return sum(1 for each in self.seen if each.key == keys.LEADER and each.value)
+
+    @property
     def leader(self) -> NodeName | None:
         """Return the node whose scheduler leads."""
         value = self._now.get(keys.LEADER)

@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,7 @@ class Bench:
     async def once(self, fault: str, kind: str, number: int) -> RunRecord:
         """Break, watch, mend."""
         await self._rig.whole()
-        await self._rig.resign()
+        await self._rig.forget()
         victim = await self._prepare(fault)
         before = self._rig.state.routed(STACK)
         roles = await self._roles(victim)
@@ -104,6 +105,7 @@ class Bench:
             failed_idempotent=_failed(outcomes, idempotent=True),
             failed_other=_failed(outcomes, idempotent=False),
             roles=roles,
+            errors=Counter(each.failure for each in outcomes if each.failure),
             suspected={
                 peer: round(told_s - at_s, 3)
                 for peer, told_s in suspicions(case, self._rig.state.seen).items()

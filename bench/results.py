@@ -43,6 +43,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         roles: what the victim was besides: the leader of etcd, of the schedulers.
+        errors: the failed requests by cause.
         suspected: seconds from the fault to each peer's first suspicion.
     """
 
@@ -57,6 +58,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     failed_idempotent: int
     failed_other: int
     roles: tuple[str, ...] = ()
+    errors: Mapping[str, int] = {}
     suspected: Mapping[str, float] = {}
 
     def line(self) -> str:
@@ -66,6 +68,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
         failed = f"{self.failed_idempotent}+{self.failed_other} of {self.requests} failed"
         peers = ", ".join(f"{peer} {at_s:.3f}" for peer, at_s in self.suspected.items())
         who = " ".join((self.victim, *(f"({role} leader)" for role in self.roles)))
+        if self.errors:
+            failed += f" ({', '.join(f'{count} {cause}' for cause, count in self.errors.items())})"
         return f"{who}: {' '.join(parts)}; suspected by {peers or 'nobody'}; {failed}"
 
 

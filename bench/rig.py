@@ -154,16 +154,16 @@ class Rig:
             await self.until(partial(self._led_by_another_than, now), _LEAD_S)
         raise ConvergenceError(f"the scheduler of {node} does not come to lead")
 
-    async def resign(self) -> None:
-        """Let another scheduler lead, who knows nothing of the faults so far.
+    async def forget(self) -> None:
+        """Start every scheduler anew, so that none knows anything of the faults so far.
 
-        A leader remembers which nodes flap and gives them up later each time; a bench that lets
-        the same hosts die again and again would measure that, not a failover.
+        A scheduler, leading or not, remembers which nodes flap and believes them less each time; a
+        bench that lets the same hosts die again and again would measure that, not a failover.
         """
-        now = self.state.leader
-        if now is not None:
-            self.lab.signal(now, Program.SCHEDULER, signal.SIGTERM)
-            await self.until(partial(self._led_by_another_than, now), _LEAD_S)
+        before = self.state.led
+        for node in self.lab.nodes:
+            self.lab.signal(node, Program.SCHEDULER, signal.SIGTERM)
+        await self.until(lambda: self.state.led > before and self.state.leader is not None, _LEAD_S)
 
     def _led_by_another_than(self, node: NodeName | None) -> bool:
         return self.state.leader not in {None, node}

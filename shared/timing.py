@@ -79,7 +79,7 @@ LAN: Final = Timing(
     flap_window_s=300.0,
     flap_base_s=2.0,
     flap_limit_s=60.0,
-    etcd_answer_s=0.4,
+    etcd_answer_s=0.25,
     heartbeat_ms=100,
     election_ms=500,
 )

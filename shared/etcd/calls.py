@@ -36,8 +36,8 @@ TOTAL_S: Final = 6.0
 # When not one member accepts a connection, waiting for the rest of TOTAL_S tells nobody more.
 UNREACHABLE_S: Final = 0.8
 CONNECT_S: Final = 1.0
-# A frozen member costs a read this long once; each further attempt may take twice as long, so that
-# a slow line gets its answer in the end.
+# A frozen member costs a read this long; later attempts may take twice as long each, so that a slow
+# line gets its answer in the end.
 READ_S: Final = 1.0
 # A write is not tried again when it times out, so it gets time for a busy disk. Where the profile
 # says less: a write that a dying leader took is never answered, and those who write can cope.
@@ -233,7 +233,8 @@ class _Trial:
 
     def attempt_s(self, attempt: int, now_s: float) -> float:
         """Return how many seconds attempt number `attempt`, counted from 0, may take."""
-        read_s = min(READ_S, self._answer_s) * 2.0 ** min(attempt, 3)
+        # The first retry is as short: a read that etcd took while it had no leader is lost.
+        read_s = min(READ_S, self._answer_s) * 2.0 ** min(max(attempt - 1, 0), 3)
         wanted_s = read_s if self._is_repeatable else self._answer_s
         return min(wanted_s, max(self._started_s + TOTAL_S - now_s, _ATTEMPT_S_MIN))
 
