@@ -6,7 +6,7 @@ import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -162,7 +162,8 @@ class Rig:
         """
         before = self.state.led
         for node in self.lab.nodes:
-            self.lab.signal(node, Program.SCHEDULER, signal.SIGTERM)
+            with suppress(HostError):  # It is just being started anew.
+                self.lab.signal(node, Program.SCHEDULER, signal.SIGTERM)
         await self.until(lambda: self.state.led > before and self.state.leader is not None, _LEAD_S)
 
     def _led_by_another_than(self, node: NodeName | None) -> bool:
