@@ -30,6 +30,8 @@ _log = structlog.get_logger()
 
 # Heals what an event missed; nothing is read or written by a pass that finds nothing to do.
 _PERIOD_S: Final = 10.0
+# A claim that could not be written is tried again after this.
+_AGAIN_S: Final = 0.1
 
 
 class Neighbours(Protocol):
@@ -87,7 +89,7 @@ class Exclusive:
         self._crowd_is_here = False
         self._neighbours_known = False
         self._trusted_from: float | None = None
-        self._failsafe_until = self._told_until = 0.0
+        self._failsafe_until = self._told_until = self._not_before = 0.0
         membership.on_change(self._session_changed)
 
     # ------------------------------------------------------------ what the agent asks
@@ -130,7 +132,7 @@ class Exclusive:
                 if verdict.right is Right.HELD and id_ in slots
             },
         }
-        if decision.writes:
+        if decision.writes and self._clock.boot_s() >= self._not_before:
             self.claims_dirty.mark()
         self.fuse_dirty.mark()
         return decision.verdicts
@@ -170,11 +172,14 @@ class Exclusive:
             UnavailableError: etcd cannot be reached.
         """
         decision = self._decide()
-        for write in decision.writes:
-            await self._write(write)
+        written = [await self._write(write) for write in decision.writes]
         self._push()
-        if decision.writes or decision.wake_in_s is not None:
+        if any(written) or decision.wake_in_s is not None:
             self._changed()
+        if not all(written):
+            # What stood in the way shows in a view before long; asking at once would ask for ever.
+            self._not_before = self._clock.boot_s() + _AGAIN_S
+            return _AGAIN_S
         return _PERIOD_S if decision.wake_in_s is None else decision.wake_in_s
 
     def _decide(self) -> Decision:
@@ -199,10 +204,11 @@ class Exclusive:
             self._timing,
         )
 
-    async def _write(self, write: Write) -> None:
+    async def _write(self, write: Write) -> bool:
+        """Write a claim; say whether it is written."""
         session = self._membership.session
         if session is None or not self._manifest_revision:
-            return
+            return False
         lease = 0 if write.is_release else session.lease.id
         conditions = [
             Compare(write.key, write.expected),
@@ -216,10 +222,11 @@ class Exclusive:
         except (ConflictError, LeaseLostError, AmbiguousError) as error:
             # The watch shows what became of it; until then nothing is assumed.
             _log.info("claim_not_written", key=write.key, reason=str(error))
-            return
+            return False
         self._ours[write.key] = Seen(write.claim, revision, lease)
         word = "claim_released" if write.is_release else "claim_taken"
         _log.info(word, key=write.key, epoch=write.claim.epoch, revision=revision)
+        return True
 
     def _claims(self) -> Mapping[str, Seen]:
         """Return the store's claims, with those we have just written in place of older ones."""

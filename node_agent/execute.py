@@ -18,6 +18,8 @@ _log = structlog.get_logger()
 CREATE_DEADLINE_S: Final = 900.0
 # Starting takes tens of milliseconds; a runtime that needs longer than this hangs.
 STEP_DEADLINE_S: Final = 60.0
+# What may not begin now is not asked for again at once: that would be for ever.
+PUT_OFF_S: Final = 0.1
 # Two cores gain nothing from more starts at a time (measured), a larger host a little.
 PARALLEL_MAX: Final = 8
 
@@ -75,6 +77,7 @@ class Executor:
                 await self._perform(step)
         except FuseBurntError as error:
             _log.warning("step_put_off", kind=type(step).__name__, id=step.id, reason=str(error))
+            await asyncio.sleep(PUT_OFF_S)
         except RuntimeFailureError as error:
             _log.warning("step_failed", kind=type(step).__name__, id=step.id, reason=str(error))
             self._failed(step, str(error))

@@ -102,8 +102,8 @@ def _fill(
     One on an unreachable node does not fill the slot and yet stays where it is: it may be alive.
     Once it is seen again, one of the two is surplus.
     """
-    fresh = [alloc for alloc in staying if asked.is_fresh(alloc)]
-    old = [alloc for alloc in staying if not asked.is_fresh(alloc)]
+    fresh = [alloc for alloc in staying if asked.is_fresh(alloc) and not _is_past(asked, alloc)]
+    old = [alloc for alloc in staying if alloc not in fresh]
     alive = [alloc for alloc in fresh if not alloc.is_given_up and not alloc.has_failed]
     if alive:
         spent = [alloc for alloc in fresh if alloc.is_lost or alloc.has_failed]
@@ -122,6 +122,12 @@ def _fill(
     failed = [alloc for alloc in fresh if alloc.has_failed and not alloc.is_lost]
     filled = retried(wanted, failed, times) if failed else Changes(wanted=(wanted,))
     return merged([surplus, filled])
+
+
+def _is_past(asked: Asked, alloc: Alloc) -> bool:
+    """Say whether a newer one has run in the slot meanwhile: then this one never may."""
+    newest = asked.claimed.get(alloc.assignment.slot, -1)
+    return asked.is_exclusive and not alloc.is_ready and alloc.epoch < newest
 
 
 def _old_surplus(old: Iterable[Alloc]) -> Changes:
