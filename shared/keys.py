@@ -12,6 +12,10 @@ Pure. One writer per key. `<...>` parts never contain a slash.
       routes/<stack>               Routes      leader                what gateways serve
       observed/<node>              Report      agent                 on change only
       stacks/<stack>               Stack       API
+      history/<stack>/<generation> Stack       API                   the newest generations
+      contents/<stack>/<n>/<dig.>  Content     API                   configs and secrets, sealed
+      rollouts/<stack>/<service>   Rollout     leader                how far an update is
+      volumes/<name>               Volume      leader                which node has its data
       leader                       Leader      scheduler             yes: create_revision is the
                                                                      fence
       events/<id>                  Event       leader                yes: ends by itself
@@ -30,6 +34,10 @@ STACKS: Final = ROOT + "stacks/"
 EVENTS: Final = ROOT + "events/"
 SUSPECTS: Final = ROOT + "suspects/"
 CLAIMS: Final = ROOT + "claims/"
+HISTORY: Final = ROOT + "history/"
+CONTENTS: Final = ROOT + "contents/"
+ROLLOUTS: Final = ROOT + "rollouts/"
+VOLUMES: Final = ROOT + "volumes/"
 LEADER: Final = ROOT + "leader"
 
 
@@ -76,3 +84,23 @@ def suspect(node: NodeName, peer: NodeName) -> str:
 def claim(stack: StackName, service: ServiceName, slot: int) -> str:
     """Return the key of the Claim of an exclusive slot."""
     return f"{CLAIMS}{stack}.{service}.{slot}"
+
+
+def history(name: StackName, generation: int) -> str:
+    """Return the key of a Stack as it was deployed; keys sort by generation."""
+    return f"{HISTORY}{name}/{generation:010d}"
+
+
+def content(name: str) -> str:
+    """Return the key of a Content; `name` is <stack>/<name>/<digest>."""
+    return CONTENTS + name
+
+
+def rollout(stack: StackName, service: ServiceName) -> str:
+    """Return the key of a service's Rollout."""
+    return f"{ROLLOUTS}{stack}/{service}"
+
+
+def volume(name: str) -> str:
+    """Return the key of a Volume."""
+    return VOLUMES + name

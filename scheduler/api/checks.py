@@ -15,7 +15,6 @@ from shared.model import (
     DOCUMENT_BYTES_MAX,
     HealthCheck,
     PublishedPort,
-    Resources,
     ServiceSpec,
     Stack,
     StackName,
@@ -33,6 +32,7 @@ MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 # A stop that takes longer holds up every update behind it.
 STOP_GRACE_S_MAX: Final = 3600.0
 _PORT_MAX: Final = 65535
+_AMOUNTS: Final = ("cpu_millis", "memory_bytes", "pids")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -149,7 +149,7 @@ def _process(workload: Workload) -> Iterator[str]:
 
 def _resources(workload: Workload) -> Iterator[str]:
     limits, reservations = workload.limits, workload.reservations
-    for name in Resources.__struct_fields__:
+    for name in _AMOUNTS:
         limit, reserved = getattr(limits, name), getattr(reservations, name)
         if limit < 0 or reserved < 0:
             yield f"{name} is negative"

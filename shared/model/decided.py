@@ -1,0 +1,148 @@
+"""What the leader decided: manifests, routes, and how far each service's update is.
+
+Pure.
+"""
+
+import enum
+from collections.abc import Mapping
+
+from shared.model.base import AllocId, NodeName, Record, ServiceName, StackName
+from shared.model.service import ServiceSpec
+from shared.model.workload import PublishedPort, Workload
+
+
+class Want(enum.StrEnum):
+    """What should happen to an allocation. One that is in no manifest is stopped and removed."""
+
+    RUN = "run"
+    STANDBY = "standby"  # make the container, do not start it
+    DRAIN = "drain"  # keep running, but gateways send it nothing new; it is removed next
+
+
+class Assignment(Record, frozen=True, kw_only=True):
+    """One allocation: an attempt to fill one slot, bound to one node for life.
+
+    Attributes:
+        id: unique for ever, "<stack>.<service>.<slot>.<suffix>"; the slot is that of the placement.
+        slot: which replica, from 1; 0 for a standby, which takes a slot when it is activated.
+        generation: the stack's generation whose spec this runs.
+        attempt: how many allocations of this slot failed in a row before this one.
+        epoch: the store's revision when it was placed: of two, the smaller one is older. An
+            exclusive container is told, and may hand it to what it writes to.
+        reason: why it was placed, one sentence.
+    """
+
+    id: AllocId
+    stack: StackName
+    service: ServiceName
+    slot: int
+    generation: int
+    workload: Workload
+    want: Want = Want.RUN
+    attempt: int = 0
+    epoch: int = 0
+    reason: str = ""
+
+
+class Manifest(Record, frozen=True, kw_only=True):
+    """All that one node should run. Key: desired/<node>. Writer: the leader.
+
+    Attributes:
+        images: to have ready for what may come: another node is lost, an update begins.
+        leaving_volumes: whose data is to be removed; nothing that is assigned uses them.
+    """
+
+    node: NodeName
+    generation: int
+    assignments: tuple[Assignment, ...] = ()
+    images: tuple[str, ...] = ()
+    leaving_volumes: tuple[str, ...] = ()
+
+
+class EndpointState(enum.StrEnum):
+    """What gateways do with an endpoint."""
+
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Endpoint(Record, frozen=True, kw_only=True):
+    """One replica that gateways may send to.
+
+    One that is not listed is gone, its connections with it.
+
+    `targets` maps a published port to where this replica listens, where that is not the port's own
+    target: a replica of the generation before, while its service is being updated.
+    """
+
+    allocation: AllocId
+    node: NodeName
+    address: str
+    state: EndpointState = EndpointState.READY
+    targets: Mapping[int, int] = {}
+
+
+class ServiceRoutes(Record, frozen=True, kw_only=True):
+    """Where one service's published ports lead.
+
+    No ready endpoint means: hold requests until there is one.
+    """
+
+    service: ServiceName
+    ports: tuple[PublishedPort, ...]
+    endpoints: tuple[Endpoint, ...] = ()
+    replicas: int = 1  # sizes the gateway's table of slots
+
+
+class Routes(Record, frozen=True, kw_only=True):
+    """What every gateway should serve for one stack. Key: routes/<stack>. Writer: the leader."""
+
+    stack: StackName
+    services: tuple[ServiceRoutes, ...] = ()
+
+
+class RolloutPhase(enum.StrEnum):
+    """Where an update is."""
+
+    ROLLING = "rolling"  # slots go from the stable version to the target, or are filled at first
+    CANARY = "canary"  # the canaries are well; a person, or time, says how it goes on
+    PAUSED = "paused"  # no further slot is touched until a person says how it goes on
+    ROLLING_BACK = "rolling-back"  # slots go from the target to the stable version
+    DONE = "done"  # every slot has the target, which is now stable
+    ROLLED_BACK = "rolled-back"  # every slot has the stable version; `reason` says what was wrong
+    FAILED = "failed"  # and there is nothing to go back to, or going back failed, too
+
+
+class Rollout(Record, frozen=True, kw_only=True):
+    """How far a service's update is. Key: rollouts/<stack>/<service>. Writer: the leader.
+
+    Attributes:
+        generation: the stack's generation that brought the target.
+        target: what that generation asks for.
+        stable: what came up whole the last time; None: nothing ever did.
+        reason: why it does not go on, or went back; one sentence, empty while all is well.
+        failed: allocations of the version in hand that failed, oldest first.
+        is_promoted: a person, or time, has let the canaries pass.
+        began_at_s: wall clock of the leader, for display only.
+        runs: of a job, how often it was begun; another number, another run.
+        due_at_s: of a scheduled job, for which moment (wall clock) its newest run was begun.
+    """
+
+    stack: StackName
+    service: ServiceName
+    generation: int
+    phase: RolloutPhase
+    target: ServiceSpec
+    stable: ServiceSpec | None = None
+    reason: str = ""
+    failed: tuple[AllocId, ...] = ()
+    is_promoted: bool = False
+    began_at_s: float = 0.0
+    runs: int = 0
+    due_at_s: float = 0.0
+
+    @property
+    def spec(self) -> ServiceSpec:
+        """Return the version that slots should have now."""
+        is_back = self.phase in {RolloutPhase.ROLLING_BACK, RolloutPhase.ROLLED_BACK}
+        return self.stable if is_back and self.stable is not None else self.target
