@@ -153,7 +153,7 @@ def progress(patience: Patience, stand: Stand, now: float) -> StackProgress:
 def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Waiting:
     """Return what is in the way of each service at this moment, one sentence each, sorted."""
     sentences: dict[ServiceName, set[str]] = {}
-    for said in (stand.unplaced.slots, stand.unplaced.standbys):
+    for said in (stand.unplaced.slots, stand.unplaced.standbys, stand.unplaced.waits):
         for service, found in said.items():
             sentences.setdefault(service, set()).update(found)
     for (service, _), obstacle in (failed or {}).items():

@@ -7,105 +7,55 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.strategy import is_alike
-from scheduler.world import NodeState
 from shared.model import (
     AllocationStatus,
-    AllocId,
     Assignment,
-    EndpointState,
     FailureAction,
     Health,
-    NodeName,
-    Rollout,
     RolloutPhase,
     Ruling,
     ServiceName,
     ServiceSpec,
-    StackName,
     UpdatePolicy,
     Verb,
     Want,
 )
 from shared.states import AllocState
-from tests.build import running, service, stack
-from tests.unit.scheduler.test_decide_settles import Obedient
+from tests.build import service, stack
+from tests.unit.scheduler.shops import STEPS_MAX, Shop, ended, well
 
-SHOP, WEB = StackName("shop"), ServiceName("web")
+WEB: Final = ServiceName("web")
 DEADLINE_S: Final = 30.0
-# The longest update here: every slot waits for its monitor time, its delay and its drain.
-STEPS_MAX: Final = 400
 
 
-class Shop(Obedient):
-    """Three nodes; copies of the image bad:1 do as they are told."""
+class Web(Shop):
+    """One service; copies of the image bad:1 do as they are told."""
 
-    def __init__(self, first: ServiceSpec, manner: str = "good") -> None:
-        super().__init__(3, [stack("shop", first)])
-        self.manner = manner
-        self.seen_at: dict[AllocId, float] = {}
+    def __init__(self, first: ServiceSpec, bad: str = "good") -> None:
+        super().__init__(first, manner=self._manner)
+        self.bad = bad
         self.rest()
 
     def update_to(self, spec: ServiceSpec, generation: int = 2, **said: Ruling) -> None:
         rulings = {WEB: said["ruling"]} if said else {}
         new = stack("shop", spec, generation=generation)
-        self.deploy([msgspec.structs.replace(new, rulings=rulings)])
+        self.ask_stack(msgspec.structs.replace(new, rulings=rulings))
 
-    def rest(self) -> None:
-        """Step until nothing is under way, or only a person can say how it goes on."""
-        for _ in range(STEPS_MAX):
-            wrote = self.step()
-            waits = self.rollout.phase in {RolloutPhase.PAUSED, RolloutPhase.FAILED}
-            is_canary = self.rollout.phase is RolloutPhase.CANARY
-            waits |= is_canary and self.rollout.target.update.auto_promote_s is None
-            if (self.rollout.is_settled or waits) and not wrote:
-                return
-        raise AssertionError(f"it does not end: {self.rollout}")
-
-    def phase(self) -> RolloutPhase:
-        return self.rollout.phase
-
-    @property
-    def rollout(self) -> Rollout:
-        return self.world.rollouts[SHOP, WEB].rollout
-
-    def held(self) -> list[Assignment]:
-        return [a for state in self.world.nodes.values() for a in state.assignments]
-
-    def routed(self) -> set[AllocId]:
-        state = self.world.routes.get(SHOP)
-        found = state.routes.services if state is not None else ()
-        return {e.allocation for s in found for e in s.endpoints if e.state is EndpointState.READY}
-
-    def version_of(self, ids: set[AllocId]) -> set[str]:
-        return {a.workload.image for a in self.held() if a.id in ids}
-
-    def _acted(self) -> dict[NodeName, NodeState]:
-        acted = {}
-        for name, state in super()._acted().items():
-            assert state.report is not None
-            statuses = tuple(self._status(a) for a in state.assignments)
-            report = msgspec.structs.replace(state.report, allocations=statuses)
-            acted[name] = msgspec.structs.replace(state, report=report)
-        return acted
-
-    def _status(self, held: Assignment) -> AllocationStatus:
-        well = running(held.id)
-        since = self.seen_at.setdefault(held.id, self.now)
+    def _manner(self, held: Assignment, age_s: float) -> AllocationStatus:
+        status = well(held, age_s)
         if held.workload.image != "bad:1":
-            return well
-        match self.manner:
+            return status
+        match self.bad:
             case "never":
-                return msgspec.structs.replace(well, health=Health.STARTING)
+                return msgspec.structs.replace(status, health=Health.STARTING)
             case "fails":
+                return ended(held, AllocState.FAILED, 1, "no such image")
+            case "crashes" if age_s >= 3:
                 return msgspec.structs.replace(
-                    well, state=AllocState.FAILED, health=Health.STARTING, reason="no such image"
-                )
-            case "crashes" if self.now - since >= 3:
-                return msgspec.structs.replace(
-                    well, health=Health.STARTING, restarts=1, exit_code=1
+                    status, health=Health.STARTING, restarts=1, exit_code=1
                 )
             case _:
-                return well
+                return status
 
 
 def spec(image: str = "app:1", replicas: int = 3, **policy: object) -> ServiceSpec:
@@ -125,9 +75,9 @@ POLICIES = st.fixed_dictionaries(
 BAD = st.sampled_from(["never", "fails", "crashes"])
 
 
-def _open(cluster: Shop) -> int:
+def _open(cluster: Web) -> int:
     """Return how many slots are between two versions."""
-    update = cluster.rollout
+    update = cluster.rollout()
     if update.stable is None:
         return 0
     slots: dict[int, set[bool]] = {}
@@ -137,15 +87,15 @@ def _open(cluster: Shop) -> int:
     return sum(len(kinds) == 2 for kinds in slots.values())
 
 
-def _run(cluster: Shop, least: int, parallelism: int) -> None:
+def _run(cluster: Web, least: int, parallelism: int) -> None:
     """Let an update go on until nothing is under way, and look at every step."""
     for _ in range(STEPS_MAX):
         cluster.step()
-        assert len(cluster.routed()) >= least, cluster.rollout
-        assert not parallelism or _open(cluster) <= parallelism, cluster.rollout
-        if cluster.rollout.is_settled and not cluster.step():
+        assert len(cluster.routed()) >= least, cluster.rollout()
+        assert not parallelism or _open(cluster) <= parallelism, cluster.rollout()
+        if cluster.rollout().is_settled and not cluster.step():
             return
-    raise AssertionError(f"it does not end: {cluster.rollout}")
+    raise AssertionError(f"it does not end: {cluster.rollout()}")
 
 
 @settings(max_examples=60, deadline=None)
@@ -153,13 +103,13 @@ def _run(cluster: Shop, least: int, parallelism: int) -> None:
 def test_a_good_version_takes_over_at_its_pace_and_no_slot_is_ever_without_a_copy(
     policy: dict[str, float], before: int, after: int
 ) -> None:
-    cluster = Shop(spec("app:1", before, **policy))
+    cluster = Web(spec("app:1", before, **policy))
     assert cluster.phase() is RolloutPhase.DONE
     new = spec("app:2", after, **policy)
     cluster.update_to(new)
     _run(cluster, min(before, after), int(policy["parallelism"]))
     assert cluster.phase() is RolloutPhase.DONE
-    assert cluster.rollout.stable == new
+    assert cluster.rollout().stable == new
     assert [(a.slot, a.workload.image) for a in sorted(cluster.held(), key=lambda a: a.slot)] == [
         (slot, "app:2") for slot in range(1, after + 1)
     ]
@@ -172,31 +122,31 @@ def test_a_bad_version_is_rolled_back_says_why_and_never_gets_a_request(
 ) -> None:
     policy = {**policy, "monitor_s": 5.0}
     old = spec("app:1", replicas, **policy)
-    cluster = Shop(old, manner)
+    cluster = Web(old, manner)
     before = {a.id for a in cluster.held()}
     cluster.update_to(spec("bad:1", then, **policy))
     for _ in range(STEPS_MAX):
         cluster.step()
-        assert cluster.version_of(cluster.routed()) == {"app:1"}
+        assert cluster.images(cluster.routed()) == {"app:1"}
         assert len(cluster.routed()) >= replicas
-        if cluster.rollout.is_settled and not cluster.step():
+        if cluster.rollout().is_settled and not cluster.step():
             break
     assert cluster.phase() is RolloutPhase.ROLLED_BACK
     assert {"never": "not ready within", "fails": "no such image", "crashes": "exit code 1"}[
         manner
-    ] in cluster.rollout.reason
-    assert cluster.rollout.spec == old, "the exact version comes back"
+    ] in cluster.rollout().reason
+    assert cluster.rollout().spec == old, "the exact version comes back"
     assert {a.id for a in cluster.held()} == before, "what served was never touched"
 
 
 def test_an_update_of_a_few_slots_that_then_fails_gives_them_their_old_version_back() -> None:
-    cluster = Shop(spec("app:1", 4, monitor_s=5.0))
-    cluster.manner = "good"
+    cluster = Web(spec("app:1", 4, monitor_s=5.0))
+    cluster.bad = "good"
     cluster.update_to(spec("bad:1", 4, monitor_s=5.0))
-    while cluster.version_of(cluster.routed()) != {"app:1", "bad:1"}:
+    while cluster.images(cluster.routed()) != {"app:1", "bad:1"}:
         cluster.step()
-    cluster.manner = "never"
-    cluster.seen_at = {}
+    cluster.bad = "never"
+    cluster.began = {}
     cluster.rest()
     assert cluster.phase() is RolloutPhase.ROLLED_BACK
     assert {a.workload.image for a in cluster.held()} == {"app:1"}
@@ -206,21 +156,21 @@ def test_an_update_of_a_few_slots_that_then_fails_gives_them_their_old_version_b
 def test_a_paused_update_waits_for_a_person_and_goes_the_way_that_is_said() -> None:
     policy = {"monitor_s": 5.0, "failure_action": FailureAction.PAUSE}
     for verb, phase in ((Verb.PROMOTE, RolloutPhase.DONE), (Verb.ABORT, RolloutPhase.ROLLED_BACK)):
-        cluster = Shop(spec("app:1", 2, **policy), "fails")
+        cluster = Web(spec("app:1", 2, **policy), "fails")
         new = spec("bad:1", 2, **policy)
         cluster.update_to(new)
         cluster.rest()
         assert cluster.phase() is RolloutPhase.PAUSED
-        assert "no such image" in cluster.rollout.reason
+        assert "no such image" in cluster.rollout().reason
         assert len(cluster.routed()) == 2
-        cluster.manner = "good"
+        cluster.bad = "good"
         cluster.update_to(new, ruling=Ruling(verb=verb, generation=2))
         cluster.rest()
         assert cluster.phase() is phase
 
 
 def test_a_canary_serves_beside_the_old_ones_until_it_is_promoted() -> None:
-    cluster = Shop(spec("app:1", 3, canary=1, monitor_s=5.0))
+    cluster = Web(spec("app:1", 3, canary=1, monitor_s=5.0))
     new = spec("app:2", 3, canary=1, monitor_s=5.0)
     cluster.update_to(new)
     cluster.rest()
@@ -233,22 +183,22 @@ def test_a_canary_serves_beside_the_old_ones_until_it_is_promoted() -> None:
 
 
 def test_as_many_canaries_as_replicas_are_a_second_colour_that_nobody_sees_before() -> None:
-    cluster = Shop(spec("app:1", 2, canary=2, monitor_s=5.0))
+    cluster = Web(spec("app:1", 2, canary=2, monitor_s=5.0))
     new = spec("app:2", 2, canary=2, monitor_s=5.0)
     cluster.update_to(new)
     cluster.rest()
     assert cluster.phase() is RolloutPhase.CANARY
     assert len(cluster.held()) == 4
-    assert cluster.version_of(cluster.routed()) == {"app:1"}
+    assert cluster.images(cluster.routed()) == {"app:1"}
     cluster.update_to(new, ruling=Ruling(verb=Verb.PROMOTE, generation=2))
     cluster.rest()
     assert cluster.phase() is RolloutPhase.DONE
-    assert cluster.version_of(cluster.routed()) == {"app:2"}
+    assert cluster.images(cluster.routed()) == {"app:2"}
 
 
 def test_canaries_that_may_are_promoted_by_time() -> None:
     policy = {"canary": 1, "monitor_s": 5.0, "auto_promote_s": 60.0}
-    cluster = Shop(spec("app:1", 2, **policy))
+    cluster = Web(spec("app:1", 2, **policy))
     cluster.update_to(spec("app:2", 2, **policy))
     began = cluster.now
     cluster.rest()
@@ -261,7 +211,7 @@ def test_canaries_that_may_are_promoted_by_time() -> None:
 def test_another_number_of_replicas_or_another_label_replaces_nothing(
     before: int, after: int
 ) -> None:
-    cluster = Shop(spec("app:1", before))
+    cluster = Web(spec("app:1", before))
     kept = {a.slot: a.id for a in cluster.held()}
     scaled = spec("app:1", after)
     labelled = msgspec.structs.replace(
@@ -277,21 +227,21 @@ def test_another_number_of_replicas_or_another_label_replaces_nothing(
 
 
 def test_a_version_that_was_rolled_back_is_tried_again_by_the_next_deploy() -> None:
-    cluster = Shop(spec("app:1", 2, monitor_s=5.0), "fails")
+    cluster = Web(spec("app:1", 2, monitor_s=5.0), "fails")
     cluster.update_to(spec("bad:1", 2, monitor_s=5.0))
     cluster.rest()
     assert cluster.phase() is RolloutPhase.ROLLED_BACK
-    cluster.manner = "good"
+    cluster.bad = "good"
     cluster.update_to(spec("bad:1", 2, monitor_s=5.0), generation=3)
     cluster.rest()
     assert cluster.phase() is RolloutPhase.DONE
 
 
 def test_a_first_version_that_fails_is_tried_on_and_on_and_says_so() -> None:
-    cluster = Shop(spec("bad:1", 1, monitor_s=5.0), "fails")
+    cluster = Web(spec("bad:1", 1, monitor_s=5.0), "fails")
     assert cluster.phase() is RolloutPhase.FAILED
-    assert "no such image" in cluster.rollout.reason
-    cluster.manner = "good"
+    assert "no such image" in cluster.rollout().reason
+    cluster.bad = "good"
     for _ in range(STEPS_MAX):
         cluster.step()
         if cluster.phase() is RolloutPhase.DONE:
