@@ -1,4 +1,4 @@
-"""`hafen lab demo`: watch a host die; `hafen lab whoami`: the image for doing it by hand."""
+"""`hafen lab demo`: watch a host die; `hafen lab whoami` and `echo`: images to do it by hand."""
 
 import asyncio
 import sys
@@ -9,6 +9,7 @@ import click
 
 from deploy.cli.group import INTERRUPTED
 from deploy.lab.demo import SECONDS_MIN, DemoPlan, run_demo
+from deploy.lab.echo_image import TAGS, build_echo
 from deploy.lab.images import build_whoami
 from deploy.lab.load import RATE_PER_S_MAX
 from deploy.lab.screen import open_screen
@@ -54,12 +55,25 @@ def demo(*, nodes: int, seconds: float, rate: float, file: IO[bytes] | None) -> 
 
 @click.command()
 @click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
-def whoami(archive: Path) -> None:
+@click.option("--tag", default="1", show_default=True, help="2 or any other; or crash.")
+def whoami(archive: Path, tag: str) -> None:
     """Write the image of examples/whoami to ARCHIVE, for `hafen lab load`.
 
-    It is made of this machine's busybox, without a registry.
+    It is made of this machine's busybox, without a registry. The one tagged crash ends after 3 s.
     """
-    click.echo(f"{build_whoami(archive)} is in {archive}")
+    click.echo(f"{build_whoami(archive, tag)} is in {archive}")
+
+
+@click.command()
+@click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--tag", type=click.Choice(TAGS), default="1", show_default=True)
+def echo(archive: Path, tag: str) -> None:
+    """Write the image of a server with websockets to ARCHIVE, for `hafen lab load`.
+
+    It is made of this machine's Python and busybox. The one tagged sick never becomes healthy, the
+    one tagged crash ends after 3 s.
+    """
+    click.echo(f"{build_echo(archive, tag)} is in {archive}")
 
 
 def report(scene: Scene) -> list[str]:
