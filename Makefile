@@ -13,7 +13,7 @@ help: ## List what can be made
 
 setup: host venv ## Install what is missing: Debian packages and .venv (as root)
 
-demo: setup ## Three virtual hosts, a service under load, one host dies (as root, under a minute)
+demo: setup ## Services under load; a host dies, then a good and a bad version come (as root, a minute)
 	@.venv/bin/hafen lab demo
 
 check: ## Format, lint, types, layers, unit and tidy tests (no root)

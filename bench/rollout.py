@@ -7,19 +7,16 @@ case says, or if a request failed.
 
 import argparse
 import asyncio
-import os
 import random
 import signal
 import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.members import end
 from bench.results import read, write
 from bench.rig import STACK, Load, Rig, load, rig
 from bench.rollouts import (
@@ -38,13 +35,13 @@ from deploy.compose import load as load_compose
 from deploy.lab.echo_image import HEALTHCHECK, NAME, TAGS, build_echo
 from deploy.lab.plan import Host
 from deploy.lab.programs import Program
+from deploy.lab.typed import Typed, hafen
 from shared.errors import ConvergenceError, HostError
 from shared.model import ServiceSpec, Want
 
 LAB: Final = "rollout"
 OUT: Final = Path(__file__).parent / "out"
 NOWHERE: Final = "hafen.local/nowhere:1"
-_HAFEN: Final = (sys.executable, "-c", "from deploy.cli.main import main; main()")
 # Kept and new connections in halves, one in five a POST whose body must come back.
 _LOAD: Final = (
     *("--rate", "300", "--fresh-every", "2", "--post-every", "5", "--post-bytes", "300"),
@@ -59,7 +56,6 @@ _SETTLE_S: Final = 60.0
 _STEADY_S: Final = 1.5
 # So many slots of six are through when it strikes.
 _STRUCK_AT: Final = 2
-_LINES: Final = 4
 _COMPOSE: Final = """\
 name: {stack}
 services:
@@ -117,7 +113,7 @@ class Bench:
             async with asyncio.TaskGroup() as group:
                 deploying = group.create_task(self._deploy(case, entry, is_old=False))
                 victim = await self._strike(case, entry, deploying)
-                took_s, code, said = await deploying
+                typed = await deploying
             await self._settle(case, victim)
             after = self._versions()
             await self._steady(one)
@@ -139,14 +135,14 @@ class Bench:
             errors=Counter(each.failure for each in outcomes if each.failure),
             websockets=websockets(lives, early),
             worst_latency_s=round(max(each.latency_s for each in outcomes), 3),
-            took_s=round(took_s, 2),
-            exit_code=code,
-            verdict=said,
+            took_s=round(typed.took_s, 2),
+            exit_code=typed.exit_code,
+            verdict=typed.said,
             answered=answered,
             versions_after=after,
             entry=entry,
             victim=victim,
-            unexpected=unexpected(case, exit_code=code, answered=answered, after=after),
+            unexpected=unexpected(case, exit_code=typed.exit_code, answered=answered, after=after),
         )
 
     async def _bring_back(self, case: Case) -> ServiceSpec:
@@ -159,9 +155,9 @@ class Bench:
         file = self._write(case, is_old=True)
         self._rig.specs = load_compose([file], {}, None).services
         entry = (await self._rig.on())[0]
-        _, code, said = await self._deploy(case, entry, is_old=True)
-        if code != 0:
-            raise HostError(f"version {OLD} does not come back: {' / '.join(said)}")
+        typed = await self._deploy(case, entry, is_old=True)
+        if typed.exit_code != 0:
+            raise HostError(f"version {OLD} does not come back: {' / '.join(typed.said)}")
         await self._rig.whole()
         if set(self._versions()) != {OLD}:
             raise ConvergenceError(f"not version {OLD} alone: {dict(self._versions())}")
@@ -172,28 +168,11 @@ class Bench:
         file.write_text(compose_text(case, is_old=is_old))
         return file
 
-    async def _deploy(
-        self, case: Case, entry: str, *, is_old: bool
-    ) -> tuple[float, int, tuple[str, ...]]:
-        """Run `hafen deploy` against one host; return seconds, exit code, last lines."""
+    async def _deploy(self, case: Case, entry: str, *, is_old: bool) -> Typed:
+        """Run `hafen deploy` against one host."""
         file = self._write(case, is_old=is_old)
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        process = await asyncio.create_subprocess_exec(
-            *(*_HAFEN, "--host", f"unix:{self._rig.lab.api_socket(entry)}"),
-            *("deploy", "-f", str(file), "--timeout", str(_DEPLOY_S)),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            env={name: text for name, text in os.environ.items() if name != "HAFEN_LAB"},
-        )
-        try:
-            async with asyncio.timeout(_KILL_S):
-                out, _ = await process.communicate()
-        finally:
-            await end(process)
-        lines = out.decode(errors="replace").strip().splitlines()
-        return loop.time() - began_s, process.returncode or 0, tuple(lines[-_LINES:])
+        words = ("deploy", "-f", str(file), "--timeout", str(_DEPLOY_S))
+        return await hafen(self._rig.lab.api_socket(entry), words, deadline_s=_KILL_S)
 
     async def _strike(self, case: Case, entry: str, deploying: "asyncio.Task[object]") -> str:
         """Break what the case says in the middle of the rollout; return who it was."""

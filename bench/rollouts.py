@@ -238,7 +238,7 @@ def figures(case: str, found: Sequence[RolloutRun]) -> Rollouts:
         worst_latency_s=spread([run.worst_latency_s for run in found]),
         took_s=spread([run.took_s for run in found]),
         exit_codes=Counter(str(run.exit_code) for run in found),
-        verdicts=Counter(run.verdict[-1] if run.verdict else "" for run in found),
+        verdicts=Counter(" / ".join(run.verdict) for run in found),
         versions_after=Counter(
             ", ".join(
                 f"{count} of {version}" for version, count in sorted(run.versions_after.items())

@@ -146,7 +146,7 @@ def test_all_runs_of_a_case_make_one_record() -> None:
     )
     assert (told.took_s.median, told.took_s.max) == (10.0, 40.0)
     assert told.exit_codes == {"0": 2, "6": 1}
-    assert told.verdicts == {"done": 3}
+    assert told.verdicts == {"web: 6 of 6 ready / done": 3}
     assert told.versions_after == {"6 of 2": 3}
     assert told.unexpected == ("something",)
 
