@@ -56,6 +56,8 @@ _SETTLE_S: Final = 60.0
 _STEADY_S: Final = 1.5
 # So many slots of six are through when it strikes.
 _STRUCK_AT: Final = 2
+# Enough to see a pattern.
+_KEPT: Final = 20
 _COMPOSE: Final = """\
 name: {stack}
 services:
@@ -130,10 +132,10 @@ class Bench:
             case=case.name,
             number=number,
             requests=len(outcomes),
-            failed_idempotent=failed(outcomes, idempotent=True),
-            failed_other=failed(outcomes, idempotent=False),
+            failed_idempotent=len(failed(outcomes, idempotent=True)),
+            failed_other=len(failed(outcomes, idempotent=False)),
             errors=Counter(each.failure for each in outcomes if each.failure),
-            websockets=websockets(lives, early),
+            websockets=websockets(lives, len(early)),
             worst_latency_s=round(max(each.latency_s for each in outcomes), 3),
             took_s=round(typed.took_s, 2),
             exit_code=typed.exit_code,
@@ -142,6 +144,8 @@ class Bench:
             versions_after=after,
             entry=entry,
             victim=victim,
+            failures=tuple(each for each in outcomes if each.failure)[:_KEPT],
+            early=tuple(early[:_KEPT]),
             unexpected=unexpected(case, exit_code=typed.exit_code, answered=answered, after=after),
         )
 

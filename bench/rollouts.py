@@ -73,6 +73,7 @@ class RolloutRun(Record, frozen=True, kw_only=True):
         verdict: its last lines.
         victim: who was killed, or lost its power; empty: nobody.
         unexpected: what was not as the case says, one sentence each.
+        failures, early: the first requests that failed, the first websockets that ended early.
     """
 
     case: str
@@ -91,6 +92,8 @@ class RolloutRun(Record, frozen=True, kw_only=True):
     entry: str = ""
     victim: str = ""
     unexpected: tuple[str, ...] = ()
+    failures: tuple[Outcome, ...] = ()
+    early: tuple[Life, ...] = ()
 
     def line(self) -> str:
         """Return it as one line for a person."""
@@ -150,8 +153,8 @@ def ended_early(
     *,
     began_s: float,
     dead: str = "",
-) -> int:
-    """Return how many websockets ended although their replica still took new requests.
+) -> list[Life]:
+    """Return the websockets that ended although their replica still took new requests.
 
     Args:
         lives: of the websockets.
@@ -161,14 +164,14 @@ def ended_early(
         dead: the network of the containers of a host that lost its power: they end with it.
     """
     versions = _ready_addresses(seen, stack)
-    return sum(
-        life.replica in _at(versions, began_s + life.ended_s)
+    return [
+        life
         for life in lives
         if life.opened_s is not None
         and life.end
-        and life.replica
+        and life.replica in _at(versions, began_s + life.ended_s)
         and not (dead and IPv4Address(life.replica) in IPv4Network(dead))
-    )
+    ]
 
 
 def _ready_addresses(seen: Iterable[Seen], stack: StackName) -> list[tuple[float, frozenset[str]]]:
@@ -218,9 +221,9 @@ def unexpected(
     return tuple(found)
 
 
-def failed(outcomes: Iterable[Outcome], *, idempotent: bool) -> int:
-    """Return how many requests of one kind failed."""
-    return sum(bool(each.failure) and each.idempotent is idempotent for each in outcomes)
+def failed(outcomes: Iterable[Outcome], *, idempotent: bool) -> list[Outcome]:
+    """Return the requests of one kind that failed."""
+    return [each for each in outcomes if each.failure and each.idempotent is idempotent]
 
 
 def figures(case: str, found: Sequence[RolloutRun]) -> Rollouts:

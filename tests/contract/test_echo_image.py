@@ -1,13 +1,15 @@
-"""The echo image holds all that its server needs: it runs with nothing but its own files."""
+"""The images of versions hold all that their servers need: they run from their own files alone."""
 
 import io
 import json
+import socket
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from deploy.lab import images
 from deploy.lab.echo_image import CRASH, TAGS, build_echo
 
 pytestmark = pytest.mark.real
@@ -33,26 +35,50 @@ def unpacked(archive: Path, folder: Path) -> tuple[list[str], list[str]]:
     return run["Cmd"], run["Env"]
 
 
+def run_in(
+    root: Path, command: list[str], environment: list[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end with nothing but the files in `root`."""
+    (root / "etc/hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
+    (root / "dev/null").touch()
+    return subprocess.run(
+        [
+            *("unshare", "--net", "--pid", "--fork", "--kill-child", "env", "-i", *environment),
+            *("/usr/sbin/chroot", str(root), *command),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
 def test_the_server_runs_from_its_own_files_and_ends_as_its_tag_says(tmp_path: Path) -> None:
     archive = tmp_path / "echo.tar"
     assert build_echo(archive, CRASH) == "hafen.local/echo:crash"
     root = tmp_path / "root"
     command, environment = unpacked(archive, root)
-    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
 
-    ended = subprocess.run(
-        ["unshare", "--net", "env", "-i", *environment, "/usr/sbin/chroot", str(root), *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
-    )
+    ended = run_in(root, command, environment)
 
     assert (ended.returncode, ended.stderr) == (1, "")
     assert ended.stdout.splitlines() == [
-        "version crash answers on , port 80",
+        "version crash answers on 127.0.0.1, port 80",
         "crashes, as it was told to",
     ]
+
+
+def test_a_whoami_says_its_version_and_the_one_that_crashes_ends_with_1(tmp_path: Path) -> None:
+    archive, root = tmp_path / "whoami.tar", tmp_path / "root"
+    assert images.build_whoami(archive, images.CRASH) == "hafen.local/whoami:crash"
+    command, environment = unpacked(archive, root)
+
+    ended = run_in(root, command, environment)
+
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert ended.stdout.splitlines()[-1] == "crashes, as it was made to"
+    page = (root / "www/index.html").read_text()
+    assert page == f"{socket.gethostname()} 127.0.0.1 localhost version crash\n"
 
 
 def test_all_versions_share_one_layer_and_the_archive_is_small(tmp_path: Path) -> None:
