@@ -48,19 +48,19 @@ CASES = (
 
 
 class Websockets(Record, frozen=True, kw_only=True):
-    """What became of all websockets.
+    """What became of all websockets; without defaults, so that the file shows a zero.
 
     Attributes:
         ended_early: before the drain of their replica began, and not with its host.
         dropped: at all; one on a replica that goes is ended by nature.
     """
 
-    opened: int = 0
-    ended_early: int = 0
-    dropped: int = 0
-    reconnected: int = 0
-    refused: int = 0
-    echoes: int = 0
+    opened: int
+    ended_early: int
+    dropped: int
+    reconnected: int
+    refused: int
+    echoes: int
 
 
 class RolloutRun(Record, frozen=True, kw_only=True):
@@ -130,7 +130,7 @@ class Rollouts(Record, frozen=True, kw_only=True):
     exit_codes: Mapping[str, int]
     verdicts: Mapping[str, int]
     versions_after: Mapping[str, int]
-    unexpected: tuple[str, ...] = ()
+    unexpected: tuple[str, ...]
 
 
 def websockets(lives: Sequence[Life], early: int) -> Websockets:
@@ -228,9 +228,8 @@ def failed(outcomes: Iterable[Outcome], *, idempotent: bool) -> list[Outcome]:
 
 def figures(case: str, found: Sequence[RolloutRun]) -> Rollouts:
     """Return the figures of all runs of one case."""
-    sums = Counter[str]()
-    for run in found:
-        sums.update({name: getattr(run.websockets, name) for name in Websockets.__struct_fields__})
+    names = Websockets.__struct_fields__
+    sums = {name: sum(getattr(run.websockets, name) for run in found) for name in names}
     return Rollouts(
         case=case,
         runs=len(found),
