@@ -162,9 +162,9 @@ def test_one_that_ends_at_once_every_time_is_given_up_after_a_bounded_number_of_
     observed = by_id(container(A))
     now, starts = 0.0, 1
     while not tracks.get(A, Track()).failed:
-        tracks = follow(tracks, observed.values(), [A], now)
+        tracks = follow(tracks, observed.values(), wanting(A), now)
         exited = msgspec.structs.replace(observed[A], phase=Phase.EXITED, exit_code=3)
-        tracks = follow(tracks, [exited], [A], now + 0.1)
+        tracks = follow(tracks, [exited], wanting(A), now + 0.1)
         decision = decide(wanting(A), by_id(exited), tracks, frozenset(), now + 0.1)
         now += 0.1 + decision.wake_in_s
         if decide(wanting(A), by_id(exited), tracks, frozenset(), now).steps:

@@ -7,23 +7,24 @@ from node_agent.journal import Journal
 from node_agent.restart import QUICK_EXITS_MAX, Exits, StartAt, next_start
 from node_agent.runtime import EXIT_UNKNOWN, Container, Phase
 from node_agent.track import Track, Tracks, adopted, follow
-from shared.model import AllocId, Health, Manifest, NodeName
+from shared.model import AllocId, Health, Manifest, NodeName, RestartPolicy
 from tests.build import assignment, container
 
 A = AllocId("shop.web.1.a")
+ASKED = {A: assignment(A)}
 HEALTHY = Track(counted=0, started_at=1.0, probed=ProbeState(health=Health.HEALTHY))
 
 
 def test_a_new_start_is_probed_afresh_and_an_old_one_keeps_its_health() -> None:
-    assert follow({A: HEALTHY}, [container(A, started=1)], [A], 9.0) == {A: HEALTHY}
-    after = follow({A: HEALTHY}, [container(A, started=2)], [A], 9.0)[A]
+    assert follow({A: HEALTHY}, [container(A, started=1)], ASKED, 9.0) == {A: HEALTHY}
+    after = follow({A: HEALTHY}, [container(A, started=2)], ASKED, 9.0)[A]
     assert (after.counted, after.started_at, after.probed) == (1, 9.0, ProbeState())
 
 
 def test_an_end_is_counted_once() -> None:
-    once = follow({A: HEALTHY}, [container(A, Phase.EXITED)], [A], 3.0)
+    once = follow({A: HEALTHY}, [container(A, Phase.EXITED)], ASKED, 3.0)
     assert once[A].exits.count == 1
-    assert follow(once, [container(A, Phase.EXITED)], [A], 4.0) == once
+    assert follow(once, [container(A, Phase.EXITED)], ASKED, 4.0) == once
 
 
 def test_an_end_by_a_reboot_is_followed_by_a_start_at_once() -> None:
@@ -31,22 +32,22 @@ def test_an_end_by_a_reboot_is_followed_by_a_start_at_once() -> None:
     lost = Container(
         assignment=assignment(A), phase=Phase.EXITED, started=1, exit_code=EXIT_UNKNOWN
     )
-    after = follow({A: rebooted}, [lost], [A], 1.5)[A]
-    assert next_start(after.exits) == StartAt(1.5)
+    after = follow({A: rebooted}, [lost], ASKED, 1.5)[A]
+    assert next_start(after.exits, RestartPolicy()) == StartAt(1.5)
 
 
 def test_one_that_ends_before_anybody_sees_it_run_is_given_up_all_the_same() -> None:
     tracks: Tracks = {}
     for start in range(1, 99):
         ended = container(A, Phase.EXITED, started=start)
-        tracks = follow(tracks, [ended], [A], float(start))
+        tracks = follow(tracks, [ended], ASKED, float(start))
         if tracks[A].failed:
             break
     assert tracks[A].exits.count == QUICK_EXITS_MAX
 
 
 def test_what_is_gone_is_forgotten() -> None:
-    assert follow({A: HEALTHY}, [], [], 3.0) == {}
+    assert follow({A: HEALTHY}, [], {}, 3.0) == {}
 
 
 def test_after_a_reboot_no_time_lies_in_the_future() -> None:
