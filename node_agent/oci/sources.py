@@ -1,0 +1,74 @@
+"""What a container mounts, made ready on this node before the container is."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from node_agent.oci import filesystem, mounts, places
+from node_agent.oci.files import Files
+from node_agent.oci.volumes import Volumes
+from shared.errors import RuntimeFailureError
+from shared.model import Mount, MountKind, Workload
+
+
+async def ready(volumes: Volumes, files: Files, workload: Workload, lower: Path) -> tuple[str, ...]:
+    """Return the source of each of the workload's mounts; "" of one in memory.
+
+    Args:
+        volumes: of this node.
+        files: of the container.
+        workload: whose mounts.
+        lower: the image's root file system, from which new volumes are filled.
+
+    Raises:
+        RuntimeFailureError: one of them cannot be had; names it.
+    """
+    found = []
+    for number, mount in enumerate(workload.mounts):
+        match mount.kind:
+            case MountKind.TMPFS:
+                found.append("")
+            case MountKind.BIND:
+                found.append(await asyncio.to_thread(_bound, mount))
+            case MountKind.VOLUME:
+                found.append(await _volume(volumes, files, number, mount, lower))
+    return tuple(found)
+
+
+def _bound(mount: Mount) -> str:
+    source = Path(mount.source)
+    if not source.is_absolute() or ".." in source.parts:
+        raise RuntimeFailureError(
+            f"bind mount {mount.source!r}: write an absolute path of the node"
+        )
+    try:
+        if not source.exists():
+            if not mount.create:
+                raise RuntimeFailureError(f"bind mount {source}: this node has no such path")
+            source.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RuntimeFailureError(f"bind mount {source}: {error.strerror}") from error
+    return str(source)
+
+
+async def _volume(volumes: Volumes, files: Files, number: int, mount: Mount, lower: Path) -> str:
+    home = volumes.home(mount.source) if mount.source else files.volume(number)
+    is_filled = mount.copy and not mount.subpath
+    like = places.within(lower, filesystem.target_of(mount.target)) if is_filled else None
+    data = await volumes.ready(home, like)
+    if not mount.subpath:
+        return str(data)
+    return await asyncio.to_thread(_pinned, data, mount.subpath, files.pin(number))
+
+
+def _pinned(data: Path, subpath: str, pin: Path) -> str:
+    """Bind a part of a volume to a place of our own: nobody can put a link in its way any more."""
+    with places.beneath(data, subpath) as fd:
+        pin.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        source = Path(f"/proc/self/fd/{fd}")
+        if source.is_dir():
+            pin.mkdir(exist_ok=True)
+        else:
+            pin.touch()
+        mounts.bind(source, pin)
+    return os.fspath(pin)
