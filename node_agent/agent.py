@@ -98,8 +98,7 @@ class Agent:
             boot_patience_s=settings.timing.boot_patience_s,
             told=self._tell,
         )
-        self._served = RoutesView(self._routes)
-        self._device, self._key = settings.watchdog, settings.secrets.key
+        self._served, self._settings = RoutesView(self._routes), settings
 
     async def run(self) -> None:
         """Adopt what is there, then reconcile for ever.
@@ -108,7 +107,9 @@ class Agent:
             SettingsError: this host's name or subnet belongs to another.
         """
         async with asyncio.TaskGroup() as group:
-            self._containers.begin(group, self._page.tracks, Contents(self._store, self._key))
+            self._containers.begin(
+                group, self._page.tracks, Contents(self._store, self._settings.secrets.key)
+            )
             for keys_, view in (
                 (exactly(keys.desired(self._spec.name)), self._desired),
                 (under(keys.ROUTES), self._routes),
@@ -118,8 +119,8 @@ class Agent:
                 group.create_task(mirror(self._store, keys_, view, self._clock, self._rng))
             group.create_task(self._membership.run())
             group.create_task(self._peers.run())
-            if self._device is not None:
-                group.create_task(self._watchdog(self._device).run())
+            if self._settings.watchdog is not None:
+                group.create_task(self._watchdog(self._settings.watchdog).run())
             for one_pass, dirty in (
                 (self._containers.one_pass, self._containers.dirty),
                 (self._exclusive.claims_pass, self._exclusive.claims_dirty),

@@ -58,7 +58,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         epoch: of an exclusive container, the file that tells it.
         pidns: of an exclusive container, the namespace that ends with its fuse.
         init: the program that is process 1; empty: the service's own.
-        mounts: the source of each of the workload's mounts; "" of one in memory.
+        mounts: the source of each of the workload's mounts.
         files: the source of each of the workload's files.
         devices: the nodes to make, each with what may be done to it.
         disks: major and minor of every disk that the workload names.
@@ -73,7 +73,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str = ""
     pidns: str = ""
     init: str = ""
-    mounts: tuple[str, ...] = ()
+    mounts: tuple[filesystem.Source, ...] = ()
     files: tuple[str, ...] = ()
     devices: tuple[tuple[spec.Device, str], ...] = ()
     disks: Mapping[str, tuple[int, int]] = {}

@@ -93,6 +93,11 @@ class Files(msgspec.Struct, frozen=True):
         return self.bundle / "rootfs"
 
     @property
+    def config(self) -> Path:
+        """Return the bundle's config.json."""
+        return self.bundle / "config.json"
+
+    @property
     def pid_file(self) -> Path:
         """Return the file with the process id of the container's first process."""
         return self.bundle / "pid"
@@ -159,7 +164,7 @@ class Files(msgspec.Struct, frozen=True):
 
     def write_config(self, config: bytes) -> None:
         """Write the bundle's config.json. The environment may hold secrets: for root only."""
-        write_file(self.bundle / "config.json", config, 0o600)
+        write_file(self.config, config, 0o600)
 
     def write_names(self, name: str, hosts: str, resolv_conf: str) -> None:
         """Write the files that are mounted into /etc; every user in the container may read them."""

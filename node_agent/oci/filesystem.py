@@ -5,7 +5,7 @@ Pure. Where the sources are was looked up before; see node_agent.oci.places.
 
 import posixpath
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,13 @@ _SHM: Final = "/dev/shm"  # noqa: S108 - a mount point inside the container, not
 _PROPAGATIONS: Final = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _OWN: Final = frozenset({"/", "/proc", "/dev", "/sys"})
 _MODE_MAX: Final = 0o7777
+
+
+class Source(NamedTuple):
+    """Where on this node a mount comes from; in memory is nowhere."""
+
+    path: str = ""
+    is_directory: bool = True
 
 
 def target_of(text: str) -> str:
@@ -38,7 +45,7 @@ def target_of(text: str) -> str:
 def mounts(
     workload: Workload,
     ours: Iterable[spec.Mount],
-    sources: Sequence[str],
+    sources: Sequence[Source],
     files: Sequence[str],
     *,
     recursive_read_only: bool,
@@ -48,7 +55,7 @@ def mounts(
     Args:
         workload: of the service.
         ours: what hafen puts into every container, such as /etc/hosts.
-        sources: where each of the workload's mounts is on this node; "" of one in memory.
+        sources: of each of the workload's mounts.
         files: where each of the workload's files is.
         recursive_read_only: the kernel and the runtime can make mounts below a mount read-only.
 
@@ -114,7 +121,7 @@ def propagation(wanted: Sequence[Mount]) -> str:
     return "rslave" if "slave" in kinds else ""
 
 
-def _mount(mount: Mount, source: str, *, recursive_read_only: bool) -> spec.Mount:
+def _mount(mount: Mount, source: Source, *, recursive_read_only: bool) -> spec.Mount:
     destination = target_of(mount.target)
     if mount.kind is MountKind.TMPFS:
         return _tmpfs(mount, destination)
@@ -122,10 +129,11 @@ def _mount(mount: Mount, source: str, *, recursive_read_only: bool) -> spec.Moun
     if kind not in _PROPAGATIONS:
         known = ", ".join(sorted(_PROPAGATIONS))
         raise RuntimeFailureError(f"mount at {destination}: {kind!r} is none of {known}")
-    read_only = "rro" if recursive_read_only else "ro"
+    # crun opens what it makes read-only in this way as a directory; below a file there is nothing.
+    read_only = "rro" if recursive_read_only and source.is_directory else "ro"
     access = read_only if mount.read_only else "rw"
     return spec.Mount(
-        destination=destination, source=source, type="bind", options=("rbind", kind, access)
+        destination=destination, source=source.path, type="bind", options=("rbind", kind, access)
     )
 
 

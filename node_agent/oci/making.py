@@ -11,6 +11,7 @@ from node_agent.oci import (
     conmon,
     contents,
     devices,
+    filesystem,
     host,
     mounts,
     naming,
@@ -146,7 +147,8 @@ class Maker:
         here = msgspec.structs.replace(
             self._host, seccomp=chosen.rules, seccomp_bpf=chosen.compiled
         )
-        files.write_config(spec.encode(bundle.runtime_spec(image, run.assignment, place, here)))
+        planned = msgspec.structs.replace(run.assignment, workload=_led(workload, lower))
+        files.write_config(spec.encode(bundle.runtime_spec(image, planned, place, here)))
         mounts.overlay(lower, files.data / "upper", files.data / "work", files.rootfs)
         # The code of the run before would make this one look as if it had ended.
         files.exit_file.unlink(missing_ok=True)
@@ -169,6 +171,28 @@ class Maker:
         name = naming.hostname(assignment) if is_uts_own else self._host.name
         hosts = naming.hosts_file(name, address, asked, around.gateway)
         files.write_names(name, hosts, naming.resolv_conf(_host_text(), around.nameservers, asked))
+
+
+def _led(workload: Workload, lower: Path) -> Workload:
+    """Return the workload with every target where the image's own links lead it.
+
+    The runtime follows links without leaving the root file system, but only to what is there.
+    """
+    if not workload.mounts and not workload.files:
+        return workload
+
+    def led(target: str) -> str:
+        return f"/{places.within(lower, filesystem.target_of(target)).relative_to(lower)}"
+
+    return msgspec.structs.replace(
+        workload,
+        mounts=tuple(
+            msgspec.structs.replace(each, target=led(each.target)) for each in workload.mounts
+        ),
+        files=tuple(
+            msgspec.structs.replace(each, target=led(each.target)) for each in workload.files
+        ),
+    )
 
 
 def _host_text() -> str:

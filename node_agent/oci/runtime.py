@@ -208,6 +208,9 @@ class OciRuntime:
             if container.phase is Phase.RUNNING:
                 await self._ask(files, record, grace_s)
             await self._insist(files, record)
+            if record.assignment.workload.tuning.pid:
+                # No pid namespace of its own has ended what its first process has left behind.
+                await kernel.end_rest(files, self._cgroups, self._clock)
 
     async def remove(self, id_: AllocId) -> None:
         """End the container and remove everything of it, however little or much there is."""
