@@ -10,7 +10,7 @@ import msgspec
 
 from node_agent.runtime import EXIT_UNKNOWN, NO_CONTENTS, Container, ExecResult, LogLine, Phase
 from shared.clock import Clock
-from shared.errors import FuseBurntError, ImageError, RuntimeFailureError
+from shared.errors import ContentsGoneError, FuseBurntError, ImageError, RuntimeFailureError
 from shared.model import AllocId, Assignment, MountKind, Resources
 
 _KILLED = 137
@@ -85,6 +85,7 @@ class FakeRuntime:
         self._images: set[str] = set()
         self._half_made: set[AllocId] = set()
         self._volumes: set[str] = set()
+        self._secretless: set[AllocId] = set()
         self._containers: dict[AllocId, Container] = {}
         self._logs: dict[AllocId, list[LogLine]] = {}
         self._timers: dict[AllocId, asyncio.TimerHandle] = {}
@@ -113,8 +114,10 @@ class FakeRuntime:
     def power_loss(self) -> None:
         """End everything without a word to anyone; the disk keeps what was whole."""
         self.agent_crash()
-        for id_ in tuple(self._containers):
+        for id_, container in tuple(self._containers.items()):
             self.crash(id_, EXIT_UNKNOWN)
+            if any(each.is_secret for each in container.assignment.workload.files):
+                self._secretless.add(id_)
 
     def agent_crash(self) -> None:
         """Forget who wanted to be called, and the moment told; the containers run on."""
@@ -156,13 +159,16 @@ class FakeRuntime:
     ) -> None:
         """Make the container; cancelled half-way, it is half-made."""
         id_ = assignment.id
-        if id_ in self._containers:
+        if id_ in self._containers and id_ not in self._secretless:
             return
         self._refuse("create", id_)
-        self._check(assignment)
         lacking = [each.target for each in assignment.workload.files if each.content not in given]
         if lacking:
             raise RuntimeFailureError(f"{lacking[0]}: its content was not given")
+        if id_ in self._secretless:
+            self._secretless.discard(id_)
+            return
+        self._check(assignment)
         if assignment.workload.image not in self._images:
             raise ImageError(f"{assignment.workload.image}: not on this node; pull it first")
         self._half_made.add(id_)
@@ -185,6 +191,8 @@ class FakeRuntime:
             return
         self._refuse("start", id_)
         self._check(have.assignment)
+        if id_ in self._secretless:
+            raise ContentsGoneError(f"{id_}: its secrets are gone, as after a reboot")
         if have.phase is Phase.EXITED:
             await self._clock.sleep(self._timings.create_s)
         await self._clock.sleep(self._timings.start_s)
@@ -224,6 +232,7 @@ class FakeRuntime:
         self.crash(id_, _KILLED)
         await self._clock.sleep(self._timings.remove_s)
         self._containers.pop(id_, None)
+        self._secretless.discard(id_)
         self._half_made.discard(id_)
         self._logs.pop(id_, None)
 

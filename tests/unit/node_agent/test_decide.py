@@ -66,6 +66,16 @@ def test_one_that_was_given_up_is_left_alone() -> None:
     assert decision.wake_in_s == PERIOD_S
 
 
+def test_one_that_is_complete_stays_as_it_is_until_nobody_asks_for_it() -> None:
+    complete = {A: Track(is_complete=True, counted=1)}
+    ended = by_id(container(A, Phase.EXITED))
+    for there in (ended, {}):
+        decision = decide(wanting(A), there, complete, frozenset(), 0.0)
+        assert (decision.steps, decision.wake_in_s) == ((), PERIOD_S)
+    removed = decide({}, ended, complete, frozenset(), 0.0)
+    assert removed.steps == (Remove(A, "not assigned here"),)
+
+
 STANDBY = assignment(A, want=Want.STANDBY)
 ONCE = assignment(A, msgspec.structs.replace(workload(), exclusive=True))
 
