@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from scheduler.nodes import Judged, Verdict
-from scheduler.world import World
+from scheduler.world import ServiceId, World
 from shared.model import (
     AllocationStatus,
     AllocId,
@@ -20,8 +20,6 @@ from shared.model import (
     StackName,
 )
 from shared.states import AllocState
-
-ServiceId = tuple[StackName, ServiceName]
 
 
 class Alloc(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from scheduler.allocs import Alloc, Asked, ServiceId, allocs_of, allocs_on, asked_services
+from scheduler.allocs import Alloc, Asked, allocs_of, allocs_on, asked_services
 from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
@@ -21,7 +21,7 @@ from scheduler.place import Bound, Request, Unplaceable, place
 from scheduler.plan import Plan, Write
 from scheduler.routes import drained, routes_of
 from scheduler.story import Now, node_events, placed_event
-from scheduler.world import World
+from scheduler.world import ServiceId, World
 from shared import keys
 from shared.model import (
     AllocId,

@@ -22,6 +22,7 @@ from shared.model import (
     Record,
     Report,
     Revision,
+    Rollout,
     Routes,
     ServiceName,
     Session,
@@ -29,6 +30,7 @@ from shared.model import (
     Stack,
     StackName,
     Suspicion,
+    Volume,
 )
 from shared.store import KeyValue
 
@@ -74,6 +76,21 @@ class RoutesState(msgspec.Struct, frozen=True):
     revision: Revision
 
 
+class RolloutState(msgspec.Struct, frozen=True):
+    """How far a service's update is, and the revision that was read at."""
+
+    rollout: Rollout
+    revision: Revision
+
+
+class VolumeState(msgspec.Struct, frozen=True):
+    """Where a volume's data is, and the revision that was read at."""
+
+    volume: Volume
+    revision: Revision
+
+
+ServiceId = tuple[StackName, ServiceName]
 SlotId = tuple[StackName, ServiceName, int]
 
 
@@ -90,6 +107,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     stacks: Mapping[StackName, StackState] = {}
     routes: Mapping[StackName, RoutesState] = {}
     claims: Mapping[SlotId, Claim] = {}
+    rollouts: Mapping[ServiceId, RolloutState] = {}
+    volumes: Mapping[str, VolumeState] = {}
     leader: Leader | None = None
     leader_revision: Revision = Revision(0)
     unreadable: Mapping[str, str] = {}
@@ -97,9 +116,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def frozen_stacks(self) -> frozenset[StackName]:
         """Return the stacks whose own record is unreadable: nothing of theirs may be changed."""
-        prefixes = (keys.STACKS, keys.ROUTES)
+        prefixes = (keys.STACKS, keys.ROUTES, keys.ROLLOUTS)
         return frozenset(
-            StackName(key.removeprefix(prefix))
+            StackName(key.removeprefix(prefix).partition("/")[0])
             for key in self.unreadable
             for prefix in prefixes
             if key.startswith(prefix)
@@ -150,9 +169,11 @@ _KINDS: tuple[tuple[str, type[Record]], ...] = (
     (keys.CLAIMS, Claim),
     (keys.DESIRED, Manifest),
     (keys.OBSERVED, Report),
+    (keys.ROLLOUTS, Rollout),
     (keys.ROUTES, Routes),
     (keys.STACKS, Stack),
     (keys.SUSPECTS, Suspicion),
+    (keys.VOLUMES, Volume),
 )
 
 
@@ -190,6 +211,16 @@ def _assemble(
             for key, routes in _under(found, keys.ROUTES, Routes)
         },
         claims=dict(_claims(found)),
+        rollouts={
+            (one.stack, one.service): RolloutState(one, items[key].mod_revision)
+            for key, one in _under(found, keys.ROLLOUTS, Rollout)
+            if key == keys.rollout(one.stack, one.service)
+        },
+        volumes={
+            one.name: VolumeState(one, items[key].mod_revision)
+            for key, one in _under(found, keys.VOLUMES, Volume)
+            if key == keys.volume(one.name)
+        },
         leader=leader if isinstance(leader, Leader) else None,
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),
         unreadable=unreadable,
