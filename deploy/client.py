@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from shared import api
-from shared.model import Event, Revision, StackName
+from shared.model import Event, Revision, Stack, StackName
 from shared.remote import Remote, Target
 from shared.settings import TlsSettings
 from shared.tls import client_context
@@ -98,6 +98,38 @@ class ApiClient:
         """
         path = api.STACK.format(stack=stack)
         return await self._remote.ask("PUT", path, api.Accepted, body=upload)
+
+    async def change(
+        self, stack: StackName, change: api.Change, *, after_generation: int | None = None
+    ) -> api.Accepted:
+        """Change a stack that is deployed; `progress` tells when it has come true.
+
+        Raises:
+            NotFoundError: there is no such stack, service or generation; says which there are.
+            SpecError: it cannot be.
+            OvertakenError: it is not at `after_generation` any more.
+            UnavailableError, AmbiguousError: as `deploy`.
+        """
+        asked = api.ChangeRequest(change=change, after_generation=after_generation)
+        path = api.CHANGES.format(stack=stack)
+        return await self._remote.ask("POST", path, api.Accepted, body=asked)
+
+    async def history(self, stack: StackName) -> api.HistoryView:
+        """Return what was asked of a stack over time, the newest first.
+
+        Raises:
+            NotFoundError: there is no such stack; says which there are.
+        """
+        return await self._remote.ask("GET", api.HISTORY.format(stack=stack), api.HistoryView)
+
+    async def generation(self, stack: StackName, generation: int) -> Stack:
+        """Return a stack as one generation had it.
+
+        Raises:
+            NotFoundError: there is no such stack or generation; says which there are.
+        """
+        path = api.GENERATION.format(stack=stack, generation=generation)
+        return await self._remote.ask("GET", path, Stack)
 
     async def remove(self, stack: StackName) -> api.Accepted:
         """Remove a stack; `progress` tells when it is gone.
