@@ -93,11 +93,22 @@ class ApiClient:
 
         Raises:
             SpecError: it cannot run as it is, one line for each thing that is wrong.
+            OvertakenError: it is not what the upload's author has seen any more.
+            UnplaceableError: it needs a place, and a slot has none; nothing was changed.
             UnavailableError: etcd is away; nothing was changed.
             AmbiguousError: whether it is stored is not known.
         """
         path = api.STACK.format(stack=stack)
         return await self._remote.ask("PUT", path, api.Accepted, body=upload)
+
+    async def plan(self, stack: StackName, upload: api.StackUpload) -> api.PlanView:
+        """Return what deploying a stack would do now; nothing is changed.
+
+        Raises:
+            SpecError: it cannot run as it is, one line for each thing that is wrong.
+        """
+        path = api.PLAN.format(stack=stack)
+        return await self._remote.ask("POST", path, api.PlanView, body=upload)
 
     async def change(
         self, stack: StackName, change: api.Change, *, after_generation: int | None = None

@@ -53,7 +53,7 @@ class Cluster:
     ) -> None:
         self.changes = changes
         self._store = store
-        self._view, self._explain, self._clock, self._timing = view, explain, clock, timing
+        self._view, self._explain, self._clock, self.timing = view, explain, clock, timing
         self._reader = WorldReader()
         self._history = History()
         self._world, self._read_at = World(), -1
@@ -91,7 +91,7 @@ class Cluster:
     def judged(self) -> Judged:
         """Return what every node is held for now, and why."""
         world, now = self.world(), self._clock.monotonic_s()
-        judged = judge(world, self._history, now, self._timing)
+        judged = judge(world, self._history, now, self.timing)
         self._history = judged.history
         return judged
 
@@ -118,7 +118,7 @@ class Cluster:
         # To explain is to decide for the whole cluster: only where there is something to explain.
         if is_placed(stand):
             return stand
-        unplaced = self._explain(stand.world, stack, self._timing)
+        unplaced = self._explain(stand.world, stack, self.timing)
         return msgspec.structs.replace(stand, unplaced=unplaced)
 
     def _quick_stand(self, stack: StackName, found: Sequence[Placed]) -> Stand:

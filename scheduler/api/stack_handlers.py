@@ -11,7 +11,10 @@ from scheduler.api import checks
 from scheduler.api.archive import history_prefix, past
 from scheduler.api.cluster import ETCD_S_MAX, Cluster
 from scheduler.api.history import history
+from scheduler.api.plan import hold, planned, revision_of
 from scheduler.api.stacks import Stacks, no_stack
+from scheduler.forecast import Start
+from scheduler.story import Now
 from shared import api, codec
 from shared.clock import Clock
 from shared.errors import CodecError, NotFoundError, SpecError, UnavailableError
@@ -27,6 +30,8 @@ _log = structlog.get_logger()
 _BODY_S_MAX: Final = 10.0
 # Whoever deploys and then lists should find what was deployed.
 _SEEN_S_MAX: Final = 1.0
+# A person waits for a plan; a large cluster's is cut short.
+_PLAN_S_MAX: Final = 3.0
 _DIGITS_MAX: Final = 10
 
 
@@ -43,6 +48,7 @@ class StackHandlers:
             web.put(api.STACK, self.deploy),
             web.delete(api.STACK, self.remove),
             web.post(api.CHANGES, self.change),
+            web.post(api.PLAN, self.plan),
             web.get(api.HISTORY, self.history),
             web.get(api.GENERATION, self.generation),
         ]
@@ -52,9 +58,32 @@ class StackHandlers:
         name = stack_of(request)
         upload = await _body(request, api.StackUpload)
         await self._need_etcd()
-        accepted = await self._seen(await self._stacks.deploy(name, upload))
+        based_on = None
+        if upload.plan_id or upload.needs_place:
+            plan = await self._plan(name, upload)
+            hold(plan, upload)
+            based_on = revision_of(plan.plan_id) if upload.plan_id else None
+        stored = await self._stacks.deploy(name, upload, based_on=based_on)
+        accepted = await self._seen(stored)
         _log.info("stack_deployed", stack=name, generation=accepted.generation)
         return reply(accepted)
+
+    async def plan(self, request: web.Request) -> web.Response:
+        """Answer with what a deploy would do now."""
+        name = stack_of(request)
+        return reply(await self._plan(name, await _body(request, api.StackUpload)))
+
+    async def _plan(self, name: StackName, upload: api.StackUpload) -> api.PlanView:
+        if self._cluster.revision == 0:
+            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+        now = Now(self._clock.monotonic_s(), self._clock.now_s())
+        start = Start(self._cluster.world(), self._cluster.judged().history, now)
+
+        def is_over() -> bool:
+            return self._clock.monotonic_s() - now.monotonic_s >= _PLAN_S_MAX
+
+        # The leader of the cluster may live in this process, and must not wait for it.
+        return await asyncio.to_thread(planned, start, name, upload, self._cluster.timing, is_over)
 
     async def change(self, request: web.Request) -> web.Response:
         """Change a stack that is deployed."""
