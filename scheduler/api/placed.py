@@ -62,6 +62,16 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def is_complete(self) -> bool:
+        """Say whether it has run to its end and ended well."""
+        return self.workload is not None and self.view.state is AllocState.COMPLETE
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Say whether its node shall run it."""
+        return self.workload is not None and not self.view.draining
+
+    @property
     def is_there(self) -> bool:
         """Say whether it still runs or shall run, as far as anybody can know."""
         if self.verdict is Verdict.LOST:

@@ -11,22 +11,28 @@ from typing import Final
 
 import msgspec
 
+from scheduler.api.amend import WAITING
 from scheduler.api.placed import Placed
-from scheduler.api.views import Waiting, is_updated, stack_services
+from scheduler.api.views import Waiting, is_updated, rollout_of, stack_services, wanted
 from scheduler.explain import Unplaced
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import RoutesState, World
-from shared.api import StackProgress
+from shared.api import AllocationView, SlotView, StackProgress
 from shared.model import (
     AllocId,
     EndpointState,
     NodeName,
+    Rollout,
+    RolloutPhase,
     ServiceName,
     ServiceSpec,
     StackName,
+    Verb,
 )
 from shared.states import AllocState
 
+# Phases that nothing but a person, or another deploy, leads out of; a canary's time may, too.
+_ENDED: Final = WAITING | {RolloutPhase.DONE, RolloutPhase.ROLLED_BACK, RolloutPhase.FAILED}
 # A container that starts badly fails again within this; a pull of an image is not a failure.
 PATIENCE_S: Final = 5.0
 
@@ -142,12 +148,41 @@ def progress(patience: Patience, stand: Stand, now: float) -> StackProgress:
     return StackProgress(
         stack=stand.stack,
         generation=state.stack.generation if state is not None else 0,
-        services=stack_services(
-            stand.world, stand.stack, stand.found, waiting(stand, patience.failures)
+        services=tuple(
+            msgspec.structs.replace(one, slots=slots(stand, one.service))
+            for one in stack_services(
+                stand.world, stand.stack, stand.found, waiting(stand, patience.failures)
+            )
         ),
         done=is_done(stand),
         blocked=() if is_done(stand) else blocked(patience, stand, now),
     )
+
+
+def slots(stand: Stand, service: ServiceName) -> tuple[SlotView, ...]:
+    """Return a service's allocations, slot by slot, the old one of a slot first."""
+    spec = stand.specs.get(service)
+    views = [
+        SlotView(
+            slot=one.view.slot,
+            node=one.view.node,
+            allocation=one.view.id,
+            version="new" if spec is not None and one.workload == spec.workload else "old",
+            state=state_of(one.view),
+        )
+        for one in stand.own
+        if one.view.service == service
+    ]
+    return tuple(sorted(views, key=lambda one: (one.slot, one.version == "new", one.allocation)))
+
+
+def state_of(one: AllocationView) -> str:
+    """Return an allocation's state in one word, with its health while it runs."""
+    if one.draining:
+        return "draining"
+    if one.standby:
+        return "standby"
+    return one.health.value if one.state is AllocState.RUNNING else one.state.value
 
 
 def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Waiting:
@@ -176,10 +211,13 @@ def _held_up(stand: Stand) -> Iterator[tuple[ServiceName, str]]:
 
 def is_placed(stand: Stand) -> bool:
     """Say whether every slot and standby of the newest generation has a node, in use or not."""
-    return all(
-        _count(stand, spec, standby=False) >= spec.replicas
-        and (_count(stand, spec, standby=True) >= spec.standby or spec.replicas == 0)
-        for spec in stand.specs.values()
+    return all(_has_places(stand, spec) for spec in stand.specs.values())
+
+
+def _has_places(stand: Stand, spec: ServiceSpec) -> bool:
+    asked = wanted(spec, [one for one in stand.own if one.view.service == spec.name])
+    return _count(stand, spec, standby=False) >= asked and (
+        _count(stand, spec, standby=True) >= spec.standby or asked == 0
     )
 
 
@@ -193,21 +231,40 @@ def _count(stand: Stand, spec: ServiceSpec, *, standby: bool) -> int:
 
 
 def is_done(stand: Stand) -> bool:
-    """Say whether what is asked for runs, nothing else does, and every gateway knows."""
+    """Say whether nothing will happen any more by itself.
+
+    All that is asked for runs, nothing else does, and every gateway knows; or a service's update
+    has ended otherwise, or waits for a person's word.
+    """
     if stand.stack not in stand.world.stacks:
         return not stand.own and stand.stack not in stand.world.routes
-    asked = sum(spec.replicas for spec in stand.specs.values())
     return (
-        sum(not one.view.standby for one in stand.own) == asked
-        and all(_updated(stand, spec) == spec.replicas for spec in stand.specs.values())
+        all(_is_through(stand, spec) for spec in stand.specs.values())
+        and not any(_is_left_over(stand, one) for one in stand.own)
         and not _gateways(stand)
     )
 
 
-def _updated(stand: Stand, spec: ServiceSpec) -> int:
-    return sum(
-        one.view.service == spec.name and is_updated(one, spec.workload) for one in stand.own
-    )
+def _is_through(stand: Stand, spec: ServiceSpec) -> bool:
+    own = [one for one in stand.own if one.view.service == spec.name]
+    rollout = rollout_of(stand.world, stand.stack, spec.name)
+    if rollout is not None:
+        is_known = rollout.target == spec and not _is_ruled(stand, rollout)
+        return is_known and rollout.phase in _ENDED
+    ready = sum(is_updated(one, spec.workload, is_job=spec.mode.is_job) for one in own)
+    return ready == wanted(spec, own) == sum(not one.view.standby for one in own)
+
+
+def _is_ruled(stand: Stand, rollout: Rollout) -> bool:
+    """Say whether the leader has yet to follow a person's word on an update that waits."""
+    ruling = stand.world.stacks[stand.stack].stack.rulings.get(rollout.service)
+    if ruling is None or ruling.generation != rollout.generation or rollout.phase not in WAITING:
+        return False
+    return ruling.verb is Verb.ABORT or not rollout.is_promoted
+
+
+def _is_left_over(stand: Stand, one: Placed) -> bool:
+    return one.view.draining or one.view.service not in stand.specs
 
 
 def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:

@@ -23,6 +23,7 @@ from shared.model import (
     PublishedPort,
     Resources,
     Revision,
+    Rollout,
     ServiceName,
     ServiceSpec,
     StackName,
@@ -89,9 +90,7 @@ def cluster(
         revision=revision,
         nodes=nodes(world, judged),
         stacks=len(world.stacks),
-        replicas_wanted=sum(
-            spec.replicas for state in world.stacks.values() for spec in state.stack.services
-        ),
+        replicas_wanted=sum(one.replicas for one in services(world, found, waiting).services),
         replicas_ready=sum(one.is_ready for one in found),
         services=services(world, found, waiting).services,
     )
@@ -126,7 +125,13 @@ def stack_services(
             of_stack.setdefault(one.view.service, []).append(one)
     return tuple(
         _service(
-            _Service(stack, name, specs.get(name), world.claims.get((stack, name, 1))),
+            _Service(
+                stack,
+                name,
+                specs.get(name),
+                world.claims.get((stack, name, 1)),
+                rollout_of(world, stack, name),
+            ),
             of_stack[name],
             waiting.get(name, ()),
         )
@@ -135,12 +140,21 @@ def stack_services(
 
 
 class _Service(msgspec.Struct, frozen=True):
-    """What etcd says of a service: what is asked for, and who has its claim if it is exclusive."""
+    """What etcd says of a service.
+
+    What is asked for, who has its claim if it is exclusive, and how far its newest update is.
+    """
 
     stack: StackName
     name: ServiceName
     spec: ServiceSpec | None
     claim: Claim | None
+    rollout: Rollout | None
+
+    @property
+    def is_job(self) -> bool:
+        """Say whether a copy that has ended well is what was asked for."""
+        return self.spec is not None and self.spec.mode.is_job
 
 
 def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) -> ServiceView:
@@ -150,9 +164,9 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
         stack=of.stack,
         service=of.name,
         image=_image(workload, found),
-        replicas=spec.replicas if spec is not None else 0,
-        ready=sum(one.is_ready for one in found),
-        updated=sum(is_updated(one, workload) for one in found),
+        replicas=wanted(spec, found) if spec is not None else 0,
+        ready=sum(one.is_ready or (of.is_job and one.is_complete) for one in found),
+        updated=sum(is_updated(one, workload, is_job=of.is_job) for one in found),
         ports=tuple(port_text(port) for port in workload.ports) if workload is not None else (),
         waiting=waiting,
         standby=spec.standby if spec is not None and spec.replicas else 0,
@@ -160,12 +174,29 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
         exclusive=workload is not None and workload.exclusive,
         holder=of.claim.node if of.claim is not None else NodeName(""),
         epoch=of.claim.epoch if of.claim is not None else 0,
+        phase=of.rollout.phase.value if of.rollout is not None else "",
+        reason=of.rollout.reason if of.rollout is not None else "",
     )
 
 
-def is_updated(one: Placed, workload: Workload | None) -> bool:
-    """Say whether an allocation is ready and runs what is asked for now."""
-    return one.is_ready and one.workload == workload
+def rollout_of(world: World, stack: StackName, service: ServiceName) -> Rollout | None:
+    """Return how far a service's newest update is; None: the leader has not begun one."""
+    state = world.rollouts.get((stack, service))
+    return state.rollout if state is not None else None
+
+
+def wanted(spec: ServiceSpec, found: Iterable[Placed]) -> int:
+    """Return how many copies there should be; of a global service the nodes decide."""
+    if spec.is_stopped:
+        return 0
+    if spec.mode.is_global:
+        return len({one.view.node for one in found if one.is_asked_for and not one.view.standby})
+    return spec.replicas
+
+
+def is_updated(one: Placed, workload: Workload | None, *, is_job: bool = False) -> bool:
+    """Say whether an allocation is ready, or done, and of what is asked for now."""
+    return (one.is_ready or (is_job and one.is_complete)) and one.workload == workload
 
 
 def _image(workload: Workload | None, found: Sequence[Placed]) -> str:
