@@ -8,16 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from scheduler.nodes import Judged, Verdict
-from scheduler.world import ServiceId, World
+from scheduler.place import meets
+from scheduler.world import World
 from shared.model import (
     AllocationStatus,
     AllocId,
     Assignment,
     Health,
     NodeName,
+    NodeSpec,
     ServiceName,
     ServiceSpec,
     StackName,
+    Workload,
+    runs_alike,
 )
 from shared.states import AllocState
 
@@ -30,6 +34,7 @@ class Alloc(msgspec.Struct, frozen=True):
         is_doubted: a peer misses its node's host.
         is_claimed_by_other: it is exclusive, and another allocation holds its slot's claim: what
             its node last said of it is out of date.
+        home: its node's spec; None: of no interest.
     """
 
     assignment: Assignment
@@ -38,6 +43,7 @@ class Alloc(msgspec.Struct, frozen=True):
     status: AllocationStatus | None
     is_doubted: bool = False
     is_claimed_by_other: bool = False
+    home: NodeSpec | None = None
 
     @property
     def id(self) -> AllocId:
@@ -65,6 +71,31 @@ class Alloc(msgspec.Struct, frozen=True):
         return self.status is not None and self.status.state is AllocState.FAILED
 
     @property
+    def is_complete(self) -> bool:
+        """Say whether it has run to its end, and that was all it should do."""
+        return self.status is not None and self.status.state is AllocState.COMPLETE
+
+    @property
+    def is_running(self) -> bool:
+        """Say whether its container was started and is not known to have ended."""
+        is_up = self.status is not None and self.status.state is AllocState.RUNNING
+        return is_up and not self.is_given_up
+
+    @property
+    def restarts(self) -> int:
+        """Return how often its container has ended and was started again."""
+        return self.status.restarts if self.status is not None else 0
+
+    def has(self, spec: ServiceSpec) -> bool:
+        """Say whether it is what a version asks for, and where that may be."""
+        is_allowed = self.home is None or meets(self.home, spec.placement.constraints)
+        return is_allowed and self.runs(spec.workload)
+
+    def runs(self, workload: Workload) -> bool:
+        """Say whether its container is as good as one of this workload."""
+        return runs_alike(self.assignment.workload, workload)
+
+    @property
     def is_prepared(self) -> bool:
         """Say whether its container is made, and only has to be started."""
         status = self.status
@@ -82,26 +113,66 @@ class Alloc(msgspec.Struct, frozen=True):
         )
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """One service as the person asked for it; `spec` None: it should not run at all.
+class SlotPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one slot should have now.
 
-    `claimed` is, per exclusive slot, the epoch of the allocation that has or last had its claim.
+    Attributes:
+        spec: the version; None: what is there stays, and nothing new is placed.
+        node: of a global service: the only node.
+        keeps_old: what has another version goes on beside it until a person decides: a canary.
+        waits_for: why nothing new is placed, a sentence; empty where something may be.
+    """
+
+    spec: ServiceSpec | None
+    node: NodeName | None = None
+    keeps_old: bool = False
+    waits_for: str = ""
+
+    def fits(self, alloc: Alloc) -> bool:
+        """Say whether an allocation is what this slot should have."""
+        if self.spec is None or self.node not in {None, alloc.node}:
+            return False
+        return alloc.has(self.spec)
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One service as it should be now.
+
+    Attributes:
+        spec: the version in hand; None: it should not run at all.
+        slots: what each slot should have.
+        standby_spec: the version that standbys are made of.
+        claimed: per exclusive slot, the epoch of the allocation that has or last had its claim.
+        leaving: slots that a node still stops something of.
+        proven: allocations that have been ready for as long as their version demands.
+        image_waits: of a service that is stopped before it is started: why its new image is on no
+            node yet; empty: it is.
     """
 
     stack: StackName
     service: ServiceName
-    spec: ServiceSpec | None
+    spec: ServiceSpec | None = None
+    slots: Mapping[int, SlotPlan] = {}
+    standby_spec: ServiceSpec | None = None
     claimed: Mapping[int, int] = {}
+    leaving: frozenset[int] = frozenset()
+    proven: frozenset[AllocId] = frozenset()
+    image_waits: str = ""
 
     @property
     def replicas(self) -> int:
         """Return how many slots there should be."""
-        return self.spec.replicas if self.spec is not None else 0
+        return len(self.slots)
 
     @property
     def standby(self) -> int:
         """Return how many containers should be made beforehand."""
-        return self.spec.standby if self.spec is not None and self.spec.replicas else 0
+        return self.standby_spec.standby if self.standby_spec is not None and self.slots else 0
+
+    @property
+    def is_second_colour(self) -> bool:
+        """Say whether every slot has its canary: the whole new version stands beside the old."""
+        return all(plan.keeps_old for plan in self.slots.values())
 
     @property
     def is_exclusive(self) -> bool:
@@ -109,8 +180,9 @@ class Asked(msgspec.Struct, frozen=True):
         return self.spec is not None and self.spec.workload.exclusive
 
     def is_fresh(self, alloc: Alloc) -> bool:
-        """Say whether an allocation runs what is asked for now."""
-        return self.spec is not None and alloc.assignment.workload == self.spec.workload
+        """Say whether an allocation is what its slot should have now."""
+        plan = self.slots.get(alloc.assignment.slot)
+        return plan is not None and plan.fits(alloc)
 
 
 def allocs_of(world: World, judged: Judged) -> tuple[Alloc, ...]:
@@ -137,6 +209,7 @@ def allocs_on(
             seen.get(each.id),
             node in judged.doubted,
             _is_claimed_by_other(world, each),
+            world.nodes[node].spec,
         )
         for each in assignments
     ]
@@ -147,22 +220,3 @@ def _is_claimed_by_other(world: World, assignment: Assignment) -> bool:
         return False
     claim = world.claims.get((assignment.stack, assignment.service, assignment.slot))
     return claim is not None and bool(claim.node) and claim.allocation != assignment.id
-
-
-def asked_services(world: World, allocs: Iterable[Alloc]) -> Mapping[ServiceId, Asked]:
-    """Return every service that is asked for or still has allocations.
-
-    Frozen stacks are left out.
-    """
-    claimed: dict[ServiceId, dict[int, int]] = {}
-    for (stack, service, slot), claim in world.claims.items():
-        claimed.setdefault((stack, service), {})[slot] = claim.epoch
-    services = {
-        (name, spec.name): Asked(name, spec.name, spec, claimed.get((name, spec.name), {}))
-        for name, state in world.stacks.items()
-        for spec in state.stack.services
-    }
-    for alloc in allocs:
-        key = (alloc.assignment.stack, alloc.assignment.service)
-        services.setdefault(key, Asked(*key, None))
-    return {key: services[key] for key in sorted(services) if key[0] not in world.frozen_stacks}

@@ -22,8 +22,8 @@ def candidate(
 ) -> Candidate | None:
     """Return `node` as placement sees it.
 
-    None if it is not there to be asked, or while nobody knows what it has. An allocation that
-    failed runs no more: it is in the manifest only to be remembered, and takes nothing.
+    None if it is not there to be asked, or while nobody knows what it has. An allocation that has
+    failed or completed runs no more: it is there only to be remembered, and takes nothing.
 
     Args:
         node: the node.
@@ -33,12 +33,13 @@ def candidate(
     """
     if node.report is None or verdict not in {Verdict.READY, Verdict.PROBATION}:
         return None
-    failed = {status.id for status in node.report.allocations if status.state is AllocState.FAILED}
+    over = {AllocState.FAILED, AllocState.COMPLETE}
+    ended = {status.id for status in node.report.allocations if status.state in over}
     free = node.report.capacity
     replicas: dict[tuple[str, str], int] = {}
     images = set(node.report.images)
     for assignment in held:
-        if assignment.id in failed:
+        if assignment.id in ended:
             continue
         free = minus(free, assignment.workload.reservations)
         images.add(assignment.workload.image)

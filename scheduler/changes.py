@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from scheduler.allocs import Alloc
-from shared.model import AllocId, NodeName, Want
+from shared.model import AllocId, NodeName, ServiceSpec, Want
 
 # A replica that fails at once is tried again soon, one that keeps failing ever more rarely.
 RETRY_BASE_S: Final = 1.0
@@ -25,6 +25,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         slot: 0 for a standby.
         avoid: nodes that are taken only if no other fits.
         barred: nodes that are not taken at all.
+        node: the only one that is; None: any.
+        spec: the version.
         replaces: what leaves its manifest in the write that places it.
         is_urgent: users wait for it: a node that has the image is the best one.
     """
@@ -34,6 +36,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     avoid: frozenset[NodeName] = frozenset()
     barred: frozenset[NodeName] = frozenset()
+    node: NodeName | None = None
+    spec: ServiceSpec
     replaces: tuple[AllocId, ...] = ()
     is_urgent: bool = False
     reason: str
@@ -44,22 +48,40 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         activate: standbys that take the place of a new allocation.
-        retry_in_s: when a failed slot may be tried again.
+        soaking: allocations that get no requests yet: another of their slot serves until they are
+            proven.
+        wake_in_s: when time alone will change this.
     """
 
     drop: Mapping[AllocId, str] = {}
     drain: Mapping[AllocId, str] = {}
     activate: Mapping[AllocId, Wanted] = {}
     wanted: tuple[Wanted, ...] = ()
-    retry_in_s: float | None = None
+    soaking: frozenset[AllocId] = frozenset()
+    wake_in_s: float | None = None
 
 
-class Times(msgspec.Struct, frozen=True):
-    """What the leader remembers that matters here, and now, on one monotonic clock."""
+class Mark(msgspec.Struct, frozen=True):
+    """How far a service's update was when it last got further, and when that was."""
+
+    far: tuple[int, ...]
+    since: float
+
+
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """What the leader remembers that matters here, and now, on one monotonic clock.
+
+    `ready_since` is of the present start of each container.
+    """
 
     now: float
     failed_since: Mapping[AllocId, float] = {}
     draining_since: Mapping[AllocId, float] = {}
+    ready_since: Mapping[AllocId, float] = {}
+
+    def ready_left_s(self, alloc: Alloc, monitor_s: float) -> float:
+        """Return how much longer a ready allocation has to stay so until it is proven."""
+        return self.ready_since.get(alloc.id, self.now) + monitor_s - self.now
 
 
 def merged(parts: Iterable[Changes]) -> Changes:
@@ -68,19 +90,22 @@ def merged(parts: Iterable[Changes]) -> Changes:
     drain: dict[AllocId, str] = {}
     activate: dict[AllocId, Wanted] = {}
     wanted: list[Wanted] = []
+    soaking: frozenset[AllocId] = frozenset()
     waits: list[float] = []
     for part in parts:
         drop |= part.drop
         drain |= part.drain
         activate |= part.activate
         wanted += part.wanted
-        waits += [] if part.retry_in_s is None else [part.retry_in_s]
+        soaking |= part.soaking
+        waits += [] if part.wake_in_s is None else [part.wake_in_s]
     return Changes(
         drop=drop,
         drain=drain,
         activate=activate,
         wanted=tuple(wanted),
-        retry_in_s=min(waits, default=None),
+        soaking=soaking,
+        wake_in_s=min(waits, default=None),
     )
 
 
@@ -90,7 +115,7 @@ def retried(wanted: Wanted, failed: Sequence[Alloc], times: Times) -> Changes:
     waited = times.now - times.failed_since.get(last.id, times.now)
     wait_s = retry_s(last.assignment.attempt)
     if waited < wait_s:
-        return Changes(retry_in_s=wait_s - waited)
+        return Changes(wake_in_s=wait_s - waited)
     why = last.status.reason if last.status is not None else ""
     again = msgspec.structs.replace(
         wanted,

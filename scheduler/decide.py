@@ -9,18 +9,21 @@ from typing import Final
 
 import msgspec
 
-from scheduler.allocs import Alloc, Asked, allocs_of, allocs_on, asked_services
+from scheduler.allocs import Alloc, Asked, allocs_of, allocs_on
 from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
+from scheduler.homes import new_volumes, volumes_of
 from scheduler.images import spare_images
-from scheduler.memory import Memory, remember
+from scheduler.jobs import orchestrate_job
+from scheduler.memory import Memory, remember, times_of
 from scheduler.nodes import Judged, judge
-from scheduler.orchestrate import DRAIN_LIMIT_S, orchestrate
+from scheduler.orchestrate import orchestrate
 from scheduler.place import Bound, Request, Unplaceable, place
 from scheduler.plan import Plan, Write
 from scheduler.routes import drained, routes_of
-from scheduler.story import Now, node_events, placed_event
+from scheduler.services import Service, services_of
+from scheduler.story import Now, node_events, placed_event, rollout_events
 from scheduler.world import ServiceId, World
 from shared import keys
 from shared.model import (
@@ -31,6 +34,7 @@ from shared.model import (
     Revision,
     ServiceName,
     StackName,
+    Volume,
 )
 from shared.timing import Timing
 
@@ -44,6 +48,13 @@ class Decision(msgspec.Struct, frozen=True):
 
     plan: Plan
     memory: Memory
+    unplaceable: tuple[Unplaceable, ...] = ()
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """What came of the slots that want a node."""
+
+    bound: tuple[tuple[ServiceId, Wanted, NodeName], ...] = ()
     unplaceable: tuple[Unplaceable, ...] = ()
 
 
@@ -62,33 +73,40 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
     if world.is_frozen:
         return Decision(Plan(wake_in_s=PERIOD_S), memory)
     allocs = allocs_of(world, judged)
-    times = Times(now.monotonic_s, memory.failed_since, memory.draining_since)
-    services = asked_services(world, allocs)
-    changes = _orchestrate_all(world, judged, services, allocs, times)
+    services = services_of(world, judged, allocs, memory, now)
+    changes = _orchestrate_all(world, judged, services, allocs, times_of(memory, now.monotonic_s))
     draft = Draft(world)
     story = _change(draft, changes, now)
-    bound, unplaceable = _place_all(world, judged, draft, services, changes)
-    for request, node, wanted in bound:
-        for id_ in wanted.replaces:
-            draft.drop(id_, wanted.reason)
-        asked = services[_key(request)]
-        draft.add(node, _assignment(world, asked, wanted), wanted.reason)
-        subject = _subject(request.service, wanted.slot)
-        story.append(placed_event(subject, node, wanted.reason, now, anew=True))
-    images = spare_images(world, judged.verdicts, services.values(), draft.assignments)
-    writes = (*draft.writes(images), *_routes_writes(world, services, draft, judged))
-    events = (*node_events(world, told, judged, now), *story)
-    return Decision(
-        Plan(writes=writes, events=events, wake_in_s=_wake_in_s(judged, changes.values(), times)),
-        msgspec.structs.replace(memory, told=judged.verdicts),
-        unplaceable,
+    placed = _place_all(world, judged, draft, services, changes)
+    story += _bind(world, draft, placed, now)
+    asked = {key: each.asked for key, each in services.items()}
+    images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
+    soaking = frozenset(id_ for change in changes.values() for id_ in change.soaking)
+    writes = (
+        *_rollout_writes(world, services),
+        *_volume_writes(world, placed),
+        *draft.writes(images),
+        *_routes_writes(world, asked, _planned(world, draft, judged), soaking),
     )
+    rollouts = {key: each.rollout for key, each in services.items() if each.rollout is not None}
+    events = (*node_events(world, told, judged, now), *rollout_events(world, rollouts, now), *story)
+    memory = msgspec.structs.replace(
+        memory,
+        told=judged.verdicts,
+        marks={key: each.mark for key, each in services.items() if each.mark is not None},
+        unplaced=_unplaced(placed.unplaceable),
+    )
+    waits = [judged.changes_in_s, *(each.wake_in_s for each in changes.values())]
+    waits += [each.wake_in_s for each in services.values()]
+    wake_in_s = min([PERIOD_S, *(wait_s for wait_s in waits if wait_s is not None)])
+    plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
+    return Decision(plan, memory, placed.unplaceable)
 
 
 def _orchestrate_all(
     world: World,
     judged: Judged,
-    services: Mapping[ServiceId, Asked],
+    services: Mapping[ServiceId, Service],
     allocs: Sequence[Alloc],
     times: Times,
 ) -> Mapping[ServiceId, Changes]:
@@ -97,8 +115,15 @@ def _orchestrate_all(
         by_service[alloc.assignment.stack, alloc.assignment.service].append(alloc)
     gone = drained(world, judged.verdicts, allocs)
     return {
-        key: orchestrate(asked, by_service[key], gone, times) for key, asked in services.items()
+        key: orchestrate_job(each.asked, by_service[key], times)
+        if _is_job(each.asked)
+        else orchestrate(each.asked, by_service[key], gone, times)
+        for key, each in services.items()
     }
+
+
+def _is_job(asked: Asked) -> bool:
+    return asked.spec is not None and asked.spec.mode.is_job
 
 
 def _change(draft: Draft, changes: Mapping[ServiceId, Changes], now: Now) -> list[Event]:
@@ -122,71 +147,83 @@ def _subject(service: tuple[str, str], slot: int) -> str:
     return f"{service[0]}.{service[1]}.{slot}"
 
 
-def _key(request: Request) -> ServiceId:
-    return StackName(request.service[0]), ServiceName(request.service[1])
-
-
 def _place_all(
     world: World,
     judged: Judged,
     draft: Draft,
-    services: Mapping[ServiceId, Asked],
+    services: Mapping[ServiceId, Service],
     changes: Mapping[ServiceId, Changes],
-) -> tuple[list[tuple[Request, NodeName, Wanted]], tuple[Unplaceable, ...]]:
+) -> Placed:
     wanted: dict[tuple[ServiceId, int], Wanted] = {}
     requests: list[Request] = []
     for key, change in changes.items():
         for want in change.wanted:
             wanted[key, want.slot] = want
-            requests.append(_request(services[key], want))
+            requests.append(_request(services[key].asked, want))
     if not requests:
-        return [], ()
+        return Placed()
     nodes = [
         candidate(node, draft.assignments[name], judged.verdicts[name], judged.reasons.get(name))
         for name, node in world.nodes.items()
     ]
-    bound: list[tuple[Request, NodeName, Wanted]] = []
+    homes = {name: state.volume.node for name, state in world.volumes.items()}
+    bound: list[tuple[ServiceId, Wanted, NodeName]] = []
     unplaceable: list[Unplaceable] = []
-    for outcome in place([node for node in nodes if node is not None], requests):
+    for outcome in place([node for node in nodes if node is not None], requests, homes):
         match outcome:
             case Bound(request, node_name):
-                bound.append((request, node_name, wanted[_key(request), request.slot]))
+                key = (StackName(request.service[0]), ServiceName(request.service[1]))
+                bound.append((key, wanted[key, request.slot], node_name))
             case Unplaceable():
                 unplaceable.append(outcome)
-    return bound, tuple(unplaceable)
+    return Placed(tuple(bound), tuple(unplaceable))
 
 
 def _request(asked: Asked, wanted: Wanted) -> Request:
-    assert asked.spec is not None, "only a service with a spec wants allocations"
-    workload = asked.spec.workload
+    workload = wanted.spec.workload
     return Request(
         service=(asked.stack, asked.service),
         slot=wanted.slot,
         needs=workload.reservations,
         document_bytes=document_bytes(workload),
-        placement=asked.spec.placement,
+        placement=wanted.spec.placement,
         avoid=wanted.avoid,
         barred=wanted.barred,
+        node=wanted.node,
+        volumes=volumes_of(wanted.spec),
         image=workload.image if wanted.is_urgent else "",
     )
 
 
-def _assignment(world: World, asked: Asked, wanted: Wanted) -> Assignment:
-    assert asked.spec is not None, "only a service with a spec gets allocations"
+def _bind(world: World, draft: Draft, placed: Placed, now: Now) -> list[Event]:
+    """Give the nodes what was placed on them; return the sentences for it."""
+    story: list[Event] = []
+    for key, wanted, node in placed.bound:
+        for id_ in wanted.replaces:
+            draft.drop(id_, wanted.reason)
+        draft.add(node, _assignment(world, key, wanted), wanted.reason)
+        subject = _subject(key, wanted.slot)
+        story.append(placed_event(subject, node, wanted.reason, now, anew=True))
+    return story
+
+
+def _assignment(world: World, key: ServiceId, wanted: Wanted) -> Assignment:
+    stack, service = key
     return Assignment(
-        id=alloc_id(asked, wanted.slot, world.revision),
-        stack=asked.stack,
-        service=asked.service,
+        id=alloc_id(key, wanted.slot, world.revision),
+        stack=stack,
+        service=service,
         slot=wanted.slot,
-        generation=world.stacks[asked.stack].stack.generation,
-        workload=asked.spec.workload,
+        generation=world.stacks[stack].stack.generation,
+        workload=wanted.spec.workload,
         want=wanted.want,
         attempt=wanted.attempt,
         epoch=world.revision,
+        reason=wanted.reason,
     )
 
 
-def alloc_id(asked: Asked, slot: int, revision: Revision) -> AllocId:
+def alloc_id(service: ServiceId, slot: int, revision: Revision) -> AllocId:
     """Return an id that no other allocation has.
 
     Of all plans made at a revision, one can be written.
@@ -195,17 +232,42 @@ def alloc_id(asked: Asked, slot: int, revision: Revision) -> AllocId:
     while rest or not digits:
         rest, digit = divmod(rest, len(_DIGITS))
         digits = _DIGITS[digit] + digits
-    return AllocId(f"{asked.stack}.{asked.service}.{slot}.{digits}")
+    return AllocId(f"{service[0]}.{service[1]}.{slot}.{digits}")
+
+
+# ---------------------------------------------------------------- writes
+
+
+def _rollout_writes(world: World, services: Mapping[ServiceId, Service]) -> Iterable[Write]:
+    for key, service in services.items():
+        now = world.rollouts.get(key)
+        if service.rollout != (now.rollout if now is not None else None):
+            yield Write(
+                key=keys.rollout(*key),
+                record=service.rollout,
+                decided_at=now.revision if now is not None else Revision(0),
+                reasons=(f"the update is {service.rollout.phase}",) if service.rollout else (),
+            )
+
+
+def _volume_writes(world: World, placed: Placed) -> Iterable[Write]:
+    made: Iterable[Volume] = new_volumes(
+        world, ((key[0], wanted.spec, node) for key, wanted, node in placed.bound)
+    )
+    for volume in made:
+        yield Write(key=keys.volume(volume.name), record=volume, decided_at=Revision(0))
 
 
 def _routes_writes(
-    world: World, services: Mapping[ServiceId, Asked], draft: Draft, judged: Judged
+    world: World,
+    services: Mapping[ServiceId, Asked],
+    planned: Mapping[StackName, Mapping[str, Sequence[Alloc]]],
+    soaking: frozenset[AllocId],
 ) -> Iterable[Write]:
-    planned = _planned(world, draft, judged)
     stacks = {key[0] for key in services} | (world.routes.keys() - world.frozen_stacks)
     for stack in sorted(stacks):
         asked = [each for key, each in services.items() if key[0] == stack]
-        wanted = routes_of(stack, asked, planned.get(stack, {}))
+        wanted = routes_of(stack, asked, planned.get(stack, {}), soaking)
         now = world.routes.get(stack)
         if wanted != (now.routes if now is not None else None):
             yield Write(
@@ -229,13 +291,11 @@ def _planned(
     return after
 
 
-def _wake_in_s(judged: Judged, changes: Iterable[Changes], times: Times) -> float:
-    """Return when time alone will change the decision.
-
-    A grace, a doubt, a backoff or a drain limit ends.
-    """
-    ends = (since + DRAIN_LIMIT_S - times.now for since in times.draining_since.values())
-    waits = [wait_s for wait_s in ends if wait_s > 0]
-    waits += [change.retry_in_s for change in changes if change.retry_in_s is not None]
-    waits += [judged.changes_in_s] if judged.changes_in_s is not None else []
-    return min([PERIOD_S, *waits])
+def _unplaced(found: Iterable[Unplaceable]) -> Mapping[ServiceId, str]:
+    return {
+        (StackName(each.request.service[0]), ServiceName(each.request.service[1])): (
+            f"slot {each.request.slot}: {each.reason}"
+        )
+        for each in found
+        if each.request.slot
+    }

@@ -6,6 +6,7 @@ is found by rendezvous hashing: it moves only when the nodes that qualify change
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -13,8 +14,9 @@ from typing import Final
 from scheduler.allocs import Asked
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.place import meets
-from scheduler.world import World
-from shared.model import Assignment, NodeName
+from scheduler.world import NodeState, World
+from shared.model import Assignment, NodeName, ServiceSpec
+from shared.states import AllocState
 
 # Ranks of 100 images on 1,000 nodes.
 _RANKS_MAX: Final = 100_000
@@ -51,21 +53,63 @@ def spare_images(
             running[assignment.workload.image].add(name)
     found: dict[NodeName, set[str]] = defaultdict(set)
     for asked in services:
-        if asked.spec is None or not asked.spec.replicas:
+        if asked.spec is None or not asked.slots:
             continue
-        image, constraints = asked.spec.workload.image, asked.spec.placement.constraints
-        spare = max(
-            (
-                node.spec.name
-                for node in able
-                if node.spec.name not in running[image] and meets(node.spec, constraints)
-            ),
-            key=lambda name: (_rank(image, name), name),
-            default=None,
-        )
+        image = asked.spec.workload.image
+        for name in _replaced_on(asked, held) if asked.image_waits else ():
+            found[name].add(image)
+        spare = _spare(asked.spec, able, running[image])
         if spare is not None:
             found[spare].add(image)
     return {name: tuple(sorted(images)) for name, images in found.items()}
+
+
+def _spare(
+    spec: ServiceSpec, able: Iterable[NodeState], running: AbstractSet[NodeName]
+) -> NodeName | None:
+    """Return the node that should have a service's image though it runs none of it."""
+    image, constraints = spec.workload.image, spec.placement.constraints
+    names = (
+        node.spec.name
+        for node in able
+        if node.spec.name not in running and meets(node.spec, constraints)
+    )
+    return max(names, key=lambda name: (_rank(image, name), name), default=None)
+
+
+def _replaced_on(asked: Asked, held: Mapping[NodeName, Sequence[Assignment]]) -> Iterable[NodeName]:
+    """Return the nodes of copies that end only once the image of the next version is there."""
+    key = (asked.stack, asked.service)
+    return [name for name in held if any((a.stack, a.service) == key for a in held[name])]
+
+
+def why_no_image(world: World, image: str, nodes: Iterable[NodeName]) -> tuple[str, str]:
+    """Return why an image is on none of `nodes` yet, and why it never will be; both may be empty.
+
+    Args:
+        world: what the nodes report.
+        image: of the version that is to begin.
+        nodes: where it may begin.
+    """
+    missing: list[str] = []
+    names = sorted(nodes)
+    for name in names:
+        report = world.nodes[name].report if name in world.nodes else None
+        if report is None:
+            continue
+        if image in report.images or image in _running(world, name):
+            return "", ""
+        if image in report.missing_images:
+            missing.append(f"{name}: {report.missing_images[image]}")
+    waits = f"image {image} is not yet on {', '.join(names) or 'any node'}"
+    return waits, "; ".join(missing) if missing and len(missing) == len(names) else ""
+
+
+def _running(world: World, name: NodeName) -> frozenset[str]:
+    node = world.nodes[name]
+    assert node.report is not None, "asked of nodes that have reported"
+    started = {each.id for each in node.report.allocations if each.state is AllocState.RUNNING}
+    return frozenset(a.workload.image for a in node.assignments if a.id in started)
 
 
 @lru_cache(maxsize=_RANKS_MAX)

@@ -9,21 +9,47 @@ from typing import TypeVar
 
 import msgspec
 
+from scheduler.changes import Mark, Times
 from scheduler.nodes import History, Verdicts
-from scheduler.world import World
-from shared.model import AllocationStatus, AllocId, Want
+from scheduler.world import ServiceId, World
+from shared.model import AllocationStatus, AllocId, Health, Want
 from shared.states import AllocState
 
 K = TypeVar("K")
 
 
+class Ready(msgspec.Struct, frozen=True):
+    """Since when an allocation is ready, in which of its starts."""
+
+    restarts: int
+    since: float
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen of the nodes, since when allocations failed and drain, and what was told."""
+    """What was seen of the nodes, since when allocations are as they are, and what was told.
+
+    Attributes:
+        marks: when each service's update got further last.
+        unplaced: why slots had no node in the pass before, a sentence for each service.
+    """
 
     nodes: History = History()
     failed_since: Mapping[AllocId, float] = {}
     draining_since: Mapping[AllocId, float] = {}
+    ready: Mapping[AllocId, Ready] = {}
+    marks: Mapping[ServiceId, Mark] = {}
+    unplaced: Mapping[ServiceId, str] = {}
     told: Verdicts = {}
+
+
+def times_of(memory: Memory, now: float) -> Times:
+    """Return what the decisions about services need of it."""
+    return Times(
+        now=now,
+        failed_since=memory.failed_since,
+        draining_since=memory.draining_since,
+        ready_since={id_: ready.since for id_, ready in memory.ready.items()},
+    )
 
 
 def remember(memory: Memory, world: World, now: float) -> Memory:
@@ -48,8 +74,21 @@ def remember(memory: Memory, world: World, now: float) -> Memory:
             ),
             now,
         ),
+        ready=_ready(memory.ready, world, now),
+        marks=memory.marks,
+        unplaced=memory.unplaced,
         told=memory.told,
     )
+
+
+def _ready(before: Mapping[AllocId, Ready], world: World, now: float) -> Mapping[AllocId, Ready]:
+    found: dict[AllocId, Ready] = {}
+    for status in _statuses(world):
+        if status.state is AllocState.RUNNING and status.health is Health.HEALTHY:
+            known = before.get(status.id)
+            is_same = known is not None and known.restarts == status.restarts
+            found[status.id] = known if is_same and known else Ready(status.restarts, now)
+    return found
 
 
 def _since(before: Mapping[K, float], now_so: Iterable[K], now: float) -> Mapping[K, float]:

@@ -1,22 +1,22 @@
 """What one service needs: which allocations go, which drain, which slots want a new one, and why.
 
-Pure. Asked is the spec; observed are the service's allocations with what their nodes say. A slot is
-replaced start-first: the old allocation drains only once the new one is ready, or, where at most
-one may run, made.
+Pure. Asked is what each slot should have now; observed are the service's allocations with what
+their nodes say. A slot is replaced start-first: the old allocation drains only once the new one is
+proven, or, where at most one may run, made. Where two would be in each other's way the old one goes
+first.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from scheduler.allocs import Alloc, Asked
+from scheduler.allocs import Alloc, Asked, SlotPlan
 from scheduler.changes import Changes, Times, Wanted, merged, retried
 from scheduler.standby import with_standbys
-from shared.model import AllocId, Want
+from scheduler.strategy import order_of
+from shared.model import AllocId, Order, Want
 
 # Past this a gateway that never acks, or a client that never ends, no longer holds a replica back.
 DRAIN_LIMIT_S: Final = 30.0
-# How many slots of one service may be between old and new at a time.
-UPDATE_PARALLELISM: Final = 1
 
 
 def orchestrate(
@@ -32,96 +32,126 @@ def orchestrate(
     """
     standbys = [alloc for alloc in allocs if alloc.assignment.want is Want.STANDBY]
     replicas = [alloc for alloc in allocs if alloc.assignment.want is not Want.STANDBY]
-    changes = _fill_all(asked, replicas, drained, times)
+    slots: dict[int, list[Alloc]] = {slot: [] for slot in asked.slots}
+    for alloc in replicas:
+        slots.setdefault(alloc.assignment.slot, []).append(alloc)
+    changes = merged(
+        _one_slot(asked, slot, members, drained, times) for slot, members in sorted(slots.items())
+    )
     if standbys or asked.standby:
         return with_standbys(asked, changes, replicas, standbys, times)
     return changes
 
 
-def _fill_all(
-    asked: Asked, replicas: Sequence[Alloc], drained: frozenset[AllocId], times: Times
+def _one_slot(
+    asked: Asked,
+    slot: int,
+    members: Sequence[Alloc],
+    drained: frozenset[AllocId],
+    times: Times,
 ) -> Changes:
-    slots = _by_slot(asked, replicas)
-    updating = {slot for slot, members in slots.items() if _is_updating(asked, members)}
-    parts: list[Changes] = []
-    for slot, members in sorted(slots.items()):
-        going = [alloc for alloc in members if alloc.assignment.want is Want.DRAIN]
-        staying = [alloc for alloc in members if alloc.assignment.want is Want.RUN]
-        parts.append(_finish_draining(going, drained, times))
-        if slot > asked.replicas:
-            parts.append(_wind_down(staying, "it is no longer asked for"))
-            continue
-        # One that is between old and new goes on: what failed there is tried again there.
-        may_update = slot in updating or len(updating) < UPDATE_PARALLELISM
-        part = _fill(asked, slot, staying, times, may_update=may_update)
-        if part.wanted and any(alloc.is_ready for alloc in staying):
-            updating.add(slot)
-        parts.append(part)
-    return merged(parts)
-
-
-def _by_slot(asked: Asked, replicas: Iterable[Alloc]) -> Mapping[int, Sequence[Alloc]]:
-    slots: dict[int, list[Alloc]] = {slot: [] for slot in range(1, asked.replicas + 1)}
-    for alloc in replicas:
-        slots.setdefault(alloc.assignment.slot, []).append(alloc)
-    return slots
-
-
-def _is_updating(asked: Asked, members: Sequence[Alloc]) -> bool:
-    known = [alloc for alloc in members if not alloc.is_given_up]
-    fresh = [alloc for alloc in known if asked.is_fresh(alloc)]
-    return 0 < len(fresh) < len(known) and not any(alloc.is_ready for alloc in fresh)
+    going = [alloc for alloc in members if alloc.assignment.want is Want.DRAIN]
+    staying = [alloc for alloc in members if alloc.assignment.want is Want.RUN]
+    plan = asked.slots.get(slot)
+    leaving = _finish_draining(going, drained, times)
+    if plan is None:
+        return merged([leaving, _wind_down(staying, "it is no longer asked for")])
+    if going and _goes_first(asked, plan):
+        # The one before has not ended yet.
+        return leaving
+    return merged([leaving, _fill(asked, plan, slot, staying, times)])
 
 
 def _finish_draining(going: Iterable[Alloc], drained: frozenset[AllocId], times: Times) -> Changes:
     drop: dict[AllocId, str] = {}
+    ends: list[float] = []
     for alloc in going:
-        since = times.draining_since.get(alloc.id, times.now)
-        if alloc.is_lost or alloc.has_failed:
+        left_s = times.draining_since.get(alloc.id, times.now) + DRAIN_LIMIT_S - times.now
+        if alloc.is_lost or alloc.has_failed or alloc.is_complete:
             drop[alloc.id] = "it was to go, and is gone"
         elif alloc.id in drained:
             drop[alloc.id] = "no gateway uses it any more"
-        elif times.now - since >= DRAIN_LIMIT_S:
+        elif left_s <= 0:
             drop[alloc.id] = f"it did not drain within {DRAIN_LIMIT_S:g} s"
-    return Changes(drop=drop)
+        else:
+            ends.append(left_s)
+    return Changes(drop=drop, wake_in_s=min(ends, default=None))
 
 
 def _wind_down(staying: Iterable[Alloc], reason: str) -> Changes:
     drop: dict[AllocId, str] = {}
     drain: dict[AllocId, str] = {}
     for alloc in staying:
-        (drop if alloc.is_lost or alloc.has_failed else drain)[alloc.id] = reason
+        is_over = alloc.is_lost or alloc.has_failed or alloc.is_complete
+        (drop if is_over else drain)[alloc.id] = reason
     return Changes(drop=drop, drain=drain)
 
 
+def _goes_first(asked: Asked, plan: SlotPlan) -> bool:
+    """Say whether what a slot has must have ended before it gets anything new.
+
+    Of exclusive work the claim sees to that, and the new one is made meanwhile.
+    """
+    if plan.spec is None or asked.is_exclusive:
+        return False
+    return order_of(plan.spec) is Order.STOP_FIRST
+
+
 def _fill(
-    asked: Asked, slot: int, staying: Sequence[Alloc], times: Times, *, may_update: bool
+    asked: Asked, plan: SlotPlan, slot: int, staying: Sequence[Alloc], times: Times
 ) -> Changes:
     """Return what brings one wanted slot to exactly one fresh allocation that is ready.
 
     One on an unreachable node does not fill the slot and yet stays where it is: it may be alive.
     Once it is seen again, one of the two is surplus.
     """
-    fresh = [alloc for alloc in staying if asked.is_fresh(alloc) and not _is_past(asked, alloc)]
+    fresh = [alloc for alloc in staying if plan.fits(alloc) and not _is_past(asked, alloc)]
     old = [alloc for alloc in staying if alloc not in fresh]
     alive = [alloc for alloc in fresh if not alloc.is_given_up and not alloc.has_failed]
     if alive:
         spent = [alloc for alloc in fresh if alloc.is_lost or alloc.has_failed]
-        return _settle(alive, old, spent)
-    surplus = _old_surplus(old)
-    if any(alloc.is_ready for alloc in old) and not may_update:
-        return surplus
-    lost = [alloc for alloc in staying if alloc.is_lost]
+        return _settle(asked, plan, alive, old, spent)
+    if plan.spec is None or plan.waits_for:
+        return _old_surplus(old)
+    if _goes_first(asked, plan):
+        cleared = _clear(asked, slot, old)
+        if cleared is not None:
+            return cleared
+    return merged([_old_surplus(old), _wanted(plan, slot, staying, fresh, times)])
+
+
+def _clear(asked: Asked, slot: int, old: Sequence[Alloc]) -> Changes | None:
+    """Return what ends the slot's old allocations; None: nothing of them is left.
+
+    What still answers goes only once the new version could begin: its image is where it will be.
+    """
+    if any(alloc.is_ready for alloc in old) and asked.image_waits:
+        return _old_surplus(old)
+    present = [alloc for alloc in old if not alloc.is_given_up]
+    if present:
+        return _wind_down(present, "its service has changed, and two would be in each other's way")
+    return Changes() if slot in asked.leaving else None
+
+
+def _wanted(
+    plan: SlotPlan,
+    slot: int,
+    staying: Sequence[Alloc],
+    fresh: Sequence[Alloc],
+    times: Times,
+) -> Changes:
+    assert plan.spec is not None, "a slot without a version wants nothing"
     gone = [alloc for alloc in staying if alloc.is_given_up]
     wanted = Wanted(
         slot=slot,
-        replaces=tuple(alloc.id for alloc in lost),
+        node=plan.node,
+        spec=plan.spec,
+        replaces=tuple(alloc.id for alloc in staying if alloc.is_lost),
         is_urgent=bool(gone),
-        reason=_why_wanted(gone, old),
+        reason=_why_wanted(gone, [alloc for alloc in staying if alloc not in fresh]),
     )
     failed = [alloc for alloc in fresh if alloc.has_failed and not alloc.is_lost]
-    filled = retried(wanted, failed, times) if failed else Changes(wanted=(wanted,))
-    return merged([surplus, filled])
+    return retried(wanted, failed, times) if failed else Changes(wanted=(wanted,))
 
 
 def _is_past(asked: Asked, alloc: Alloc) -> bool:
@@ -149,18 +179,39 @@ def _why_wanted(gone: Sequence[Alloc], old: Sequence[Alloc]) -> str:
     return "its service has changed" if old else "its slot is empty"
 
 
-def _settle(alive: Sequence[Alloc], old: Sequence[Alloc], spent: Sequence[Alloc]) -> Changes:
+def _settle(
+    asked: Asked,
+    plan: SlotPlan,
+    alive: Sequence[Alloc],
+    old: Sequence[Alloc],
+    spent: Sequence[Alloc],
+) -> Changes:
     """Keep one fresh allocation, the readiest, then the oldest; let go of what it replaces."""
     keep = min(alive, key=_preference)
     surplus = _wind_down((alloc for alloc in alive if alloc is not keep), "its slot is filled")
     gone = Changes(drop={alloc.id: f"{keep.id} took its slot" for alloc in spent})
-    if keep.is_ready or _waits_for_claim(keep):
+    if _has_taken_over(asked, keep, old) and not plan.keeps_old:
         return merged([surplus, gone, _wind_down(old, f"{keep.id} took its slot")])
     # An old allocation serves until the new one can; a lost one cannot.
     lost = _wind_down((alloc for alloc in old if alloc.is_lost), "its node is lost")
-    return merged([surplus, gone, lost, _old_surplus(old)])
+    return merged([surplus, gone, lost, _old_surplus(old), _soaking(asked, plan, keep, old)])
 
 
-def _waits_for_claim(alloc: Alloc) -> bool:
-    """Say whether all it still needs is that the one before it lets go of the slot."""
-    return alloc.assignment.workload.exclusive and alloc.is_prepared
+def _has_taken_over(asked: Asked, keep: Alloc, old: Sequence[Alloc]) -> bool:
+    """Say whether the new one can do without the old: proven, or the old one serves nobody."""
+    if asked.is_exclusive:
+        return keep.is_ready or keep.is_prepared
+    if keep.is_complete or keep.id in asked.proven:
+        return True
+    return keep.is_ready and not any(alloc.is_ready for alloc in old)
+
+
+def _soaking(asked: Asked, plan: SlotPlan, keep: Alloc, old: Sequence[Alloc]) -> Changes:
+    """Keep requests from the new one while an old one serves and it is not proven.
+
+    Where all slots have a canary beside them, it is the other colour: nobody sees it yet.
+    """
+    is_hidden = keep.id not in asked.proven or (plan.keeps_old and asked.is_second_colour)
+    if is_hidden and any(alloc.is_ready for alloc in old):
+        return Changes(soaking=frozenset({keep.id}))
+    return Changes()

@@ -61,6 +61,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         document_bytes: what its assignment adds to the node's manifest.
         avoid: nodes where this slot failed: taken only if no other fits.
         barred: nodes that have a replica or a standby of it already, where it may have no second.
+        node: the only one that is taken; None: any.
+        volumes: whose data must be there; those that are nowhere yet come to be where it goes.
         image: what should be there already because users wait; empty: nobody waits, and spreading
             evenly matters more than saving a download.
     """
@@ -72,6 +74,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     placement: Placement = Placement()
     avoid: frozenset[NodeName] = frozenset()
     barred: frozenset[NodeName] = frozenset()
+    node: NodeName | None = None
+    volumes: tuple[str, ...] = ()
     image: str = ""
 
 
@@ -111,24 +115,34 @@ MIB: Final = 1024 * 1024
 
 
 def place(
-    candidates: Iterable[Candidate], requests: Iterable[Request]
+    candidates: Iterable[Candidate],
+    requests: Iterable[Request],
+    volumes: Mapping[str, NodeName] | None = None,
 ) -> tuple[Bound | Unplaceable, ...]:
     """Return a decision for every request, the most constrained first.
 
     No node is given more than it has: every reservation is counted before the next slot is placed.
+
+    Args:
+        candidates: the nodes.
+        requests: the slots.
+        volumes: which node has the data of each volume.
     """
     ledger = {candidate.name: candidate for candidate in candidates}
+    homes = dict(volumes or {})
     decided: list[Bound | Unplaceable] = []
     for request in sorted(requests, key=_most_constrained_first):
-        decision = _place_one(list(ledger.values()), request)
+        decision = _place_one(list(ledger.values()), request, homes)
         if isinstance(decision, Bound):
             ledger[decision.node] = _take(ledger[decision.node], request)
+            homes |= dict.fromkeys(request.volumes, decision.node)
         decided.append(decision)
     return tuple(decided)
 
 
-def _most_constrained_first(request: Request) -> tuple[int, int, int, ServiceKey, int]:
+def _most_constrained_first(request: Request) -> tuple[bool, int, int, int, ServiceKey, int]:
     return (
+        request.node is None and not request.volumes,
         -len(request.placement.constraints),
         -request.needs.memory_bytes,
         -request.needs.cpu_millis,
@@ -137,11 +151,18 @@ def _most_constrained_first(request: Request) -> tuple[int, int, int, ServiceKey
     )
 
 
-def _place_one(nodes: Sequence[Candidate], request: Request) -> Bound | Unplaceable:
+def _place_one(
+    nodes: Sequence[Candidate], request: Request, homes: Mapping[str, NodeName]
+) -> Bound | Unplaceable:
     refusals: list[Refusal] = []
     feasible: list[Candidate] = []
+    names = {node.name for node in nodes}
+    away = {homes[volume] for volume in request.volumes if volume in homes} - names
+    refusals += [
+        Refusal(home, "has the data of its volume, and takes nothing now") for home in sorted(away)
+    ]
     for node in nodes:
-        why = refuse(node, request)
+        why = _elsewhere(node, request, homes) or refuse(node, request)
         if why is None:
             feasible.append(node)
         else:
@@ -178,6 +199,20 @@ def refuse(node: Candidate, request: Request) -> str | None:
 
 def _open(node: Candidate, _request: Request) -> str | None:
     return node.closed or None
+
+
+def _elsewhere(node: Candidate, request: Request, homes: Mapping[str, NodeName]) -> str | None:
+    for volume in request.volumes:
+        home = homes.get(volume, node.name)
+        if home != node.name:
+            return f"the data of volume {volume} is on {home}"
+    return None
+
+
+def _only(node: Candidate, request: Request) -> str | None:
+    if request.node in {None, node.name}:
+        return None
+    return f"this one is for {request.node}"
 
 
 def _barred(node: Candidate, request: Request) -> str | None:
@@ -236,13 +271,23 @@ def _document(node: Candidate, request: Request) -> str | None:
     return None
 
 
+def _devices(node: Candidate, request: Request) -> str | None:
+    for kind, needs in sorted(request.needs.devices.items()):
+        free, total = node.free.devices.get(kind, 0), node.capacity.devices.get(kind, 0)
+        if needs > max(free, 0):
+            return f"{kind}: needs {needs}, has {free} free of {total}"
+    return None
+
+
 _FILTERS: Final[tuple[Callable[[Candidate, Request], str | None], ...]] = (
+    _only,
     _open,
     _labels,
     _barred,
     _per_node,
     _cpu,
     _memory,
+    _devices,
     _document,
 )
 
@@ -314,4 +359,8 @@ def minus(left: Resources, right: Resources) -> Resources:
         cpu_millis=left.cpu_millis - right.cpu_millis,
         memory_bytes=left.memory_bytes - right.memory_bytes,
         pids=left.pids - right.pids,
+        devices={
+            kind: left.devices.get(kind, 0) - right.devices.get(kind, 0)
+            for kind in sorted(left.devices.keys() | right.devices.keys())
+        },
     )

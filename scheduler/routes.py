@@ -6,6 +6,7 @@ Pure.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from scheduler.allocs import Alloc, Asked
 from scheduler.nodes import Verdict, Verdicts
@@ -24,7 +25,10 @@ from shared.model import (
 
 
 def routes_of(
-    stack: StackName, asked: Iterable[Asked], allocs: Mapping[str, Sequence[Alloc]]
+    stack: StackName,
+    asked: Iterable[Asked],
+    allocs: Mapping[str, Sequence[Alloc]],
+    soaking: AbstractSet[AllocId] = frozenset(),
 ) -> Routes | None:
     """Return what gateways should serve for a stack; None: nothing is published.
 
@@ -32,16 +36,19 @@ def routes_of(
         stack: its name.
         asked: its services, those that should not run any more included.
         allocs: per service, its allocations as they will be once the plan is written.
+        soaking: those that get no requests yet.
     """
     services = tuple(
         found
         for service in asked
-        if (found := _service(service, allocs.get(service.service, ()))) is not None
+        if (found := _service(service, allocs.get(service.service, ()), soaking)) is not None
     )
     return Routes(stack=stack, services=services) if services else None
 
 
-def _service(asked: Asked, allocs: Sequence[Alloc]) -> ServiceRoutes | None:
+def _service(
+    asked: Asked, allocs: Sequence[Alloc], soaking: AbstractSet[AllocId]
+) -> ServiceRoutes | None:
     ports = _ports(asked, allocs)
     if not ports:
         return None
@@ -53,7 +60,7 @@ def _service(asked: Asked, allocs: Sequence[Alloc]) -> ServiceRoutes | None:
             state=_state(alloc),
             targets=_targets(alloc, ports),
         )
-        for alloc in _served(allocs)
+        for alloc in _served(alloc for alloc in allocs if alloc.id not in soaking)
         if alloc.status is not None and alloc.status.address
     )
     return ServiceRoutes(

@@ -8,6 +8,8 @@ greater epoch is the one that may write.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
+import msgspec
+
 from scheduler.allocs import Alloc, Asked
 from scheduler.changes import Changes, Times, Wanted, merged, retried
 from scheduler.nodes import Verdict
@@ -32,12 +34,10 @@ def with_standbys(
     """
     activate = _activated(asked, changes.wanted, replicas, standbys)
     slots = {wanted.slot for wanted in activate.values()}
-    rest = Changes(
-        drop=changes.drop,
-        drain=changes.drain,
+    rest = msgspec.structs.replace(
+        changes,
         activate=activate,
         wanted=tuple(wanted for wanted in changes.wanted if wanted.slot not in slots),
-        retry_in_s=changes.retry_in_s,
     )
     waiting = [alloc for alloc in standbys if alloc.id not in activate]
     return merged([rest, _tended(asked, replicas, waiting, times)])
@@ -60,14 +60,19 @@ def _activated(
         ),
         key=lambda alloc: (alloc.epoch, alloc.id),
     )
-    return dict(zip((alloc.id for alloc in usable), slots, strict=False))
+    activated: dict[AllocId, Wanted] = {}
+    for wanted in slots:
+        fit = (one for one in usable if one.id not in activated and one.has(wanted.spec))
+        if (first := next(fit, None)) is not None:
+            activated[first.id] = wanted
+    return activated
 
 
 def _why_stale(asked: Asked, alloc: Alloc, replicas: Iterable[Alloc]) -> str | None:
     """Return why a standby is of no use any more; None: it is of use."""
     if asked.standby == 0:
         return "it is no longer asked for"
-    if not asked.is_fresh(alloc):
+    if asked.standby_spec is None or not alloc.has(asked.standby_spec):
         return "its service has changed"
     staying = [one for one in replicas if one.assignment.want is Want.RUN and not one.is_given_up]
     if any(one.node == alloc.node for one in staying):
@@ -101,9 +106,11 @@ def _tended(
     drop |= {alloc.id: "there are enough without it" for alloc in surplus}
     if len(good) >= asked.standby or not _is_filled(asked, replicas):
         return Changes(drop=drop)
+    assert asked.standby_spec is not None, "it asks for standbys"
     wanted = Wanted(
         slot=0,
         want=Want.STANDBY,
+        spec=asked.standby_spec,
         barred=frozenset(alloc.node for alloc in (*replicas, *good) if not alloc.is_lost),
         reason=f"{len(good)} of {asked.standby} standbys are there",
     )
@@ -117,4 +124,4 @@ def _is_filled(asked: Asked, replicas: Iterable[Alloc]) -> bool:
         for alloc in replicas
         if alloc.assignment.want is Want.RUN and alloc.is_ready and asked.is_fresh(alloc)
     }
-    return ready >= set(range(1, asked.replicas + 1))
+    return ready >= asked.slots.keys()

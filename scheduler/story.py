@@ -3,13 +3,13 @@
 Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from scheduler.nodes import Judged, Verdict, Verdicts
-from scheduler.world import World
-from shared.model import Event, NodeName
+from scheduler.world import ServiceId, World
+from shared.model import Event, NodeName, Rollout, RolloutPhase
 
 
 class Now(msgspec.Struct, frozen=True):
@@ -50,3 +50,18 @@ def placed_event(subject: str, node: NodeName, reason: str, now: Now, *, anew: b
     """Return that a node was given a slot, with a container made anew or beforehand."""
     kind = "placed" if anew else "activated"
     return Event(kind=kind, subject=subject, reason=reason, at_s=now.wall_s, node=node)
+
+
+def rollout_events(
+    world: World, rollouts: Mapping[ServiceId, Rollout], now: Now
+) -> Iterable[Event]:
+    """Return what is new about the services' updates."""
+    for key, rollout in rollouts.items():
+        known = world.rollouts.get(key)
+        if known is not None and known.rollout.phase is rollout.phase:
+            continue
+        if rollout.phase is RolloutPhase.DONE and rollout.target.mode.is_job and not rollout.run:
+            continue  # It waits for its first moment.
+        kind = f"update_{rollout.phase.replace('-', '_')}"
+        reason = rollout.reason or f"generation {rollout.generation}"
+        yield Event(kind=kind, subject=f"{key[0]}.{key[1]}", reason=reason, at_s=now.wall_s)

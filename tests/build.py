@@ -1,9 +1,11 @@
 """Builders: the smallest valid record, so that a test spells out only what matters to it."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from node_agent.runtime import Container, Phase
-from scheduler.world import NodeState, RoutesState, StackState, World
+from scheduler.allocs import Asked, SlotPlan
+from scheduler.world import NodeState, RolloutState, RoutesState, ServiceId, StackState, World
 from shared.model import (
     AllocationStatus,
     AllocId,
@@ -17,11 +19,14 @@ from shared.model import (
     Report,
     Resources,
     Revision,
+    Rollout,
+    RolloutPhase,
     Routes,
     ServiceName,
     ServiceSpec,
     Stack,
     StackName,
+    UpdatePolicy,
     Want,
     Workload,
 )
@@ -29,6 +34,8 @@ from shared.states import AllocState
 
 GIB = 1024**3
 MIB = 1024**2
+# A copy that is ready is proven at once.
+AT_ONCE = UpdatePolicy(monitor_s=0)
 ROOMY = Resources(cpu_millis=8000, memory_bytes=16 * GIB)
 
 
@@ -61,7 +68,24 @@ def service(
         workload=workload(image, memory_bytes=memory_bytes, port=port),
         replicas=replicas,
         placement=placement,
+        update=AT_ONCE,
+        rollback=AT_ONCE,
     )
+
+
+def rollout(of: Stack, spec: ServiceSpec, **said: Any) -> Rollout:
+    """Return the record of an update that is done, unless it is said to be something else."""
+    given: dict[str, Any] = {"phase": RolloutPhase.DONE, "target": spec, "stable": spec} | said
+    return Rollout(stack=of.name, service=spec.name, generation=of.generation, **given)
+
+
+def done(*stacks: Stack) -> dict[ServiceId, RolloutState]:
+    """Return the records of stacks that came up whole."""
+    return {
+        (each.name, spec.name): RolloutState(rollout(each, spec), Revision(1))
+        for each in stacks
+        for spec in each.services
+    }
 
 
 def stack(name: str, *services: ServiceSpec, generation: int = 1) -> Stack:
@@ -129,10 +153,29 @@ def world(
     routes: Iterable[Routes] = (),
     *,
     revision: int = 100,
+    rollouts: Mapping[ServiceId, RolloutState] | None = None,
 ) -> World:
+    """Return a world whose stacks came up whole, unless `rollouts` says otherwise."""
+    stacks = tuple(stacks)
     return World(
         revision=Revision(revision),
         nodes={each.spec.name: each for each in nodes},
         stacks={each.name: StackState(each, Revision(1)) for each in stacks},
         routes={each.stack: RoutesState(each, Revision(1)) for each in routes},
+        rollouts=done(*stacks) if rollouts is None else rollouts,
     )
+
+
+def asked(stack_name: str, spec: ServiceSpec) -> Asked:
+    """Return a service all of whose slots should have one version."""
+    slots = {slot: SlotPlan(spec=spec) for slot in range(1, spec.replicas + 1)}
+    return Asked(
+        stack=StackName(stack_name), service=spec.name, spec=spec, slots=slots, standby_spec=spec
+    )
+
+
+def asked_of(state: World) -> list[Asked]:
+    """Return every service of a settled world."""
+    return [
+        asked(name, spec) for name, each in state.stacks.items() for spec in each.stack.services
+    ]

@@ -78,6 +78,7 @@ from shared.model.workload import (
     Tuning,
     Ulimit,
     Workload,
+    runs_alike,
 )
 
 __all__ = [
@@ -142,4 +143,5 @@ __all__ = [
     "Volume",
     "Want",
     "Workload",
+    "runs_alike",
 ]

@@ -110,7 +110,7 @@ class RolloutPhase(enum.StrEnum):
     ROLLING_BACK = "rolling-back"  # slots go from the target to the stable version
     DONE = "done"  # every slot has the target, which is now stable
     ROLLED_BACK = "rolled-back"  # every slot has the stable version; `reason` says what was wrong
-    FAILED = "failed"  # and there is nothing to go back to, or going back failed, too
+    FAILED = "failed"  # there is nothing to go back to, or going back fails, too: tried on and on
 
 
 class Rollout(Record, frozen=True, kw_only=True):
@@ -120,11 +120,13 @@ class Rollout(Record, frozen=True, kw_only=True):
         generation: the stack's generation that brought the target.
         target: what that generation asks for.
         stable: what came up whole the last time; None: nothing ever did.
+        is_back: the stable version is what slots should have: the target has failed.
         reason: why it does not go on, or went back; one sentence, empty while all is well.
         failed: allocations of the version in hand that failed, oldest first.
         is_promoted: a person, or time, has let the canaries pass.
+        ruled: the number of the newest ruling that was heard.
         began_at_s: wall clock of the leader, for display only.
-        runs: of a job, how often it was begun; another number, another run.
+        run: of a job: which of its runs is the newest; 0: it never ran.
         due_at_s: of a scheduled job, for which moment (wall clock) its newest run was begun.
     """
 
@@ -134,15 +136,21 @@ class Rollout(Record, frozen=True, kw_only=True):
     phase: RolloutPhase
     target: ServiceSpec
     stable: ServiceSpec | None = None
+    is_back: bool = False
     reason: str = ""
     failed: tuple[AllocId, ...] = ()
     is_promoted: bool = False
+    ruled: int = 0
     began_at_s: float = 0.0
-    runs: int = 0
+    run: int = 0
     due_at_s: float = 0.0
 
     @property
     def spec(self) -> ServiceSpec:
-        """Return the version that slots should have now."""
-        is_back = self.phase in {RolloutPhase.ROLLING_BACK, RolloutPhase.ROLLED_BACK}
-        return self.stable if is_back and self.stable is not None else self.target
+        """Return the version that slots should have in the end, as far as is known now."""
+        return self.stable if self.is_back and self.stable is not None else self.target
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether nothing is under way."""
+        return self.phase in {RolloutPhase.DONE, RolloutPhase.ROLLED_BACK}

@@ -159,10 +159,14 @@ class Verb(enum.StrEnum):
 
 
 class Ruling(Record, frozen=True, kw_only=True):
-    """A person's word on the update that a service has in hand since a generation."""
+    """A person's word on the update that a service has in hand since a generation.
+
+    `number` counts the words on one service: each is heard once.
+    """
 
     verb: Verb
     generation: int
+    number: int = 1
 
 
 class Stack(Record, frozen=True, kw_only=True):

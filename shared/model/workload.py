@@ -6,6 +6,8 @@ Pure.
 import enum
 from collections.abc import Mapping
 
+import msgspec
+
 from shared.model.base import Record, Resources
 
 
@@ -234,7 +236,7 @@ class PullPolicy(enum.StrEnum):
 
 
 class Workload(Record, frozen=True, kw_only=True):
-    """Everything a node needs to run one container; see `runs_alike` for what a change of it means.
+    """Everything a node needs to run one container; a change of what it is means another container.
 
     Attributes:
         command: replaces the image's CMD; None keeps it.
@@ -249,6 +251,7 @@ class Workload(Record, frozen=True, kw_only=True):
         tty, stdin: the process gets a terminal; its standard input stays open.
         platform: such as linux/arm64; empty: the node's.
         force: counts restarts that a person asked for: another number, another container.
+        run: of a job: which of its runs this is.
     """
 
     image: str
@@ -276,3 +279,19 @@ class Workload(Record, frozen=True, kw_only=True):
     platform: str = ""
     pull: PullPolicy = PullPolicy.MISSING
     force: int = 0
+    run: int = 0
+
+
+def runs_alike(one: Workload, other: Workload) -> bool:
+    """Say whether a container of the one workload is as good as one of the other.
+
+    What people write on it, where its ports are published and when its image is pulled again change
+    nothing inside: no container is replaced for them.
+    """
+    return one == other or _inside(one) == _inside(other)
+
+
+def _inside(workload: Workload) -> Workload:
+    targets = sorted({port.target for port in workload.ports})
+    ports = tuple(PublishedPort(published=0, target=target) for target in targets)
+    return msgspec.structs.replace(workload, labels={}, ports=ports, pull=PullPolicy.MISSING)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from scheduler.allocs import asked_services
 from scheduler.changes import retry_s
 from scheduler.decide import Decision, decide
 from scheduler.images import spare_images
@@ -30,7 +29,19 @@ from shared.model import (
 )
 from shared.states import AllocState
 from shared.timing import LAN
-from tests.build import MIB, ROOMY, assignment, node, running, service, stack, workload, world
+from tests.build import (
+    MIB,
+    ROOMY,
+    asked_of,
+    assignment,
+    done,
+    node,
+    running,
+    service,
+    stack,
+    workload,
+    world,
+)
 
 DETECTION = LAN
 
@@ -87,7 +98,7 @@ def with_images(state: World) -> World:
     """Return `state` with the images in every manifest that the leader would put there."""
     judged = judge_all(state)
     held = {name: each.assignments for name, each in state.nodes.items()}
-    images = spare_images(state, judged, asked_services(state, ()).values(), held)
+    images = spare_images(state, judged, asked_of(state), held)
     nodes = {
         name: msgspec.structs.replace(
             each, manifest=msgspec.structs.replace(each.manifest, images=images.get(name, ()))
@@ -198,6 +209,7 @@ def test_a_changed_service_is_replaced_start_first_one_slot_at_a_time() -> None:
             node("node-3"),
         ],
         [stack("shop", service(replicas=2, image="app:2"), generation=2)],
+        rollouts=done(stack("shop", service(replicas=2, image="app:1"))),
     )
     written = manifests(at(0, state))
     fresh = [a for held in written.values() for a in held if a.workload.image == "app:2"]

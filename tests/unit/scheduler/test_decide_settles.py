@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scheduler.decide import Decision, decide
 from scheduler.memory import Memory
 from scheduler.story import Now
-from scheduler.world import NodeState, RoutesState, StackState, World
+from scheduler.world import NodeState, RolloutState, RoutesState, StackState, World
 from shared import keys
 from shared.model import (
     AllocationStatus,
@@ -19,7 +19,9 @@ from shared.model import (
     NodeName,
     Report,
     Revision,
+    Rollout,
     Routes,
+    ServiceName,
     ServiceSpec,
     Stack,
     StackName,
@@ -45,7 +47,9 @@ class Obedient:
     """Applies plans as etcd and agents would, everything at once and without faults."""
 
     def __init__(self, nodes: int, stacks: list[Stack]) -> None:
-        self.world = world([node(f"node-{number}") for number in range(1, nodes + 1)], stacks)
+        self.world = world(
+            [node(f"node-{number}") for number in range(1, nodes + 1)], stacks, rollouts={}
+        )
         self.memory, self.now = Memory(), 0.0
 
     def step(self) -> bool:
@@ -61,16 +65,22 @@ class Obedient:
     def _apply(self, record: object, key: str) -> None:
         revision = Revision(self.world.revision + 1)
         nodes, served_now = dict(self.world.nodes), dict(self.world.routes)
+        updates = dict(self.world.rollouts)
         if isinstance(record, Manifest):
             nodes[record.node] = msgspec.structs.replace(
                 nodes[record.node], manifest=record, manifest_revision=revision
             )
         elif isinstance(record, Routes):
             served_now[record.stack] = RoutesState(record, revision)
-        else:
+        elif isinstance(record, Rollout):
+            updates[record.stack, record.service] = RolloutState(record, revision)
+        elif key.startswith(keys.ROUTES):
             del served_now[StackName(key.removeprefix(keys.ROUTES))]
+        else:
+            stack_name, _, service_name = key.removeprefix(keys.ROLLOUTS).partition("/")
+            del updates[StackName(stack_name), ServiceName(service_name)]
         self.world = msgspec.structs.replace(
-            self.world, nodes=nodes, routes=served_now, revision=revision
+            self.world, nodes=nodes, routes=served_now, rollouts=updates, revision=revision
         )
 
     def _acted(self) -> dict[NodeName, NodeState]:

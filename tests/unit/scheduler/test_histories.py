@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.world import NodeState
-from shared.model import AllocationStatus, AllocId, Health, NodeName, Silence, Stack, Want
+from shared.model import (
+    AllocationStatus,
+    AllocId,
+    FailureAction,
+    Health,
+    NodeName,
+    RolloutPhase,
+    Silence,
+    Stack,
+    Want,
+)
 from shared.states import AllocState
 from tests.build import service, stack
 from tests.unit.scheduler.test_decide_settles import Obedient
@@ -15,8 +25,17 @@ from tests.unit.scheduler.test_decide_settles import Obedient
 NAMES = [NodeName(f"node-{number}") for number in range(1, 5)]
 
 
-def shop(image: str, replicas: int, standby: int, *, exclusive: bool) -> Stack:
+def shop(
+    image: str,
+    replicas: int,
+    standby: int,
+    *,
+    exclusive: bool,
+    action: FailureAction = FailureAction.ROLLBACK,
+) -> Stack:
     spec = service(image=image, replicas=replicas, port=8080)
+    policy = msgspec.structs.replace(spec.update, failure_action=action)
+    spec = msgspec.structs.replace(spec, update=policy)
     held = msgspec.structs.replace(spec.workload, exclusive=exclusive)
     return stack("shop", msgspec.structs.replace(spec, workload=held, standby=standby))
 
@@ -131,7 +150,11 @@ def test_of_a_slot_s_ready_replicas_one_is_kept_and_in_the_end_there_is_one(
         for a in state.assignments
         if a.want is not Want.STANDBY
     )
-    image = now.services[0].workload.image
+    (update,) = (state.rollout for state in cluster.world.rollouts.values())
+    assert update.is_settled, update
+    assert update.phase is RolloutPhase.DONE or cluster.failed, update
+    assert update.target == now.services[0]
+    image = update.spec.workload.image
     assert found == [(slot, image) for slot in range(1, replicas + 1)]
 
 
@@ -154,7 +177,7 @@ def test_a_host_that_is_back_during_an_update_leaves_one_old_replica_not_two() -
 def test_an_update_that_failed_is_tried_again_while_the_old_one_serves() -> None:
     cluster = Cluster(shop("app:1", 1, 0, exclusive=False))
     cluster.settle()
-    cluster.deploy([shop("app:2", 1, 0, exclusive=False)])
+    cluster.deploy([shop("app:2", 1, 0, exclusive=False, action=FailureAction.CONTINUE)])
     cluster.idle = set(NAMES)
     cluster.step()
     for name in NAMES:

@@ -5,11 +5,10 @@ from collections.abc import Collection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.allocs import asked_services
 from scheduler.images import spare_images
 from scheduler.nodes import Verdict, Verdicts
 from shared.model import NodeName
-from tests.build import assignment, node, service, stack, workload, world
+from tests.build import asked_of, assignment, node, service, stack, workload, world
 
 IMAGES = [f"app:{number}" for number in range(12)]
 NUMBERS = st.sets(st.integers(1, 12), min_size=2)
@@ -26,7 +25,7 @@ def spares(
     found = spare_images(
         state,
         {name: (verdicts or {}).get(name, Verdict.READY) for name in state.nodes},
-        asked_services(state, ()).values(),
+        asked_of(state),
         {name: each.assignments for name, each in state.nodes.items()},
     )
     pairs = [(image, str(name)) for name, images in found.items() for image in images]

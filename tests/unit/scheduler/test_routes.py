@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.allocs import Alloc, Asked, allocs_of
+from scheduler.allocs import Alloc, allocs_of
 from scheduler.nodes import Judged, Verdict, Verdicts
 from scheduler.routes import drained, routes_of
 from scheduler.world import World
@@ -19,7 +19,7 @@ from shared.model import (
     StackName,
     Want,
 )
-from tests.build import assignment, node, running, service, workload, world
+from tests.build import asked, assignment, node, running, service, workload, world
 
 SHOP, WEB = StackName("shop"), ServiceName("web")
 SPEC = service(replicas=3, port=8080)
@@ -34,7 +34,7 @@ def alloc(slot: int, want: Want = Want.RUN, *, doubted: bool = False) -> Alloc:
 
 
 def endpoints(*allocs: Alloc) -> dict[AllocId, EndpointState]:
-    found = routes_of(SHOP, [Asked(SHOP, WEB, SPEC)], {WEB: allocs})
+    found = routes_of(SHOP, [asked(SHOP, SPEC)], {WEB: allocs})
     assert found is not None
     return {each.allocation: each.state for each in found.services[0].endpoints}
 

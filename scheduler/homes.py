@@ -1,0 +1,134 @@
+"""Where the slots of a service are bound to be: the nodes of a global one, the data of its volumes.
+
+Pure. A global service has a slot for every node that may run it; the number stays with the node as
+long as anything of the service is there.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import msgspec
+
+from scheduler.allocs import Alloc, SlotPlan
+from scheduler.nodes import Judged, Verdict
+from scheduler.place import meets
+from scheduler.world import ServiceId, World
+from shared.model import (
+    AllocId,
+    MountKind,
+    NodeName,
+    ServiceName,
+    ServiceSpec,
+    StackName,
+    Volume,
+    Want,
+)
+
+_ID_PARTS: Final = 4  # <stack>.<service>.<slot>.<suffix>
+
+
+class Homes(msgspec.Struct, frozen=True, kw_only=True):
+    """The nodes of a service's slots.
+
+    Attributes:
+        slots: the node of each slot; None: slots are numbers, on any node.
+        closed: of those nodes, the ones that take nothing new, with why.
+    """
+
+    slots: Mapping[int, NodeName] | None = None
+    closed: Mapping[NodeName, str] = {}
+
+    @property
+    def shut(self) -> frozenset[int]:
+        """Return the slots whose node takes nothing new: nobody waits for them."""
+        return frozenset(slot for slot, node in (self.slots or {}).items() if node in self.closed)
+
+    def pinned(self, plans: Mapping[int, SlotPlan]) -> Mapping[int, SlotPlan]:
+        """Return the plans of a global job, each for its node."""
+        if self.slots is None:
+            return plans
+        return {
+            slot: msgspec.structs.replace(plan, node=self.slots[slot])
+            for slot, plan in plans.items()
+            if slot not in self.shut
+        }
+
+
+def of_service(world: World, judged: Judged, spec: ServiceSpec, own: Sequence[Alloc]) -> Homes:
+    """Return where a version's slots are."""
+    if not spec.mode.is_global:
+        return Homes()
+    used: dict[NodeName, int] = {}
+    for alloc in own:
+        if alloc.assignment.want is Want.RUN and alloc.assignment.slot not in used.values():
+            used.setdefault(alloc.node, alloc.assignment.slot)
+    nodes = [
+        name
+        for name, node in world.nodes.items()
+        if node.report is not None
+        and judged.verdicts[name] is not Verdict.LOST
+        and meets(node.spec, spec.placement.constraints)
+        and (name in used or judged.verdicts[name] in _OPEN)
+    ]
+    taken = {used[name] for name in nodes if name in used}
+    free = (slot for slot in range(1, len(nodes) + len(taken) + 1) if slot not in taken)
+    slots = {used[name] if name in used else next(free): name for name in nodes}
+    closed = {
+        name: f"{name} is {judged.verdicts[name]}"
+        for name in nodes
+        if judged.verdicts[name] not in _OPEN
+    }
+    return Homes(slots=slots, closed=closed)
+
+
+# A node that is doubted for a moment still has its slot; placement waits until it is not.
+_OPEN: Final = frozenset({Verdict.READY, Verdict.PROBATION, Verdict.SUSPECT})
+
+
+def volumes_of(spec: ServiceSpec) -> tuple[str, ...]:
+    """Return the named volumes whose data a copy must find; a global service has one a node."""
+    if spec.mode.is_global:
+        return ()
+    mounts = spec.workload.mounts
+    found = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source}
+    return tuple(sorted(found))
+
+
+def of_volumes(world: World, spec: ServiceSpec) -> AbstractSet[NodeName]:
+    """Return the nodes that have the data of a version's volumes."""
+    return {world.volumes[name].volume.node for name in volumes_of(spec) if name in world.volumes}
+
+
+def new_volumes(
+    world: World, bound: Iterable[tuple[StackName, ServiceSpec, NodeName]]
+) -> Iterable[Volume]:
+    """Return the volumes that come to be with what has just been placed."""
+    found: dict[str, Volume] = {}
+    for stack, spec, node in bound:
+        for name in volumes_of(spec):
+            if name not in world.volumes:
+                found.setdefault(name, Volume(name=name, node=node, stack=stack))
+    return found.values()
+
+
+def leaving(world: World, judged: Judged) -> Mapping[ServiceId, frozenset[int]]:
+    """Return the slots of which a node still stops something that no manifest has any more."""
+    found: dict[ServiceId, set[int]] = defaultdict(set)
+    for name, node in world.nodes.items():
+        if node.report is None or judged.verdicts[name].is_given_up:
+            continue
+        assigned = {assignment.id for assignment in node.assignments}
+        for status in node.report.allocations:
+            slot = _slot_of(status.id)
+            if status.id not in assigned and slot is not None:
+                found[slot[0]].add(slot[1])
+    return {key: frozenset(slots) for key, slots in found.items()}
+
+
+def _slot_of(id_: AllocId) -> tuple[ServiceId, int] | None:
+    parts = id_.split(".")
+    if len(parts) != _ID_PARTS or not parts[2].isdecimal():
+        return None
+    return (StackName(parts[0]), ServiceName(parts[1])), int(parts[2])
