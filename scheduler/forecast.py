@@ -30,6 +30,7 @@ from shared.model import (
     Stack,
     StackName,
     Want,
+    runs_alike,
 )
 from shared.timing import Timing
 
@@ -239,8 +240,9 @@ def _left(world: World, stack: Stack) -> int:
     specs = {spec.name: spec for spec in stack.services}
     for one, _ in _held(world, stack.name).values():
         spec = specs.get(one.service)
-        if spec is not None and one.want is Want.RUN and one.workload == spec.workload:
-            fresh[one.service] += 1
+        if spec is None or one.want is not Want.RUN:
+            continue
+        fresh[one.service] += runs_alike(one.workload, spec.workload)
     return sum(
         max(spec.replicas - fresh[spec.name], 0)
         for spec in stack.services

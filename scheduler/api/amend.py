@@ -19,6 +19,7 @@ from shared.model import (
     Stack,
     StackName,
     Verb,
+    runs_alike,
 )
 
 # Updates that wait for a person's word.
@@ -85,7 +86,11 @@ def cascaded(
     """Return `services` with those restarted that follow one whose containers are replaced."""
     old = {spec.name: spec.workload for spec in before}
     found = {spec.name: spec for spec in services}
-    changed = {name for name, spec in found.items() if name in old and old[name] != spec.workload}
+    changed = {
+        name
+        for name, spec in found.items()
+        if name in old and not runs_alike(old[name], spec.workload)
+    }
     # Each round restarts at least one more, so there are at most as many as there are services.
     while followers := [
         spec
@@ -205,10 +210,14 @@ def _ruled(known: Known, names: Sequence[ServiceName], verb: Verb) -> Stack:
         raise SpecError(
             f"nothing of stack {stack.name} waits for a word; {_phases(known.rollouts)}"
         )
-    rulings = {
-        name: Ruling(verb=verb, generation=known.rollouts[name].generation) for name in meant
-    }
+    rulings = {name: _ruling(known, name, verb) for name in sorted(meant)}
     return msgspec.structs.replace(stack, rulings={**stack.rulings, **rulings})
+
+
+def _ruling(known: Known, name: ServiceName, verb: Verb) -> Ruling:
+    rollout, before = known.rollouts[name], known.stack.rulings.get(name)
+    said = before.number if before is not None else 0
+    return Ruling(verb=verb, generation=rollout.generation, number=max(said, rollout.ruled) + 1)
 
 
 def _nothing_waits(name: ServiceName, rollout: Rollout | None, verb: Verb) -> str:

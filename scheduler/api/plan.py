@@ -17,7 +17,7 @@ from scheduler.world import StackState
 from shared import codec
 from shared.api import Happening, Move, PlanView, ServiceChange, SlotStep, StackUpload
 from shared.errors import OvertakenError, UnplaceableError
-from shared.model import Revision, Stack, StackName
+from shared.model import Revision, Stack, StackName, runs_alike
 from shared.timing import Timing
 
 # Two plans of one stack at one revision differ in this many hexadecimal digits.
@@ -81,7 +81,11 @@ def _plan_id(state: StackState | None, after: Stack, view: PlanView) -> str:
 def _services(before: Stack | None, after: Stack, seen: Forecast) -> tuple[ServiceChange, ...]:
     old = before.services if before is not None else ()
     workloads = {spec.name: spec.workload for spec in old}
-    same = {spec.name for spec in after.services if workloads.get(spec.name) == spec.workload}
+    same = {
+        spec.name
+        for spec in after.services
+        if spec.name in workloads and runs_alike(workloads[spec.name], spec.workload)
+    }
     moved = {step.service for step in seen.steps if step.move is Move.REPLACE} & same
     return tuple(_moved(one, moved) for one in service_changes(old, after.services))
 

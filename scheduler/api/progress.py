@@ -13,7 +13,7 @@ import msgspec
 
 from scheduler.api.amend import WAITING
 from scheduler.api.placed import Placed
-from scheduler.api.views import Waiting, is_updated, rollout_of, stack_services, wanted
+from scheduler.api.views import Waiting, is_fresh, is_updated, rollout_of, stack_services, wanted
 from scheduler.explain import Unplaced
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import RoutesState, World
@@ -27,7 +27,6 @@ from shared.model import (
     ServiceName,
     ServiceSpec,
     StackName,
-    Verb,
 )
 from shared.states import AllocState
 
@@ -84,13 +83,13 @@ def failures(stand: Stand) -> Mapping[Slot, str]:
     return {
         (one.view.service, one.view.slot): _why_failed(one)
         for one in stand.own
-        if one.view.state is AllocState.FAILED and one.workload == _workload(stand, one)
+        if one.view.state is AllocState.FAILED and _is_fresh(stand, one)
     }
 
 
-def _workload(stand: Stand, one: Placed) -> object:
+def _is_fresh(stand: Stand, one: Placed) -> bool:
     spec = stand.specs.get(one.view.service)
-    return spec.workload if spec is not None else None
+    return spec is not None and is_fresh(one, spec)
 
 
 def _why_failed(one: Placed) -> str:
@@ -104,8 +103,7 @@ def observe(patience: Patience, stand: Stand, now: float) -> Patience:
     ready = {
         (one.view.service, one.view.slot)
         for one in stand.own
-        if (spec := stand.specs.get(one.view.service)) is not None
-        and is_updated(one, spec.workload)
+        if (spec := stand.specs.get(one.view.service)) is not None and is_updated(one, spec)
     }
     asked = {
         (spec.name, slot) for spec in stand.specs.values() for slot in range(1, spec.replicas + 1)
@@ -161,13 +159,12 @@ def progress(patience: Patience, stand: Stand, now: float) -> StackProgress:
 
 def slots(stand: Stand, service: ServiceName) -> tuple[SlotView, ...]:
     """Return a service's allocations, slot by slot, the old one of a slot first."""
-    spec = stand.specs.get(service)
     views = [
         SlotView(
             slot=one.view.slot,
             node=one.view.node,
             allocation=one.view.id,
-            version="new" if spec is not None and one.workload == spec.workload else "old",
+            version="new" if _is_fresh(stand, one) else "old",
             state=state_of(one.view),
         )
         for one in stand.own
@@ -223,9 +220,7 @@ def _has_places(stand: Stand, spec: ServiceSpec) -> bool:
 
 def _count(stand: Stand, spec: ServiceSpec, *, standby: bool) -> int:
     return sum(
-        one.view.service == spec.name
-        and one.workload == spec.workload
-        and one.view.standby is standby
+        one.view.service == spec.name and is_fresh(one, spec) and one.view.standby is standby
         for one in stand.own
     )
 
@@ -249,18 +244,23 @@ def _is_through(stand: Stand, spec: ServiceSpec) -> bool:
     own = [one for one in stand.own if one.view.service == spec.name]
     rollout = rollout_of(stand.world, stand.stack, spec.name)
     if rollout is not None:
-        is_known = rollout.target == spec and not _is_ruled(stand, rollout)
-        return is_known and rollout.phase in _ENDED
-    ready = sum(is_updated(one, spec.workload, is_job=spec.mode.is_job) for one in own)
+        return rollout.phase in _ENDED and _is_of(stand, spec, rollout)
+    ready = sum(is_updated(one, spec) for one in own)
     return ready == wanted(spec, own) == sum(not one.view.standby for one in own)
 
 
-def _is_ruled(stand: Stand, rollout: Rollout) -> bool:
-    """Say whether the leader has yet to follow a person's word on an update that waits."""
-    ruling = stand.world.stacks[stand.stack].stack.rulings.get(rollout.service)
-    if ruling is None or ruling.generation != rollout.generation or rollout.phase not in WAITING:
-        return False
-    return ruling.verb is Verb.ABORT or not rollout.is_promoted
+def _is_of(stand: Stand, spec: ServiceSpec, rollout: Rollout) -> bool:
+    """Say whether an update is that of what is asked for now, with every word on it heard."""
+    stack = stand.world.stacks[stand.stack].stack
+    ruling = stack.rulings.get(spec.name)
+    is_unheard = (
+        ruling is not None
+        and ruling.generation == rollout.generation
+        and ruling.number > rollout.ruled
+    )
+    # One that went back is begun again by the next deploy, even of the same.
+    is_begun_again = rollout.is_back and stack.generation > rollout.generation
+    return rollout.target == spec and not is_unheard and not is_begun_again
 
 
 def _is_left_over(stand: Stand, one: Placed) -> bool:
@@ -278,7 +278,7 @@ def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:
         ready = {
             one.view.id
             for one in stand.own
-            if one.view.service == spec.name and is_updated(one, spec.workload)
+            if one.view.service == spec.name and is_updated(one, spec)
         }
         if ready - _routed(published, spec.name):
             found.append((spec.name, "its new replicas are not routed to yet"))

@@ -28,6 +28,7 @@ from shared.model import (
     ServiceSpec,
     StackName,
     Workload,
+    runs_alike,
 )
 
 # What stands in the way of each service, one sentence each.
@@ -151,11 +152,6 @@ class _Service(msgspec.Struct, frozen=True):
     claim: Claim | None
     rollout: Rollout | None
 
-    @property
-    def is_job(self) -> bool:
-        """Say whether a copy that has ended well is what was asked for."""
-        return self.spec is not None and self.spec.mode.is_job
-
 
 def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) -> ServiceView:
     spec = of.spec
@@ -165,12 +161,12 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
         service=of.name,
         image=_image(workload, found),
         replicas=wanted(spec, found) if spec is not None else 0,
-        ready=sum(one.is_ready or (of.is_job and one.is_complete) for one in found),
-        updated=sum(is_updated(one, workload, is_job=of.is_job) for one in found),
+        ready=sum(_serves(one, spec) for one in found),
+        updated=sum(spec is not None and is_updated(one, spec) for one in found),
         ports=tuple(port_text(port) for port in workload.ports) if workload is not None else (),
         waiting=waiting,
         standby=spec.standby if spec is not None and spec.replicas else 0,
-        prepared=sum(one.is_prepared and one.workload == workload for one in found),
+        prepared=sum(spec is not None and one.is_prepared and is_fresh(one, spec) for one in found),
         exclusive=workload is not None and workload.exclusive,
         holder=of.claim.node if of.claim is not None else NodeName(""),
         epoch=of.claim.epoch if of.claim is not None else 0,
@@ -194,9 +190,21 @@ def wanted(spec: ServiceSpec, found: Iterable[Placed]) -> int:
     return spec.replicas
 
 
-def is_updated(one: Placed, workload: Workload | None, *, is_job: bool = False) -> bool:
-    """Say whether an allocation is ready, or done, and of what is asked for now."""
-    return (one.is_ready or (is_job and one.is_complete)) and one.workload == workload
+def is_updated(one: Placed, spec: ServiceSpec) -> bool:
+    """Say whether an allocation is ready, or of a job done, and runs what is asked for now."""
+    return _serves(one, spec) and is_fresh(one, spec)
+
+
+def _serves(one: Placed, spec: ServiceSpec | None) -> bool:
+    is_job = spec is not None and spec.mode.is_job
+    return one.is_ready or (is_job and one.is_complete)
+
+
+def is_fresh(one: Placed, spec: ServiceSpec) -> bool:
+    """Say whether an allocation is as good as one of what is asked for now; any run of a job is."""
+    if one.workload is None:
+        return False
+    return runs_alike(one.workload, msgspec.structs.replace(spec.workload, run=one.workload.run))
 
 
 def _image(workload: Workload | None, found: Sequence[Placed]) -> str:
