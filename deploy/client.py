@@ -14,8 +14,8 @@ from shared.remote import Remote, Target
 from shared.settings import TlsSettings
 from shared.tls import client_context
 
-_ADVICE_HERE: Final = ": is `hafen run` running on this host? --host and --lab name another one"
-_ADVICE_THERE: Final = ": is `hafen run` running there, and does nothing filter the port?"
+_ADVICE_HERE: Final = ": is `hafen serve` running on this host? --host and --lab name another one"
+_ADVICE_THERE: Final = ": is `hafen serve` running there, and does nothing filter the port?"
 
 
 class ApiClient:
@@ -161,6 +161,22 @@ class ApiClient:
         """
         path = api.PROGRESS.format(stack=stack)
         return self._remote.stream(path, api.StackProgress, query={"after": str(after)})
+
+    async def why(
+        self,
+        *,
+        stack: str | None = None,
+        service: str | None = None,
+        allocation: str | None = None,
+    ) -> api.WhyView:
+        """Return why an allocation or a service is as it is.
+
+        Raises:
+            NotFoundError: nothing matches; says what there is.
+            SpecError: several stacks have a service of that name.
+        """
+        query = _query(stack=stack, service=service, allocation=allocation)
+        return await self._remote.ask("GET", api.WHY, api.WhyView, query=query)
 
     def logs(
         self,

@@ -18,13 +18,14 @@ from scheduler.api.progress import Patience, observe, progress
 from scheduler.api.selection import Selection, resolve
 from scheduler.api.stack_handlers import stack_of
 from scheduler.api.stacks import no_stack
+from scheduler.api.why import Scene, why_allocation, why_service
 from scheduler.world import read_event
 from shared import api, keys
 from shared.clock import Clock
-from shared.errors import NotFoundError, UnavailableError
+from shared.errors import NotFoundError, SpecError, UnavailableError
 from shared.http import Put, flag, reply, stream, whole
 from shared.mirror import View
-from shared.model import Event, StackName
+from shared.model import Event, ServiceName, StackName
 from shared.remote import Target
 from shared.settings import AGENT_PORT
 
@@ -59,6 +60,7 @@ class Handlers:
             web.get(api.SERVICES, self.services),
             web.get(api.ALLOCATIONS, self.allocations),
             web.get(api.PROGRESS, self.progress),
+            web.get(api.WHY, self.why),
             web.get(api.LOGS, self.logs),
             web.get(api.EVENTS, self.events),
         ]
@@ -113,12 +115,27 @@ class Handlers:
 
         return await stream(request, report)
 
-    async def logs(self, request: web.Request) -> web.StreamResponse:
-        """Stream the logs of a service or an allocation from wherever it runs."""
+    async def why(self, request: web.Request) -> web.Response:
+        """Answer with why an allocation or a service is as it is."""
         self._need_view()
-        follow, tail = flag(request, "follow"), whole(request, "tail", largest=TAIL_MAX)
+        found = self._cluster.placed()
+        selection = self._selection(request)
+        meant = [one for one in found if selection.matches(one)]
+        stack = selection.stack or meant[0].view.stack
+        story = self._story()
+        stand = self._cluster.stand(StackName(stack), found=found)
+        scene = Scene(stand, self._cluster.judged(), [story[key] for key in sorted(story)])
+        if selection.allocation is not None:
+            return reply(why_allocation(scene, meant[0]))
+        if selection.service is None:
+            names = ", ".join(f"{stack}.{name}" for name in sorted(stand.specs))
+            raise SpecError(f"{stack} is a stack: say which service of it: {names}")
+        return reply(why_service(scene, ServiceName(selection.service)))
+
+    def _selection(self, request: web.Request) -> Selection:
+        """Return what a request names, by the same rules wherever something is named."""
         query = request.query
-        selection = resolve(
+        return resolve(
             Selection(
                 stack=query.get("stack"),
                 service=query.get("service"),
@@ -127,6 +144,12 @@ class Handlers:
             self._cluster.world(),
             self._cluster.placed(),
         )
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        """Stream the logs of a service or an allocation from wherever it runs."""
+        self._need_view()
+        follow, tail = flag(request, "follow"), whole(request, "tail", largest=TAIL_MAX)
+        selection = self._selection(request)
         wanted = LogRequest(sources=lambda: self._sources(selection), follow=follow, tail=tail)
 
         async def merge(put: Put) -> None:

@@ -122,6 +122,7 @@ def _assigned(
         reason=_reason(status, node.spec.name, verdict),
         restarts=status.restarts,
         since_s=status.since_s,
+        exit_code=status.exit_code,
     )
     return Placed(
         view=view, workload=assignment.workload, attempt=assignment.attempt, verdict=verdict
@@ -144,6 +145,7 @@ def _leaving(status: AllocationStatus, node: NodeState, verdict: Verdict) -> Pla
         reason=status.reason,
         restarts=status.restarts,
         since_s=status.since_s,
+        exit_code=status.exit_code,
     )
     return Placed(view=view, workload=None, attempt=0, verdict=verdict)
 

@@ -4,7 +4,7 @@ Pure.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ from scheduler.api.fields import service_changes
 from scheduler.forecast import Forecast, Start, forecast
 from scheduler.world import StackState
 from shared import codec
-from shared.api import Happening, Move, PlanView, ServiceChange, SlotStep, StackUpload
+from shared.api import Happening, Move, PlanView, ServiceChange, StackUpload
 from shared.errors import OvertakenError, UnplaceableError
 from shared.model import Revision, Stack, StackName, runs_alike
 from shared.timing import Timing
@@ -125,7 +125,7 @@ def _difference(plan: PlanView, seen: str) -> str:
         why = f"stack {plan.stack} was written since; it is at generation {plan.generation}"
     else:
         why = "the cluster or the file is another one since"
-    shown = [f"  {step_text(step)}" for step in plan.steps[:_STEPS_SHOWN_MAX]]
+    shown = [f"  {step.sentence}" for step in plan.steps[:_STEPS_SHOWN_MAX]]
     more = len(plan.steps) + plan.more - len(shown)
     rest = [f"  and {more} more"] if more > 0 else []
     lines = [*shown, *rest] or ["  nothing"]
@@ -138,18 +138,3 @@ def _difference(plan: PlanView, seen: str) -> str:
             *refusals,
         ]
     )
-
-
-_WORDS: Final[Mapping[Move, str]] = {
-    Move.START: "start on {node}",
-    Move.REPLACE: "replace {allocation} on {from_node} by one on {node}",
-    Move.STOP: "stop {allocation} on {node}",
-}
-
-
-def step_text(step: SlotStep) -> str:
-    """Return a step as people read it, such as "web 1: start on node-2"."""
-    said = _WORDS[step.move].format(
-        node=step.node, allocation=step.allocation, from_node=step.from_node
-    )
-    return f"{step.service} {step.slot or 'standby'}: {said}"

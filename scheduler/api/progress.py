@@ -233,20 +233,27 @@ def is_done(stand: Stand) -> bool:
     """
     if stand.stack not in stand.world.stacks:
         return not stand.own and stand.stack not in stand.world.routes
-    return (
-        all(_is_through(stand, spec) for spec in stand.specs.values())
-        and not any(_is_left_over(stand, one) for one in stand.own)
-        and not _gateways(stand)
-    )
+    if not all(_is_through(stand, spec) for spec in stand.specs.values()):
+        return False
+    if any(_has_stopped(stand, name) for name in stand.specs):
+        return True  # What fails is tried on and on: it is never at rest.
+    return not any(_is_left_over(stand, one) for one in stand.own) and not _gateways(stand)
 
 
 def _is_through(stand: Stand, spec: ServiceSpec) -> bool:
     own = [one for one in stand.own if one.view.service == spec.name]
     rollout = rollout_of(stand.world, stand.stack, spec.name)
     if rollout is not None:
-        return rollout.phase in _ENDED and _is_of(stand, spec, rollout)
+        # A scheduled job waits for its time: it is as it should be.
+        is_over = rollout.phase in _ENDED or spec.schedule is not None
+        return is_over and _is_of(stand, spec, rollout)
     ready = sum(is_updated(one, spec) for one in own)
     return ready == wanted(spec, own) == sum(not one.view.standby for one in own)
+
+
+def _has_stopped(stand: Stand, service: ServiceName) -> bool:
+    rollout = rollout_of(stand.world, stand.stack, service)
+    return rollout is not None and rollout.phase in {RolloutPhase.FAILED, RolloutPhase.PAUSED}
 
 
 def _is_of(stand: Stand, spec: ServiceSpec, rollout: Rollout) -> bool:

@@ -79,8 +79,10 @@ class StackHandlers:
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
         start = Start(self._cluster.world(), self._cluster.judged().history, now)
 
+        began_s = self._clock.boot_s()
+
         def is_over() -> bool:
-            return self._clock.monotonic_s() - now.monotonic_s >= _PLAN_S_MAX
+            return self._clock.boot_s() - began_s >= _PLAN_S_MAX
 
         # The leader of the cluster may live in this process, and must not wait for it.
         return await asyncio.to_thread(planned, start, name, upload, self._cluster.timing, is_over)

@@ -68,6 +68,19 @@ class SlotStep(Record, frozen=True, kw_only=True):
     allocation: str = ""
     from_node: NodeName = NodeName("")
 
+    @property
+    def sentence(self) -> str:
+        """Return it as people read it, such as "web 1: start on node-2"."""
+        whose = f"{self.service} {self.slot or 'standby'}"
+        match self.move:
+            case Move.START:
+                return f"{whose}: start on {self.node}"
+            case Move.REPLACE:
+                there = f"{self.allocation} on {self.from_node}"
+                return f"{whose}: replace {there} by one on {self.node}"
+            case Move.STOP:
+                return f"{whose}: stop {self.allocation} on {self.node}"
+
 
 class PlanView(Record, frozen=True, kw_only=True):
     """What a deploy would do, were every container to start well.

@@ -174,6 +174,7 @@ class AllocationView(Record, frozen=True, kw_only=True):
     Attributes:
         standby: it is kept made but not started; once it has an address it is prepared.
         epoch: of an exclusive one: its placement's; 0 for all others.
+        exit_code: of its last end; None: it never ended.
     """
 
     id: AllocId
@@ -191,6 +192,7 @@ class AllocationView(Record, frozen=True, kw_only=True):
     reason: str = ""
     restarts: int = 0
     since_s: float = 0.0
+    exit_code: int | None = None
 
 
 class AllocationList(Record, frozen=True, kw_only=True):
