@@ -144,6 +144,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         standby_spec: the version that standbys are made of.
         claimed: per exclusive slot, the epoch of the allocation that has or last had its claim.
         leaving: slots that a node still stops something of.
+        trial: the version that has to prove itself; None: none, all that is ready serves.
         proven: allocations that have been ready for as long as their version demands.
         image_waits: of a service that is stopped before it is started: why its new image is on no
             node yet; empty: it is.
@@ -156,6 +157,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     standby_spec: ServiceSpec | None = None
     claimed: Mapping[int, int] = {}
     leaving: frozenset[int] = frozenset()
+    trial: ServiceSpec | None = None
     proven: frozenset[AllocId] = frozenset()
     image_waits: str = ""
 
@@ -178,6 +180,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     def is_exclusive(self) -> bool:
         """Say whether at most one copy of a slot may run."""
         return self.spec is not None and self.spec.workload.exclusive
+
+    def is_on_trial(self, alloc: Alloc) -> bool:
+        """Say whether an allocation has a version that nobody has seen at work yet."""
+        return self.trial is not None and alloc.id not in self.proven and alloc.has(self.trial)
 
     def is_fresh(self, alloc: Alloc) -> bool:
         """Say whether an allocation is what its slot should have now."""

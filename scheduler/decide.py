@@ -44,11 +44,17 @@ _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What to write, what to remember, and which slots have no node."""
+    """What to write, what to remember, and what does not go on.
+
+    Attributes:
+        unplaceable: slots that have no node.
+        waiting: why slots of a service are left as they are, one sentence each.
+    """
 
     plan: Plan
     memory: Memory
     unplaceable: tuple[Unplaceable, ...] = ()
+    waiting: Mapping[ServiceId, tuple[str, ...]] = {}
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -100,7 +106,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
     waits += [each.wake_in_s for each in services.values()]
     wake_in_s = min([PERIOD_S, *(wait_s for wait_s in waits if wait_s is not None)])
     plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
-    return Decision(plan, memory, placed.unplaceable)
+    return Decision(plan, memory, placed.unplaceable, _waiting(asked))
 
 
 def _orchestrate_all(
@@ -120,6 +126,15 @@ def _orchestrate_all(
         else orchestrate(each.asked, by_service[key], gone, times)
         for key, each in services.items()
     }
+
+
+def _waiting(services: Mapping[ServiceId, Asked]) -> Mapping[ServiceId, tuple[str, ...]]:
+    found: dict[ServiceId, tuple[str, ...]] = {}
+    for key, asked in services.items():
+        said = {plan.waits_for for plan in asked.slots.values()} | {asked.image_waits}
+        if sentences := tuple(sorted(said - {""})):
+            found[key] = sentences
+    return found
 
 
 def _is_job(asked: Asked) -> bool:

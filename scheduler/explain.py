@@ -19,20 +19,22 @@ Sentences = Mapping[ServiceName, tuple[str, ...]]
 
 
 class Unplaced(msgspec.Struct, frozen=True, kw_only=True):
-    """What no node takes of a stack, by service, one sentence each.
+    """What no node takes of a stack, and what is not placed yet, by service, one sentence each.
 
     A standby without a node is no error: the service is only less safe.
     """
 
     slots: Sentences = {}
     standbys: Sentences = {}
+    waits: Sentences = {}
 
 
 def explain(world: World, stack: StackName, timing: Timing) -> Unplaced:
     """Return which slots and standbys of `stack` no node takes, and why."""
     slots: dict[ServiceName, list[str]] = defaultdict(list)
     standbys: dict[ServiceName, list[str]] = defaultdict(list)
-    for each in decide(world, Memory(), Now(0.0, 0.0), timing).unplaceable:
+    decision = decide(world, Memory(), Now(0.0, 0.0), timing)
+    for each in decision.unplaceable:
         name, service = each.request.service
         if name != stack:
             continue
@@ -40,7 +42,8 @@ def explain(world: World, stack: StackName, timing: Timing) -> Unplaced:
             slots[ServiceName(service)].append(f"slot {each.request.slot}: {each.reason}")
         else:
             standbys[ServiceName(service)].append(f"standby: {each.reason}")
-    return Unplaced(slots=_frozen(slots), standbys=_frozen(standbys))
+    waits = {key[1]: said for key, said in decision.waiting.items() if key[0] == stack}
+    return Unplaced(slots=_frozen(slots), standbys=_frozen(standbys), waits=waits)
 
 
 def _frozen(found: Mapping[ServiceName, list[str]]) -> Sentences:

@@ -35,9 +35,10 @@ def orchestrate(
     slots: dict[int, list[Alloc]] = {slot: [] for slot in asked.slots}
     for alloc in replicas:
         slots.setdefault(alloc.assignment.slot, []).append(alloc)
-    changes = merged(
+    parts = [
         _one_slot(asked, slot, members, drained, times) for slot, members in sorted(slots.items())
-    )
+    ]
+    changes = merged([*parts, Changes(soaking=_soaking(asked, replicas))])
     if standbys or asked.standby:
         return with_standbys(asked, changes, replicas, standbys, times)
     return changes
@@ -194,24 +195,29 @@ def _settle(
         return merged([surplus, gone, _wind_down(old, f"{keep.id} took its slot")])
     # An old allocation serves until the new one can; a lost one cannot.
     lost = _wind_down((alloc for alloc in old if alloc.is_lost), "its node is lost")
-    return merged([surplus, gone, lost, _old_surplus(old), _soaking(asked, plan, keep, old)])
+    return merged([surplus, gone, lost, _old_surplus(old)])
 
 
 def _has_taken_over(asked: Asked, keep: Alloc, old: Sequence[Alloc]) -> bool:
-    """Say whether the new one can do without the old: proven, or the old one serves nobody."""
+    """Say whether the new one can do without the old: it serves, or the old one serves nobody."""
     if asked.is_exclusive:
         return keep.is_ready or keep.is_prepared
-    if keep.is_complete or keep.id in asked.proven:
+    if keep.is_complete or (keep.is_ready and not asked.is_on_trial(keep)):
         return True
     return keep.is_ready and not any(alloc.is_ready for alloc in old)
 
 
-def _soaking(asked: Asked, plan: SlotPlan, keep: Alloc, old: Sequence[Alloc]) -> Changes:
-    """Keep requests from the new one while an old one serves and it is not proven.
+def _soaking(asked: Asked, replicas: Sequence[Alloc]) -> frozenset[AllocId]:
+    """Return the copies that get no requests yet: others serve until they are proven.
 
-    Where all slots have a canary beside them, it is the other colour: nobody sees it yet.
+    Where all slots have a canary beside them, it is the other colour: nobody sees it before.
     """
-    is_hidden = keep.id not in asked.proven or (plan.keeps_old and asked.is_second_colour)
-    if is_hidden and any(alloc.is_ready for alloc in old):
-        return Changes(soaking=frozenset({keep.id}))
-    return Changes()
+    trial = asked.trial
+    if trial is None or not any(alloc.is_ready and not alloc.has(trial) for alloc in replicas):
+        return frozenset()
+    is_hidden = asked.is_second_colour
+    return frozenset(
+        alloc.id
+        for alloc in replicas
+        if asked.is_on_trial(alloc) or (is_hidden and alloc.has(trial))
+    )

@@ -95,7 +95,10 @@ def _begun(before: Rollout | None, wish: Wish) -> Rollout:
 def _ruled(rollout: Rollout, verb: Verb) -> Rollout:
     if verb is Verb.PROMOTE:
         phase = P.ROLLING_BACK if rollout.is_back else P.ROLLING
-        return msgspec.structs.replace(rollout, phase=phase, is_promoted=True, failed=(), reason="")
+        pardoned = (*rollout.pardoned, *rollout.failed)[-FAILED_MAX:]
+        return msgspec.structs.replace(
+            rollout, phase=phase, is_promoted=True, failed=(), pardoned=pardoned, reason=""
+        )
     if rollout.is_back or not can_go_back(rollout):
         return rollout
     return back(rollout, "it was aborted")
@@ -120,13 +123,11 @@ def advance(rollout: Rollout, progress: Progress) -> Rollout:
         rollout: what `wanted` returned.
         progress: how its slots are.
     """
+    noted = rollout if rollout.is_settled else _noted(rollout, progress.seen)
     if rollout.is_settled or rollout.phase is P.PAUSED:
-        return rollout
-    if rollout.phase is P.FAILED:
-        # It is tried on and on: should it come up after all, that is an end like any other.
-        return _done(rollout) if _is_through(rollout, progress) else rollout
-    noted = _noted(rollout, progress.seen)
-    why = _why_failed(noted, progress)
+        return noted
+    # What has failed is tried on and on: should it come up after all, it is an end like any other.
+    why = "" if rollout.phase is P.FAILED else _why_failed(noted, progress)
     if why:
         return _failed(noted, why)
     if noted.phase is P.CANARY:
@@ -173,7 +174,8 @@ def _canaries_are_well(rollout: Rollout, progress: Progress) -> bool:
 
 
 def _noted(rollout: Rollout, seen: Seen) -> Rollout:
-    new = [id_ for id_ in sorted(seen.failed) if id_ not in rollout.failed]
+    known = {*rollout.failed, *rollout.pardoned}
+    new = [id_ for id_ in sorted(seen.failed) if id_ not in known]
     if not new:
         return rollout
     failed = (*rollout.failed, *new)[-FAILED_MAX:]

@@ -194,6 +194,7 @@ def _lasting(around: Around, base: Asked, rollout: Rollout) -> Service:
         spec=after.spec,
         slots=plan_slots(after, own, seen, step),
         standby_spec=_standby_spec(after),
+        trial=_trial(after),
         proven=seen.proven,
         image_waits=image_waits,
     )
@@ -205,6 +206,12 @@ def _far(
 ) -> tuple[Seen, Mark]:
     seen = look(rollout, own, around.times)
     return seen, marked(around.memory.marks.get(key), rollout, seen, around.times.now)
+
+
+def _trial(rollout: Rollout) -> ServiceSpec | None:
+    """Return the version that has to prove itself: another than the one that came up whole."""
+    is_new = rollout.stable is not None and not is_alike(rollout.stable, rollout.target)
+    return rollout.target if is_new and not rollout.is_settled and not rollout.is_back else None
 
 
 def _standby_spec(rollout: Rollout) -> ServiceSpec:

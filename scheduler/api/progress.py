@@ -185,7 +185,7 @@ def state_of(one: AllocationView) -> str:
 def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Waiting:
     """Return what is in the way of each service at this moment, one sentence each, sorted."""
     sentences: dict[ServiceName, set[str]] = {}
-    for said in (stand.unplaced.slots, stand.unplaced.standbys):
+    for said in (stand.unplaced.slots, stand.unplaced.standbys, stand.unplaced.waits):
         for service, found in said.items():
             sentences.setdefault(service, set()).update(found)
     for (service, _), obstacle in (failed or {}).items():

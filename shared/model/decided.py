@@ -123,6 +123,7 @@ class Rollout(Record, frozen=True, kw_only=True):
         is_back: the stable version is what slots should have: the target has failed.
         reason: why it does not go on, or went back; one sentence, empty while all is well.
         failed: allocations of the version in hand that failed, oldest first.
+        pardoned: those that failed before a person let it go on all the same.
         is_promoted: a person, or time, has let the canaries pass.
         ruled: the number of the newest ruling that was heard.
         began_at_s: wall clock of the leader, for display only.
@@ -139,6 +140,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     is_back: bool = False
     reason: str = ""
     failed: tuple[AllocId, ...] = ()
+    pardoned: tuple[AllocId, ...] = ()
     is_promoted: bool = False
     ruled: int = 0
     began_at_s: float = 0.0

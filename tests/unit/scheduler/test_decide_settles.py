@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scheduler.decide import Decision, decide
 from scheduler.memory import Memory
 from scheduler.story import Now
-from scheduler.world import NodeState, RolloutState, RoutesState, StackState, World
+from scheduler.world import NodeState, RolloutState, RoutesState, StackState, VolumeState, World
 from shared import keys
 from shared.model import (
     AllocationStatus,
@@ -25,6 +25,7 @@ from shared.model import (
     ServiceSpec,
     Stack,
     StackName,
+    Volume,
     Want,
 )
 from shared.states import AllocState
@@ -65,7 +66,7 @@ class Obedient:
     def _apply(self, record: object, key: str) -> None:
         revision = Revision(self.world.revision + 1)
         nodes, served_now = dict(self.world.nodes), dict(self.world.routes)
-        updates = dict(self.world.rollouts)
+        updates, volumes = dict(self.world.rollouts), dict(self.world.volumes)
         if isinstance(record, Manifest):
             nodes[record.node] = msgspec.structs.replace(
                 nodes[record.node], manifest=record, manifest_revision=revision
@@ -74,13 +75,20 @@ class Obedient:
             served_now[record.stack] = RoutesState(record, revision)
         elif isinstance(record, Rollout):
             updates[record.stack, record.service] = RolloutState(record, revision)
+        elif isinstance(record, Volume):
+            volumes[record.name] = VolumeState(record, revision)
         elif key.startswith(keys.ROUTES):
             del served_now[StackName(key.removeprefix(keys.ROUTES))]
         else:
             stack_name, _, service_name = key.removeprefix(keys.ROLLOUTS).partition("/")
             del updates[StackName(stack_name), ServiceName(service_name)]
         self.world = msgspec.structs.replace(
-            self.world, nodes=nodes, routes=served_now, rollouts=updates, revision=revision
+            self.world,
+            nodes=nodes,
+            routes=served_now,
+            rollouts=updates,
+            volumes=volumes,
+            revision=revision,
         )
 
     def _acted(self) -> dict[NodeName, NodeState]:
