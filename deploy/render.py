@@ -19,7 +19,7 @@ from shared.api import (
     NodeView,
     ServiceView,
 )
-from shared.model import Event, Record
+from shared.model import Event, Record, RolloutPhase
 from shared.states import AllocState
 
 _MINUTE_S: Final = 60
@@ -169,7 +169,11 @@ def service_table(services: Iterable[ServiceView]) -> Table:
 
 
 def _extras(one: ServiceView) -> Iterable[str]:
-    """Yield what a service has besides replicas: standbys, and a claim if it is exclusive."""
+    """Yield what a service has besides replicas: an update, standbys, a claim if exclusive."""
+    if one.stopped:
+        yield "stopped"
+    if one.phase not in {"", RolloutPhase.DONE}:
+        yield f"update {one.phase}" + (f": {one.reason}" if one.reason else "")
     if one.standby:
         yield f"standby {one.prepared}/{one.standby}"
     if one.exclusive:

@@ -59,8 +59,8 @@ async def _run(
     newest = (await client.history(stack)).generations[0].generation
     spec = one_off(await client.generation(stack, newest), services[0], command)
     name = StackName(f"{stack[:_NAME_CHARACTERS_MAX]}-run-{secrets.token_hex(_SUFFIX_BYTES)}")
+    accepted = await client.deploy(name, StackUpload(services=(spec,), needs_place=True))
     try:
-        accepted = await client.deploy(name, StackUpload(services=(spec,), needs_place=True))
         return await _exit_code(client, accepted)
     finally:
         if is_removed:

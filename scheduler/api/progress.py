@@ -34,6 +34,7 @@ from shared.states import AllocState
 _ENDED: Final = WAITING | {RolloutPhase.DONE, RolloutPhase.ROLLED_BACK, RolloutPhase.FAILED}
 # A container that starts badly fails again within this; a pull of an image is not a failure.
 PATIENCE_S: Final = 5.0
+_GATEWAYS_SHOWN_MAX: Final = 5
 
 Slot = tuple[ServiceName, int]
 
@@ -188,13 +189,19 @@ def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Wait
     for said in (stand.unplaced.slots, stand.unplaced.standbys, stand.unplaced.waits):
         for service, found in said.items():
             sentences.setdefault(service, set()).update(found)
-    for (service, _), obstacle in (failed or {}).items():
-        sentences.setdefault(service, set()).add(obstacle.sentence)
-    for (service, _), sentence in failures(stand).items():
-        sentences.setdefault(service, set()).add(sentence)
+    said_so = {slot: obstacle.sentence for slot, obstacle in (failed or {}).items()}
+    for (service, _), sentence in (said_so | dict(failures(stand))).items():
+        # One that goes back says itself why, and what failed is no longer waited for.
+        if not _is_back(stand, service):
+            sentences.setdefault(service, set()).add(sentence)
     for service, sentence in chain(_held_up(stand), _gateways(stand)):
         sentences.setdefault(service, set()).add(sentence)
     return {service: tuple(sorted(said)) for service, said in sorted(sentences.items())}
+
+
+def _is_back(stand: Stand, service: ServiceName) -> bool:
+    rollout = rollout_of(stand.world, stand.stack, service)
+    return rollout is not None and rollout.is_back
 
 
 def _held_up(stand: Stand) -> Iterator[tuple[ServiceName, str]]:
@@ -289,11 +296,16 @@ def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:
         }
         if ready - _routed(published, spec.name):
             found.append((spec.name, "its new replicas are not routed to yet"))
-        found += [
-            (spec.name, f"the gateway of {node} has not taken over its routes yet")
-            for node in behind
-        ]
+        if behind:
+            found.append((spec.name, _not_taken_over(behind)))
     return tuple(found)
+
+
+def _not_taken_over(behind: Sequence[NodeName]) -> str:
+    if len(behind) == 1:
+        return f"the gateway of {behind[0]} has not taken over its routes yet"
+    shown = ", ".join(behind[:_GATEWAYS_SHOWN_MAX])
+    return f"{len(behind)} gateways have not taken over its routes yet: {shown}"
 
 
 def _routed(published: RoutesState | None, service: ServiceName) -> frozenset[AllocId]:

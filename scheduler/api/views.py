@@ -170,6 +170,7 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
         exclusive=workload is not None and workload.exclusive,
         holder=of.claim.node if of.claim is not None else NodeName(""),
         epoch=of.claim.epoch if of.claim is not None else 0,
+        stopped=spec is not None and spec.is_stopped,
         phase=of.rollout.phase.value if of.rollout is not None else "",
         reason=of.rollout.reason if of.rollout is not None else "",
     )

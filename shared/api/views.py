@@ -83,6 +83,7 @@ class ServiceView(Record, frozen=True, kw_only=True):
     """One service: how many replicas are asked for and ready, and what is in the way.
 
     Attributes:
+        stopped: nothing of it runs until a person starts it again.
         phase: of its newest rollout, see model.RolloutPhase; empty: it has had none yet.
         reason: why that does not go on, or went back.
         slots: one by one; only while a change is followed.
@@ -106,6 +107,7 @@ class ServiceView(Record, frozen=True, kw_only=True):
     exclusive: bool = False
     holder: NodeName = NodeName("")
     epoch: int = 0
+    stopped: bool = False
     phase: str = ""
     reason: str = ""
     slots: tuple[SlotView, ...] = ()
