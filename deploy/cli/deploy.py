@@ -1,13 +1,12 @@
 """Commands that take Compose files: deploy, plan."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from deploy.cli.connect import Connection
-from deploy.cli.files import files_options, loaded
+from deploy.cli.files import Chosen, file_options, load_stack
 from deploy.cli.listing import json_option
 from deploy.cli.waiting import detach_option, outcome, timeout_option
 from deploy.render import as_json
@@ -18,21 +17,21 @@ from shared.model import StackName
 
 if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait for that
     from deploy.client import ApiClient
+    from deploy.compose import LoadedStack
 
 _CHANGES, _CANNOT = 1, 2
 
 
 @click.command()
-@files_options
+@file_options
 @timeout_option
 @detach_option
 @click.option("--plan-id", default="", help="Do what `hafen plan` showed, or nothing.")
 @click.option("--no-plan", is_flag=True, help="Store it even if replicas have no place now.")
 @click.pass_obj
-def deploy(  # noqa: PLR0913 - one per option
+def deploy(
     connection: Connection,
-    files: tuple[Path, ...],
-    name: str | None,
+    chosen: Chosen,
     timeout_s: float,
     plan_id: str,
     *,
@@ -45,11 +44,15 @@ def deploy(  # noqa: PLR0913 - one per option
     stored. Exit codes: 0 it runs, or its canary waits; 5 somebody else was faster; 6 it is refused,
     failed or stopped half-way; 7 it was rolled back. Interrupting does not interrupt the change.
     """
-    stack, upload = loaded(files, name)
-    upload = msgspec.structs.replace(upload, plan_id=plan_id, needs_place=not no_plan)
+    stack = load_stack(chosen)
+    upload = msgspec.structs.replace(_upload(stack), plan_id=plan_id, needs_place=not no_plan)
     click.echo(
-        connection.run(lambda client: _deploy(client, stack, upload, timeout_s, detach=detach))
+        connection.run(lambda client: _deploy(client, stack.name, upload, timeout_s, detach=detach))
     )
+
+
+def _upload(stack: "LoadedStack") -> StackUpload:
+    return StackUpload(services=stack.services, source=stack.source)
 
 
 async def _deploy(
@@ -71,17 +74,17 @@ async def _generation(client: "ApiClient", name: StackName) -> int:
 
 
 @click.command()
-@files_options
+@file_options
 @json_option
 @click.pass_context
-def plan(ctx: click.Context, files: tuple[Path, ...], name: str | None, *, is_json: bool) -> None:
+def plan(ctx: click.Context, chosen: Chosen, *, is_json: bool) -> None:
     """Show what `hafen deploy` would do, and change nothing.
 
     Exit codes: 0 nothing would change, 1 something would, 2 it cannot be.
     """
     connection: Connection = ctx.obj
-    stack, upload = loaded(files, name)
-    found = connection.run(lambda client: client.plan(stack, upload))
+    stack = load_stack(chosen)
+    found = connection.run(lambda client: client.plan(stack.name, _upload(stack)))
     click.echo(as_json(found) if is_json else "\n".join(plan_lines(found)))
     ctx.exit(_exit_code(found))
 

@@ -1,41 +1,60 @@
-"""The Compose files that a command is given -> what the API takes."""
+"""The options with which every command that reads Compose files chooses them."""
 
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
-from shared.api import StackUpload
-from shared.model import StackName
-
-F = TypeVar("F", bound=Callable[..., None])
+if TYPE_CHECKING:  # it reads YAML, and --help must not wait for that
+    from deploy.compose import LoadedStack
 
 
-def files_options(function: F) -> F:
-    """Add -f and --name."""
-    name = click.option("--name", help="The stack's name; default: the file's, else its folder's.")
-    files = click.option(
+class Chosen(msgspec.Struct, frozen=True):
+    """What a person chose: files (none: the folder's own), and a name (None: the files' own)."""
+
+    files: tuple[Path, ...] = ()
+    name: str | None = None
+
+
+_OPTIONS: Final = (
+    click.option(
         "-f",
         "--file",
         "files",
         multiple=True,
         type=click.Path(path_type=Path),
         help="A Compose file; repeated, later ones change earlier ones. Default: ./compose.yaml.",
-    )
-    return files(name(function))
+    ),
+    click.option("--name", help="The stack's name; default: the file's, else its folder's."),
+)
 
 
-def loaded(files: Sequence[Path], name: str | None) -> tuple[StackName, StackUpload]:
-    """Return the stack that the files describe; what is in vain is a warning on standard error.
+def file_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command -f and --name; it takes them as `chosen`."""
+
+    @functools.wraps(command)
+    def with_files(*args: Any, files: tuple[Path, ...], name: str | None, **given: Any) -> None:
+        command(*args, chosen=Chosen(files, name), **given)
+
+    decorated: Callable[..., None] = with_files
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def load_stack(chosen: Chosen) -> "LoadedStack":
+    """Return the stack that the options choose; its warnings are shown on standard error.
 
     Raises:
-        SpecError: something is wrong or not understood; a line for each.
+        SpecError: something is wrong or not understood.
     """
-    from deploy.compose import find, load  # noqa: PLC0415 - reads YAML, which no other command does
+    from deploy.compose import find, load  # noqa: PLC0415 - reads YAML, which few commands do
 
-    stack = load(files or (find(Path()),), os.environ, name)
-    for warning in stack.warnings:
+    loaded = load(chosen.files or (find(Path()),), os.environ, chosen.name)
+    for warning in loaded.warnings:
         click.echo(f"hafen: {warning}", err=True)
-    return stack.name, StackUpload(services=stack.services, source=stack.source)
+    return loaded
