@@ -6,14 +6,14 @@ SOURCES := $(PACKAGES) tests $(wildcard bench)
 LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim bench bench-failover bench-quiet chaos lock proto clean host venv
+.PHONY: help setup demo check test sim bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
 setup: host venv ## Install what is missing: Debian packages and .venv (as root)
 
-demo: setup ## Three virtual hosts, a service under load, one host dies (as root, under a minute)
+demo: setup ## Services under load; a host dies, then a good and a bad version come (as root, a minute)
 	@.venv/bin/hafen lab demo
 
 check: ## Format, lint, types, layers, unit and tidy tests (no root)
@@ -41,6 +41,10 @@ bench-failover: setup ## Hosts die under load: make bench-failover RUNS=20 FAULT
 	$(PYTHON) -m bench.failover --runs $(or $(RUNS),20) --nodes $(or $(NODES),3) \
 		--fault $(or $(FAULT),all) --service $(or $(SERVICE),all)
 	$(PYTHON) -m bench.picture
+
+bench-rollout: setup ## New versions, good and bad, under load: make bench-rollout RUNS=10 CASE=six
+	@deploy/setup/venv.sh dev
+	$(PYTHON) -m bench.rollout --runs $(or $(RUNS),10) --case $(or $(CASE),all) --nodes $(or $(NODES),3)
 
 bench-quiet: setup ## False alarms with nothing to do, or BUSY=1: make bench-quiet MINUTES=30
 	@deploy/setup/venv.sh dev

@@ -135,6 +135,14 @@ class State:
             if end.state is EndpointState.READY
         }
 
+    def reported(self, node: str) -> set[str]:
+        """Return the allocations that a node says it has."""
+        key = keys.observed(NodeName(node))
+        value = self._now.get(key)
+        return (
+            {each.id for each in codec.decode(Report, value, key).allocations} if value else set()
+        )
+
     def _is_ready(self, node: NodeName, asked: Assignment) -> bool:
         key = keys.observed(node)
         value = self._now.get(key)

@@ -109,9 +109,9 @@ def replace_in(folder: Path, record: Combination, found: Sequence[RunRecord]) ->
     """Write a combination and its runs in the place of the ones before; others are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     all_ = read(folder / "failover.json", Combination)
-    _write(folder / "failover.json", [*(e for e in all_ if _key(e) != _key(record)), record])
+    write(folder / "failover.json", [*(e for e in all_ if _key(e) != _key(record)), record])
     runs = read(folder / "failover_runs.json", RunRecord)
-    _write(folder / "failover_runs.json", [*(e for e in runs if _key(e) != _key(record)), *found])
+    write(folder / "failover_runs.json", [*(e for e in runs if _key(e) != _key(record)), *found])
 
 
 def read(path: Path, kind: type[T]) -> list[T]:
@@ -122,7 +122,8 @@ def read(path: Path, kind: type[T]) -> list[T]:
         return []
 
 
-def _write(path: Path, records: Sequence[Record]) -> None:
+def write(path: Path, records: Sequence[Record]) -> None:
+    """Write a list of records, for people and programs."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(records)) + b"\n")
 
 

@@ -22,6 +22,7 @@ from deploy.lab.lab import Lab
 from deploy.lab.plan import CLIENT
 from deploy.lab.programs import Program
 from deploy.lab.ready import wait_ready
+from deploy.lab.sockets import Life
 from deploy.lab.tally import LoadReport, Outcome
 from shared import codec
 from shared.api import StackUpload
@@ -49,8 +50,10 @@ WHOLE_S: Final = 90.0
 _LEAD_S: Final = 10.0
 _LEAD_TRIES: Final = 8
 _LOAD_UP_S: Final = 10.0
-_RATE_PER_S: Final = 150
-_POST_EVERY: Final = 10
+_REQUESTS: Final = "requests"
+_LIVES: Final = "lives"
+# Half a core of load generator, gateway and replicas, on a machine with two.
+_LOAD: Final = ("--rate", "150", "--post-every", "10", "--post-path", "/cgi-bin/post")
 
 KINDS: Final = ("single", "standby", "replicas3", "exclusive")
 
@@ -183,8 +186,8 @@ class Rig:
 class Load:
     """One run of the load generator through one host's gateway, to one service."""
 
-    def __init__(self, process: Process, file: Path) -> None:
-        self._process, self._file = process, file
+    def __init__(self, process: Process, folder: Path) -> None:
+        self._process, self._folder = process, folder
         self.reports: list[LoadReport] = []
 
     async def read(self) -> None:
@@ -209,27 +212,33 @@ class Load:
         """
         self._process.send_signal(signal.SIGTERM)
         await self._process.wait()
-        lines = self._file.read_bytes().splitlines()
+        lines = (self._folder / _REQUESTS).read_bytes().splitlines()
         if not lines:
             raise HostError("the load generator sent nothing")
-        return [codec.decode(Outcome, line, str(self._file)) for line in lines]
+        return [codec.decode(Outcome, line, _REQUESTS) for line in lines]
+
+    def lives(self) -> list[Life]:
+        """Return every websocket's lives, once `stop` has returned."""
+        lines = (self._folder / _LIVES).read_bytes().splitlines()
+        return [codec.decode(Life, line, _LIVES) for line in lines]
 
 
 @asynccontextmanager
-async def load(rig: Rig, entry: str, spec: ServiceSpec) -> AsyncIterator[Load]:
-    """Send requests to a service through a host's gateway."""
+async def load(
+    rig: Rig, entry: str, spec: ServiceSpec, options: Sequence[str] = _LOAD
+) -> AsyncIterator[Load]:
+    """Send requests to a service through a host's gateway; `options` are the generator's."""
     url = f"{spec.name}=http://{rig.lab.address(entry)}:{spec.workload.ports[0].published}/"
-    with tempfile.TemporaryDirectory(prefix="hafen-bench-") as folder:
-        file = Path(folder) / "requests"
+    with tempfile.TemporaryDirectory(prefix="hafen-bench-") as name:
+        folder = Path(name)
         argv = [
-            *(sys.executable, "-m", "deploy.lab.load", "--url", url),
-            *("--rate", str(_RATE_PER_S), "--requests", str(file)),
-            *("--post-every", str(_POST_EVERY), "--post-path", "/cgi-bin/post"),
+            *(sys.executable, "-m", "deploy.lab.load", "--url", url, *options),
+            *("--requests", str(folder / _REQUESTS), "--lives", str(folder / _LIVES)),
         ]
         process = await rig.lab.run_in(CLIENT, argv, stdin=DEVNULL, stdout=PIPE)
         try:
             async with asyncio.TaskGroup() as group:
-                one = Load(process, file)
+                one = Load(process, folder)
                 reading = group.create_task(one.read())
                 if not await rig.until(lambda: bool(one.last_success_s), _LOAD_UP_S):
                     raise HostError(f"{spec.name} does not answer through {entry}")
@@ -240,17 +249,24 @@ async def load(rig: Rig, entry: str, spec: ServiceSpec) -> AsyncIterator[Load]:
 
 
 @asynccontextmanager
-async def rig(nodes: int, name: str, *, disk_mib: int | None = None) -> AsyncIterator[Rig]:
-    """Bring a lab up with the tick image and observe it; take it down whatever happens."""
+async def rig(
+    nodes: int,
+    name: str,
+    *,
+    disk_mib: int | None = None,
+    images: Sequence[Callable[[Path], str]] = (build_tick,),
+) -> AsyncIterator[Rig]:
+    """Bring a lab up with some images and observe it; take it down whatever happens."""
     lab = Lab(name)
     await lab.down()
     try:
         await lab.up(nodes, disk_mib=disk_mib, labels={f"node-{n}": MEMBER for n in (1, 2, 3)})
         await wait_ready(lab, progress=lambda _: None)
         with tempfile.TemporaryDirectory() as folder:
-            archive = Path(folder) / "tick.tar"
-            build_tick(archive)
-            await lab.load(archive)
+            for number, build in enumerate(images):
+                archive = Path(folder) / f"{number}.tar"
+                build(archive)
+                await lab.load(archive)
         with Witness(lab) as witness:
             one = Rig(lab, witness)
             async with asyncio.TaskGroup() as group:

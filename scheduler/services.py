@@ -164,12 +164,23 @@ def _job(around: Around, base: Asked, rollout: Rollout, wish: Wish) -> Service:
 
 def _lasting(around: Around, base: Asked, rollout: Rollout) -> Service:
     """Return a service whose copies are not meant to end."""
-    key = (base.stack, base.service)
-    own, now = around.own(key), around.times.now
+    own = around.own((base.stack, base.service))
     where = homes.of_service(around.world, around.judged, rollout.spec, own)
-    waits = ""
-    if not rollout.is_settled:
-        waits = waits_for(around.world, base.stack, rollout.target, around.of_stack(base.stack))
+    if rollout.is_settled:
+        # Nothing of it is watched: that would be most of the work of a quiet cluster.
+        plans = plan_slots(rollout, own, Seen(), Step(homes=where.slots, closed=where.closed))
+        asked = msgspec.structs.replace(
+            base, spec=rollout.spec, slots=plans, standby_spec=rollout.spec
+        )
+        return Service(asked=asked, rollout=rollout)
+    return _updating(around, base, rollout, own, where)
+
+
+def _updating(
+    around: Around, base: Asked, rollout: Rollout, own: Sequence[Alloc], where: homes.Homes
+) -> Service:
+    key, now = (base.stack, base.service), around.times.now
+    waits = waits_for(around.world, base.stack, rollout.target, around.of_stack(base.stack))
     seen, mark = _far(around, key, rollout, own)
     image_waits, broken = _image(around, rollout, own)
     progress = Progress(

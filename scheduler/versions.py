@@ -54,7 +54,7 @@ def plan_slots(
     """
     new, old = rollout.spec, rollout.target if rollout.is_back else rollout.stable
     numbers = slots_of(new, step.homes)
-    if old is None or is_alike(old, new):
+    if rollout.is_settled or old is None or is_alike(old, new):
         versions = _at_once(new, numbers, allocs, seen, step)
     else:
         versions = _one_by_one(rollout, old, numbers, allocs, seen, step)

@@ -1,4 +1,4 @@
-"""`hafen lab demo`: watch a host die; `hafen lab whoami`: the image for doing it by hand."""
+"""`hafen lab demo`: watch a host die; `hafen lab whoami` and `echo`: images to do it by hand."""
 
 import asyncio
 import sys
@@ -9,11 +9,13 @@ import click
 
 from deploy.cli.group import INTERRUPTED
 from deploy.lab.demo import SECONDS_MIN, DemoPlan, run_demo
+from deploy.lab.echo_image import TAGS, build_echo
 from deploy.lab.images import build_whoami
 from deploy.lab.load import RATE_PER_S_MAX
 from deploy.lab.screen import open_screen
 from deploy.lab.story import Scene, outcomes, problems, summary, timeline
-from deploy.lab.view import result_lines, timeline_lines
+from deploy.lab.updates import update_timeline
+from deploy.lab.view import result_lines, timeline_lines, update_lines
 from shared import codec
 
 
@@ -24,7 +26,7 @@ from shared import codec
     type=click.FloatRange(SECONDS_MIN),
     default=15.0,
     show_default=True,
-    help="How long the load runs; longer if recovery takes longer.",
+    help="How long the load runs around the power cut; longer if recovery takes longer.",
 )
 @click.option(
     "--rate",
@@ -35,10 +37,11 @@ from shared import codec
 )
 @click.option("--json", "file", type=click.File("wb", lazy=False), help="Write the result there.")
 def demo(*, nodes: int, seconds: float, rate: float, file: IO[bytes] | None) -> None:
-    """Three hosts, two services under load, and the power of one host is cut.
+    """Three hosts, two services under load: one host dies, then a good and a bad version come.
 
     Makes a lab called "demo" and takes it down again, also on Ctrl-C. Ends with 0 only if no
-    request failed and every service came back. Needs root.
+    request failed, every service came back, the good version was rolled out and the bad one back.
+    Needs root.
     """
     plan = DemoPlan(nodes=nodes, seconds=seconds, rate_per_s=rate)
     scene = asyncio.run(run_demo(plan, open_screen()))
@@ -54,25 +57,44 @@ def demo(*, nodes: int, seconds: float, rate: float, file: IO[bytes] | None) -> 
 
 @click.command()
 @click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
-def whoami(archive: Path) -> None:
+@click.option("--tag", default="1", show_default=True, help="2 or any other; or crash.")
+def whoami(archive: Path, tag: str) -> None:
     """Write the image of examples/whoami to ARCHIVE, for `hafen lab load`.
 
-    It is made of this machine's busybox, without a registry.
+    It is made of this machine's busybox, without a registry. The one tagged crash ends after 3 s.
     """
-    click.echo(f"{build_whoami(archive)} is in {archive}")
+    click.echo(f"{build_whoami(archive, tag)} is in {archive}")
+
+
+@click.command()
+@click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--tag", type=click.Choice(TAGS), default="1", show_default=True)
+def echo(archive: Path, tag: str) -> None:
+    """Write the image of a server with websockets to ARCHIVE, for `hafen lab load`.
+
+    It is made of this machine's Python and busybox. The one tagged sick never becomes healthy, the
+    one tagged crash ends after 3 s.
+    """
+    click.echo(f"{build_echo(archive, tag)} is in {archive}")
 
 
 def report(scene: Scene) -> list[str]:
     """Return everything that a person reads at the end."""
     found = problems(scene)
     total = summary(scene)
-    verdict = [f"FAILED: {problem}" for problem in found] or [
-        f"{total.node_killed} died under {total.requests_sent} requests; not one of them failed."
-    ]
+    count = total.requests_sent + sum(each.requests_sent for each in total.updates)
+    good = (
+        f"{total.node_killed} died, {len(total.updates)} updates came, one of them bad, under "
+        f"{count} requests; not one of them failed."
+    )
+    told = [line for each in scene.updates for line in ("", *timeline_lines(update_timeline(each)))]
     return [
         *timeline_lines(timeline(scene)),
         "",
         *result_lines(outcomes(scene)),
+        *told,
         "",
-        *verdict,
+        *update_lines(scene.updates),
+        "",
+        *([f"FAILED: {problem}" for problem in found] or [good]),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from deploy.cli.demo import demo, whoami
+from deploy.cli.demo import demo, echo, whoami
 from deploy.cli.lab_faults import FAULTS, name_option
 from deploy.lab.disks import DISK_MIB_MAX, DISK_MIB_MIN
 from deploy.lab.lab import Lab, LabStatus
@@ -115,6 +115,7 @@ for fault in FAULTS:
     lab.add_command(fault)
 lab.add_command(demo)
 lab.add_command(whoami)
+lab.add_command(echo)
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, dict[str, str]]:

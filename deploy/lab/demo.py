@@ -1,7 +1,7 @@
-"""The demo: three hosts, a service under load, one host dies; what its users saw of it.
+"""The demo: three hosts, services under load; one host dies, then a service gets new versions.
 
-This module drives a lab; what it means is told by deploy.lab.story, what it looks like by
-deploy.lab.view. Whatever happens, the lab is taken down before it ends.
+This module drives a lab; what it means is told by deploy.lab.story and deploy.lab.updates, what it
+looks like by deploy.lab.view. Whatever happens, the lab is taken down before it ends.
 """
 
 import asyncio
@@ -20,13 +20,15 @@ from deploy.client import ApiClient
 from deploy.compose import LoadedStack
 from deploy.compose import load as load_compose
 from deploy.lab.ground import leftovers
-from deploy.lab.images import build_whoami
+from deploy.lab.images import CRASH, build_whoami
 from deploy.lab.lab import Lab
 from deploy.lab.plan import CLIENT
 from deploy.lab.ready import wait_ready
 from deploy.lab.screen import Screen
 from deploy.lab.story import Scene
 from deploy.lab.tally import LoadReport
+from deploy.lab.typed import hafen
+from deploy.lab.updates import DONE, ROLLED_BACK, Sample, Update, sample
 from deploy.lab.view import Picture, ready_replicas
 from shared import codec
 from shared.api import Accepted, StackUpload
@@ -38,6 +40,10 @@ T = TypeVar("T")
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "whoami" / "compose.yaml"
 # The service of the example that has one replica: what happens to it is the story.
 ALONE: Final = ServiceName("single")
+# The service whose versions are watched, and what of the example's file decides about them.
+UPDATED: Final = ServiceName("web")
+_TAG: Final = "WHOAMI_TAG"
+_FIRST, _SECOND = "1", "2"
 # Load before the cut shows what normal is; after it, recovery must fit in with room to spare.
 SECONDS_MIN: Final = 12.0
 _AFTER_CUT_S_MIN: Final = 8.0
@@ -46,6 +52,11 @@ _READY_DEADLINE_S: Final = 60.0
 _PORTS_ATTEMPTS: Final = 20
 _RECOVERY_DEADLINE_S: Final = 60.0
 _POLL_S: Final = 0.2
+# Load before an update and after it: what a replica's late end breaks is seen, too.
+_AROUND_UPDATE_S: Final = 1.5
+# An update of three replicas takes seconds; the command gives up before we do.
+_UPDATE_LIMIT_S: Final = 60
+_UPDATE_HANGS_S: Final = 80.0
 
 
 class DemoPlan(Record, frozen=True, kw_only=True):
@@ -75,8 +86,8 @@ class _Demo:
         self._screen = screen
         self._picture = Picture(phase="")
         self._began_s = time.monotonic()
-        self._reports: list[LoadReport] = []
-        self._load_runs = asyncio.Event()
+        self._samples: list[Sample] = []
+        self._version = ""  # which the service is getting
         self.lab = Lab(plan.lab)
         self.lab_is_ours = False
 
@@ -100,22 +111,27 @@ class _Demo:
         ):
             watching = group.create_task(self._watch(client, stack))
             await self._wait_for_ports(entry, stack)
-            scene = await self._under_load(client, stack, victim, entry)
+            scene = await self._lose_host(client, stack, victim, entry)
+            updates = [
+                await self._update(entry, stack, _FIRST, _SECOND, DONE),
+                await self._update(entry, stack, _SECOND, CRASH, ROLLED_BACK),
+            ]
             watching.cancel()
-        return scene
+        return msgspec.structs.replace(scene, updates=tuple(updates))
 
     async def _prepare(self) -> None:
         """Wait for the cluster while the image goes to every host: neither needs the other."""
-        self.show(phase="waiting for the cluster; loading the image into every host")
+        self.show(phase="waiting for the cluster; loading images into every host")
 
-        async def load_image() -> None:
+        async def load_images() -> None:
             with tempfile.TemporaryDirectory(prefix="hafen-demo-") as folder:
-                archive = Path(folder) / "whoami.tar"
-                await asyncio.to_thread(build_whoami, archive)
-                await self.lab.load(archive)
+                for tag in (_FIRST, _SECOND, CRASH):
+                    archive = Path(folder) / f"{tag}.tar"
+                    await asyncio.to_thread(build_whoami, archive, tag)
+                    await self.lab.load(archive)
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(load_image())
+            group.create_task(load_images())
             group.create_task(
                 wait_ready(
                     self.lab,
@@ -161,6 +177,8 @@ class _Demo:
                 self.show(note=str(error))
             else:
                 self.show(nodes=nodes, allocations=allocations, note="")
+                now_s = time.time()  # noqa: TID251 - compared with the load's on this same machine
+                self._samples.append(sample(allocations, UPDATED, self._version, now_s))
             await asyncio.sleep(_POLL_S)
 
     async def _wait_for_ports(self, entry: NodeName, stack: LoadedStack) -> None:
@@ -202,18 +220,30 @@ class _Demo:
         ]
         return [sys.executable, "-m", "deploy.lab.load", *urls, *options]
 
-    async def _under_load(
-        self, client: ApiClient, stack: LoadedStack, victim: NodeName, entry: NodeName
-    ) -> Scene:
-        replicas = {service.name: service.replicas for service in stack.services}
+    @asynccontextmanager
+    async def _load(
+        self, entry: NodeName, stack: LoadedStack
+    ) -> AsyncGenerator[list[LoadReport], None]:
+        """Send requests to every service inside the `with`; what is in flight is waited for."""
         argv = self._load_argv(entry, stack, "--rate", str(self._plan.rate_per_s))
+        reports: list[LoadReport] = []
+        runs = asyncio.Event()
         async with (
             self._on_client(argv, stdout=asyncio.subprocess.PIPE) as load,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(self._read_reports(load))
-            await self._load_runs.wait()
+            group.create_task(self._read_reports(load, reports, runs))
+            await runs.wait()
             self.show(phase=f"{self._plan.rate_per_s:.0f} requests a second through {entry}")
+            yield reports
+            self.show(phase="stopping the load")
+            load.terminate()
+
+    async def _lose_host(
+        self, client: ApiClient, stack: LoadedStack, victim: NodeName, entry: NodeName
+    ) -> Scene:
+        replicas = {service.name: service.replicas for service in stack.services}
+        async with self._load(entry, stack) as reports:
             await asyncio.sleep(self._plan.before_cut_s)
             killed_at_s = time.time()  # noqa: TID251 - compared with events of this same machine
             self.show(phase=f"cutting the power of {victim}", victim=victim)
@@ -221,8 +251,6 @@ class _Demo:
             self.show(phase=f"{victim} is dead; waiting for every replica to be replaced")
             await asyncio.sleep(self._plan.seconds - self._plan.before_cut_s)
             await self._wait_for_replicas(replicas, victim)
-            self.show(phase="stopping the load")
-            load.terminate()
         return Scene(
             stack=stack.name,
             victim=victim,
@@ -231,17 +259,51 @@ class _Demo:
             replicas=replicas,
             ready=self._ready(victim),
             events=await _events(client),
-            reports=tuple(self._reports),
+            reports=tuple(reports),
         )
 
-    async def _read_reports(self, load: asyncio.subprocess.Process) -> None:
+    async def _update(
+        self, entry: NodeName, stack: LoadedStack, before: str, version: str, expected: int
+    ) -> Update:
+        """Deploy the example with another version, as a person would, under load."""
+        async with self._load(entry, stack) as reports:
+            await asyncio.sleep(_AROUND_UPDATE_S)
+            self._version, self._samples = version, []
+            began_at_s = time.time()  # noqa: TID251 - compared with samples of this same machine
+            self.show(phase=f"{_TAG}={version} hafen deploy -f {EXAMPLE.name}")
+            words = ("deploy", "-f", str(EXAMPLE), "--timeout", str(_UPDATE_LIMIT_S))
+            typed = await hafen(
+                self.lab.api_socket(entry),
+                words,
+                deadline_s=_UPDATE_HANGS_S,
+                more={_TAG: version},
+            )
+            self.show(phase=f"the command has ended with exit code {typed.exit_code}")
+            await asyncio.sleep(_AROUND_UPDATE_S)
+        return Update(
+            service=UPDATED,
+            replicas=next(each.replicas for each in stack.services if each.name == UPDATED),
+            before=before,
+            version=version,
+            expected=expected,
+            began_at_s=began_at_s,
+            took_s=typed.took_s,
+            exit_code=typed.exit_code,
+            said=typed.said,
+            samples=tuple(self._samples),
+            reports=tuple(reports),
+        )
+
+    async def _read_reports(
+        self, load: asyncio.subprocess.Process, reports: list[LoadReport], runs: asyncio.Event
+    ) -> None:
         assert load.stdout is not None
         async for line in load.stdout:
-            self._reports.append(codec.decode(LoadReport, line, "the load generator"))
-            self._load_runs.set()
-            self.show(load=self._reports[-1])
+            reports.append(codec.decode(LoadReport, line, "the load generator"))
+            runs.set()
+            self.show(load=reports[-1])
         code = await load.wait()
-        if not (self._reports and self._reports[-1].final):
+        if not (reports and reports[-1].final):
             raise HostError(f"the load generator ended early, with exit code {code}")
 
     def _ready(self, victim: NodeName) -> Mapping[ServiceName, int]:

@@ -5,11 +5,20 @@ application and wrong for a measurement: it would hide the very failures that ar
 """
 
 import asyncio
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Self
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 # Larger answers are refused: the generator measures requests, not downloads.
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class Answer(NamedTuple):
+    """A whole answer; names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Connection:
@@ -39,27 +48,29 @@ class Connection:
         """Drop the connection at once; nothing that matters is in flight when we call this."""
         self._writer.transport.abort()
 
-    async def send(self, method: str, host: str, path: str, *, keep: bool) -> int:
-        """Send one request without a body, read the whole answer, return its status.
+    async def send(
+        self, method: str, host: str, path: str, *, keep: bool, body: bytes = b""
+    ) -> Answer:
+        """Send one request and read the whole answer.
 
         Args:
             method: GET or POST.
             host: the Host header's value.
             path: path and query.
             keep: whether to ask the server to keep the connection open.
+            body: of a POST.
 
         Raises:
             ConnectionError: closed before the answer was whole, or the answer is not HTTP/1.x.
         """
         wish = "keep-alive" if keep else "close"
         head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {wish}\r\nAccept: */*\r\n"
-        head += "\r\n" if method == "GET" else "Content-Length: 0\r\n\r\n"
+        head += "\r\n" if method == "GET" else f"Content-Length: {len(body)}\r\n\r\n"
         self._kept = False  # until the answer is whole
         try:
-            self._writer.write(head.encode("ascii"))
-            await self._writer.drain()
+            await self.write(head.encode("ascii") + body)
             version, status, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
-            delimited = await self._skip_body(status, headers)
+            content = await self._body(status, headers)
         except asyncio.IncompleteReadError as error:
             raise ConnectionResetError("closed before the answer was whole") from error
         except asyncio.LimitOverrunError as error:
@@ -67,38 +78,82 @@ class Connection:
         says = headers.get("connection", "").lower()
         # HTTP/1.0 closes unless it says otherwise, HTTP/1.1 keeps unless it says otherwise.
         offered = "keep-alive" in says if version == "HTTP/1.0" else "close" not in says
-        self._kept = keep and delimited and offered
-        return status
+        self._kept = keep and offered and not self._reader.at_eof()
+        return Answer(status, headers, content)
 
-    async def _skip_body(self, status: int, headers: dict[str, str]) -> bool:
-        """Read the body away; say whether it ended by itself, not by the connection's end."""
+    async def upgrade(self, head: bytes) -> tuple[int, Mapping[str, str]]:
+        """Send a request for another protocol; return status and headers of the answer's head.
+
+        Raises:
+            ConnectionError: as `send`.
+        """
+        self._kept = False
+        try:
+            await self.write(head)
+            _, status, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
+        except asyncio.IncompleteReadError as error:
+            raise ConnectionResetError("closed before the answer was whole") from error
+        except asyncio.LimitOverrunError as error:
+            raise ConnectionAbortedError("not an HTTP answer") from error
+        return status, headers
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def read(self, size: int) -> bytes:
+        """Return at most `size` bytes as they come; none: the peer has closed."""
+        return await self._reader.read(size)
+
+    async def _body(self, status: int, headers: Mapping[str, str]) -> bytes:
+        """Return the body; one without a length ends with the connection."""
         if status in {204, 304}:
-            return True
+            return b""
         if headers.get("transfer-encoding", "").lower() == "chunked":
-            await self._skip_chunks()
-            return True
+            return await self._chunks()
         if "content-length" in headers:
-            await self._skip(_number(headers["content-length"], base=10))
-            return True
-        while await self._reader.read(HEAD_BYTES_MAX):
-            pass
-        return False
+            return await self._exactly(_number(headers["content-length"], base=10))
+        found = bytearray()
+        while data := await self._reader.read(HEAD_BYTES_MAX):
+            found += data
+            if len(found) > BODY_BYTES_MAX:
+                raise ConnectionAbortedError("answer too large")
+        return bytes(found)
 
-    async def _skip_chunks(self) -> None:
+    async def _chunks(self) -> bytes:
+        found = bytearray()
         while True:
             line = await self._reader.readuntil(b"\r\n")
             size = _number(line.split(b";")[0].decode("latin-1"), base=16)
             if size == 0:
                 break
-            await self._skip(size + len(b"\r\n"))
+            found += (await self._exactly(size + len(b"\r\n")))[:size]
+            if len(found) > BODY_BYTES_MAX:
+                raise ConnectionAbortedError("answer too large")
         while await self._reader.readuntil(b"\r\n") != b"\r\n":
             pass  # trailers
+        return bytes(found)
 
-    async def _skip(self, size: int) -> None:
+    async def _exactly(self, size: int) -> bytes:
         if size > BODY_BYTES_MAX:
             raise ConnectionAbortedError("answer too large")
-        while size:
-            size -= len(await self._reader.readexactly(min(size, HEAD_BYTES_MAX)))
+        return await self._reader.readexactly(size)
+
+
+def cause_of(error: OSError) -> str:
+    """Return constant words for an error, so that equal causes are counted together."""
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionAbortedError():
+            return str(error)
+        case ConnectionResetError() | BrokenPipeError():
+            return "closed before the answer was whole"
+        case _:
+            return error.strerror or type(error).__name__
 
 
 def _parse_head(head: bytes) -> tuple[str, int, dict[str, str]]:

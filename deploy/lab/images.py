@@ -11,13 +11,15 @@ import json
 import platform
 import struct
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from shared.errors import HostError
 
 REFERENCE: Final = "hafen.local/whoami:1"
+# A version that starts well and then does not stay.
+CRASH: Final = "crash"
 TICK: Final = "hafen.local/tick:1"
 BUSYBOX: Final = Path("/bin/busybox")
 
@@ -47,7 +49,7 @@ _APPLETS: Final = (
 # has none. So the shell stays the first process: it ends at once when asked to, and httpd with it.
 _SERVE: Final = """#!/bin/sh
 address=$(sed -n "s/[[:space:]]$(hostname)\\$//p" /etc/hosts)
-echo "$(hostname) $address" > /www/index.html
+echo "$(hostname) $address${VERSION:+ version $VERSION}" > /www/index.html
 trap 'exit 0' TERM INT
 echo "$(hostname) answers on $address, port 80"
 httpd -f -p 80 -h /www &
@@ -70,29 +72,46 @@ done
 _POST: Final = """#!/bin/sh
 printf 'Content-Type: text/plain\\r\\n\\r\\ndone\\n'
 """
+_CRASH: Final = """#!/bin/sh
+/bin/serve &
+sleep 3
+echo "crashes, as it was made to"
+exit 1
+"""
 _File = tuple[str, str, int]
+Member = tuple[tarfile.TarInfo, bytes]
 _TICK_FILES: Final = (("bin/tick", _TICK, 0o755), ("www/cgi-bin/post", _POST, 0o755))
 _FILES: Final[tuple[_File, ...]] = (
     ("bin/serve", _SERVE, 0o755),
+    ("bin/crash", _CRASH, 0o755),
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n", 0o644),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n", 0o644),
     ("www/health", "ok\n", 0o644),
 )
 _DIRECTORIES: Final = ("bin", "dev", "etc", "proc", "root", "sys", "tmp", "www")
+_GZIP_LEVEL: Final = 9
 _ELF_64_BIT: Final = 2
 _ELF_NEEDS_LOADER: Final = 3  # PT_INTERP, a kind of program header
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
-def build_whoami(target: Path) -> str:
+def build_whoami(target: Path, tag: str = "1") -> str:
     """Write the archive of the `whoami` image to `target` and return the image's full name.
 
     It serves its host name and address on port 80, "ok" at /health, and ends at once on SIGTERM.
+    Another tag than 1 is served, too; the one called CRASH ends by itself after 3 s, with code 1.
 
     Raises:
         HostError: there is no statically linked busybox; names the package.
     """
-    return build_busybox(target, REFERENCE, {"Cmd": ["/bin/serve"], "ExposedPorts": {"80/tcp": {}}})
+    config: dict[str, object] = {
+        "Cmd": ["/bin/crash" if tag == CRASH else "/bin/serve"],
+        "ExposedPorts": {"80/tcp": {}},
+    }
+    if tag == REFERENCE.rpartition(":")[2]:
+        return build_busybox(target, REFERENCE, config)
+    name = f"{REFERENCE.rpartition(':')[0]}:{tag}"
+    return build_busybox(target, name, {**config, "Env": ["PATH=/bin", f"VERSION={tag}"]})
 
 
 def build_tick(target: Path) -> str:
@@ -128,17 +147,24 @@ def build_busybox(
     Raises:
         HostError: there is no statically linked busybox; names the package.
     """
-    layer = _tar(
-        [
-            *(_directory(name) for name in (*_DIRECTORIES, *folders)),
-            _file("bin/busybox", _busybox(), 0o755),
-            *(_link(f"bin/{applet}", "busybox") for applet in _APPLETS),
-            *(_file(name, text.encode(), mode) for name, text, mode in (*_FILES, *more)),
-        ]
-    )
+    own = (file(name, text.encode(), mode) for name, text, mode in (*_FILES, *more))
+    layer = tar([*base(folders), *own])
     run = {"Env": ["PATH=/bin"], "WorkingDir": "/", **config}
-    target.write_bytes(_archive(layer, reference, run))
+    target.write_bytes(archive(layer, reference, run))
     return reference
+
+
+def base(folders: Iterable[str] = ()) -> list[Member]:
+    """Return busybox with its applets, and the directories that every image has.
+
+    Raises:
+        HostError: there is no statically linked busybox; names the package.
+    """
+    return [
+        *(directory(name) for name in (*_DIRECTORIES, *folders)),
+        file("bin/busybox", _busybox(), 0o755),
+        *(link(f"bin/{applet}", "busybox") for applet in _APPLETS),
+    ]
 
 
 def _busybox() -> bytes:
@@ -168,9 +194,11 @@ def _is_static(program: bytes) -> bool:
     return _ELF_NEEDS_LOADER not in kinds
 
 
-def _archive(layer: bytes, reference: str, run: Mapping[str, object]) -> bytes:
-    """Return an OCI layout with one image of one layer as a tar file."""
-    packed = gzip.compress(layer, mtime=0)
+def archive(
+    layer: bytes, reference: str, run: Mapping[str, object], *, level: int = _GZIP_LEVEL
+) -> bytes:
+    """Return an OCI layout with one image of one layer as a tar file; `level` is gzip's."""
+    packed = gzip.compress(layer, level, mtime=0)
     config = _json(
         {
             "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
@@ -196,11 +224,11 @@ def _archive(layer: bytes, reference: str, run: Mapping[str, object]) -> bytes:
     blobs = [
         (f"blobs/{_digest(blob).replace(':', '/')}", blob) for blob in (config, manifest, packed)
     ]
-    return _tar(
+    return tar(
         [
-            _file("oci-layout", _json({"imageLayoutVersion": "1.0.0"}), 0o644),
-            _file("index.json", _json(index), 0o644),
-            *(_file(name, blob, 0o644) for name, blob in sorted(blobs)),
+            file("oci-layout", _json({"imageLayoutVersion": "1.0.0"}), 0o644),
+            file("index.json", _json(index), 0o644),
+            *(file(name, blob, 0o644) for name, blob in sorted(blobs)),
         ]
     )
 
@@ -217,7 +245,7 @@ def _descriptor(kind: str, blob: bytes) -> dict[str, object]:
     return {"mediaType": kind, "digest": _digest(blob), "size": len(blob)}
 
 
-def _tar(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+def tar(members: Iterable[Member]) -> bytes:
     """Return a tar file; owner 0 and time 0, so that it says nothing of this machine."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -226,19 +254,22 @@ def _tar(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
-def _directory(name: str) -> tuple[tarfile.TarInfo, bytes]:
+def directory(name: str) -> Member:
+    """Return a directory, for `tar`."""
     info = tarfile.TarInfo(name)
     info.type, info.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
     return info, b""
 
 
-def _file(name: str, content: bytes, mode: int) -> tuple[tarfile.TarInfo, bytes]:
+def file(name: str, content: bytes, mode: int) -> Member:
+    """Return a file, for `tar`."""
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(content), mode
     return info, content
 
 
-def _link(name: str, to: str) -> tuple[tarfile.TarInfo, bytes]:
+def link(name: str, to: str) -> Member:
+    """Return a symbolic link, for `tar`."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.mode = tarfile.SYMTYPE, to, 0o777
     return info, b""

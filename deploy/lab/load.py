@@ -3,7 +3,8 @@
 `python -m deploy.lab.load --url web=http://198.18.0.2:8080/ --rate 100 --seconds 20` writes one
 LoadReport a line to standard output, twice a second, and a final one. It exits with 1 when a
 request failed. It sends no request twice, and only GET, which is idempotent, unless it is told to
-send some POST as well: those may fail when what answers them dies.
+send some POST as well: those may fail when what answers them dies. With `--sockets` it also keeps
+websockets open (deploy.lab.sockets): what becomes of them is counted apart from the requests.
 """
 
 import asyncio
@@ -11,14 +12,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 from urllib.parse import urlsplit
 
 import click
 
-from deploy.lab.http1 import Connection
+from deploy.lab.http1 import Answer, Connection, cause_of
+from deploy.lab.sockets import Life, Sockets
 from deploy.lab.tally import LoadReport, Outcome, Tally
 from shared import codec
 from shared.errors import SpecError
@@ -28,6 +31,7 @@ REPORT_PERIOD_S: Final = 0.5
 # Past this the machine would measure its own exhaustion: at 200/s it is ten seconds of silence.
 IN_FLIGHT_MAX: Final = 2000
 RATE_PER_S_MAX: Final = 5000.0
+_WRONG_ECHO: Final = "another body came back"
 
 
 class Target(Record, frozen=True, kw_only=True):
@@ -54,6 +58,9 @@ class LoadPlan(Record, frozen=True, kw_only=True):
         fresh_every: one in so many requests opens a new connection; 0: only when none is idle.
         timeout_s: counted from when a request was due.
         post_every: one in so many requests is a POST to `post_path`; 0: none is.
+        post_bytes: the size of its body, which must come back; 0: it has none.
+        sockets: how many websockets are kept open to each target.
+        socket_period_s: between two messages of one of them.
     """
 
     targets: tuple[Target, ...]
@@ -65,6 +72,9 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     in_flight_max: int = IN_FLIGHT_MAX
     post_every: int = 0
     post_path: str = "/"
+    post_bytes: int = 0
+    sockets: int = 0
+    socket_period_s: float = 0.5
 
     def due_s(self, number: int) -> float:
         """Return when request `number`, counted from 0, is to be sent."""
@@ -83,6 +93,10 @@ class LoadPlan(Record, frozen=True, kw_only=True):
         """Say whether request `number` is a POST; the first ones of a run are not."""
         turn = number // len(self.targets)
         return bool(self.post_every) and turn % self.post_every == self.post_every - 1
+
+    def body(self, number: int) -> bytes:
+        """Return what a POST carries: its number, so that no answer passes for another."""
+        return f"{number} ".encode().ljust(self.post_bytes, b".") if self.post_bytes else b""
 
 
 def read_target(text: str) -> Target:
@@ -121,15 +135,18 @@ class Generator:
         *,
         on_report: Callable[[LoadReport], None],
         on_outcome: Callable[[Outcome], None] | None = None,
+        on_life: Callable[[Life], None] | None = None,
         wall_s: float,
     ) -> None:
         self._plan = plan
         self._on_report = on_report
         self._on_outcome = on_outcome
+        self._on_life = on_life
         self._began_s = asyncio.get_running_loop().time()
         self._tally = Tally([target.name for target in plan.targets], began_at_s=wall_s)
         self._idle: dict[str, list[Connection]] = {target.name: [] for target in plan.targets}
         self._stop = asyncio.Event()
+        self._sockets = [self._sockets_of(target) for target in plan.targets if plan.sockets]
 
     def stop(self) -> None:
         """Send nothing more; what is in flight is still waited for."""
@@ -142,6 +159,8 @@ class Generator:
                 reporting = reports.create_task(self._report_for_ever())
                 async with asyncio.TaskGroup() as requests:
                     await self._send_all(requests)
+                    for sockets in self._sockets:
+                        sockets.stop()
                 reporting.cancel()
         finally:
             for connections in self._idle.values():
@@ -159,7 +178,19 @@ class Generator:
             await asyncio.sleep(REPORT_PERIOD_S)
             self._on_report(self._tally.report(self._now_s(), final=False))
 
+    def _sockets_of(self, target: Target) -> Sockets:
+        return Sockets(
+            target.host,
+            target.port,
+            count=self._plan.sockets,
+            period_s=self._plan.socket_period_s,
+            now_s=self._now_s,
+            on_life=self._on_life or (lambda _: None),
+        )
+
     async def _send_all(self, requests: asyncio.TaskGroup) -> None:
+        for sockets in self._sockets:
+            requests.create_task(sockets.run())
         number = 0
         while not self._plan.seconds or self._plan.due_s(number) < self._plan.seconds:
             if await self._stopped_before(self._plan.due_s(number)):
@@ -179,13 +210,15 @@ class Generator:
         target, due_s = self._plan.target(number), self._plan.due_s(number)
         full = self._tally.in_flight >= self._plan.in_flight_max
         self._tally.sent(number, target.name, due_s=due_s, now_s=self._now_s())
-        status, error = 0, f"not sent: {self._plan.in_flight_max} in flight"
+        status, version, error = 0, "", f"not sent: {self._plan.in_flight_max} in flight"
         if not full:
             try:
                 async with asyncio.timeout_at(self._began_s + due_s + self._plan.timeout_s):
-                    status, error = await self._exchange(number, target), ""
+                    answer = await self._exchange(number, target)
+                status, version = answer.status, answer.headers.get("x-version", "")
+                error = self._wrong(number, answer)
             except OSError as failure:  # TimeoutError is one of them
-                error = _cause(failure)
+                error = cause_of(failure)
         outcome = Outcome(
             target=target.name,
             due_s=due_s,
@@ -193,13 +226,21 @@ class Generator:
             status=status,
             error=error,
             idempotent=not self._plan.is_post(number),
+            is_fresh=self._plan.is_fresh(number),
+            version=version,
         )
         self._tally.ended(number, outcome)
         if self._on_outcome:
             self._on_outcome(outcome)
 
-    async def _exchange(self, number: int, target: Target) -> int:
-        """Send one request over an idle connection, or over a new one, and return the status."""
+    def _wrong(self, number: int, answer: Answer) -> str:
+        """Return what is wrong with an answer that is whole; empty: nothing."""
+        is_echo = self._plan.is_post(number) and bool(self._plan.post_bytes)
+        good = answer.status < 400  # noqa: PLR2004 - else the status says it
+        return _WRONG_ECHO if is_echo and good and answer.body != self._plan.body(number) else ""
+
+    async def _exchange(self, number: int, target: Target) -> Answer:
+        """Send one request over an idle connection, or over a new one, and return the answer."""
         fresh = self._plan.is_fresh(number)
         connection = None if fresh else self._take_idle(target)
         if connection is None:
@@ -208,14 +249,17 @@ class Generator:
         try:
             post = self._plan.is_post(number)
             method, path = ("POST", self._plan.post_path) if post else ("GET", target.path)
-            status = await connection.send(method, target.authority, path, keep=not fresh)
+            body = self._plan.body(number) if post else b""
+            answer = await connection.send(
+                method, target.authority, path, keep=not fresh, body=body
+            )
             if connection.is_reusable and len(idle) < self._plan.connections:
                 idle.append(connection)
                 connection = None
         finally:
             if connection is not None:
                 connection.close()
-        return status
+        return answer
 
     def _take_idle(self, target: Target) -> Connection | None:
         idle = self._idle[target.name]
@@ -227,28 +271,19 @@ class Generator:
         return None
 
 
-def _cause(error: OSError) -> str:
-    """Return constant words for an error, so that equal causes are counted together."""
-    match error:
-        case TimeoutError():
-            return "no answer in time"
-        case ConnectionRefusedError():
-            return "connection refused"
-        case ConnectionAbortedError():
-            return str(error)
-        case ConnectionResetError() | BrokenPipeError():
-            return "closed before the answer was whole"
-        case _:
-            return error.strerror or type(error).__name__
-
-
-async def generate(plan: LoadPlan, output: IO[bytes], requests: IO[bytes] | None) -> LoadReport:
+async def generate(
+    plan: LoadPlan,
+    output: IO[bytes],
+    requests: IO[bytes] | None = None,
+    lives: IO[bytes] | None = None,
+) -> LoadReport:
     """Run `plan`, stop early on SIGINT or SIGTERM, write every report to `output` as a line.
 
     Args:
         plan: what to send.
         output: gets a LoadReport a line.
         requests: gets an Outcome a line; None: nobody wants them.
+        lives: gets a Life a line, of each websocket; None: nobody wants them.
 
     Raises:
         BrokenPipeError: in an ExceptionGroup: nobody reads `output` any more.
@@ -258,20 +293,28 @@ async def generate(plan: LoadPlan, output: IO[bytes], requests: IO[bytes] | None
         output.write(codec.encode(report) + b"\n")
         output.flush()
 
-    def keep(outcome: Outcome) -> None:
-        assert requests is not None
-        requests.write(codec.encode(outcome) + b"\n")
-
     generator = Generator(
         plan,
         on_report=write,
-        on_outcome=keep if requests else None,
+        on_outcome=_writer(requests),
+        on_life=_writer(lives),
         wall_s=time.time(),  # noqa: TID251 - a process of its own; lines its report up with the cluster's events
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, generator.stop)
     return await generator.run()
+
+
+def _writer(file: IO[bytes] | None) -> Callable[[Record], None] | None:
+    """Return what writes a record as a line; None: there is no file for it."""
+    if file is None:
+        return None
+    return partial(_write_line, file)
+
+
+def _write_line(file: IO[bytes], record: Record) -> None:
+    file.write(codec.encode(record) + b"\n")
 
 
 @click.command(context_settings={"max_content_width": 100})
@@ -287,7 +330,10 @@ async def generate(plan: LoadPlan, output: IO[bytes], requests: IO[bytes] | None
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=15.0)
 @click.option("--post-every", type=click.IntRange(0), default=0, help="0: send no POST.")
 @click.option("--post-path", default="/", help="Where POSTs go.")
+@click.option("--post-bytes", type=click.IntRange(0), default=0, help="Which must come back.")
+@click.option("--sockets", type=click.IntRange(0), default=0, help="Websockets kept, per target.")
 @click.option("--requests", type=click.Path(dir_okay=False, path_type=Path), help="A line each.")
+@click.option("--lives", type=click.Path(dir_okay=False, path_type=Path), help="Of the sockets.")
 def main(  # noqa: PLR0913 - one parameter for each option
     *,
     urls: Sequence[str],
@@ -298,7 +344,10 @@ def main(  # noqa: PLR0913 - one parameter for each option
     timeout_s: float,
     post_every: int,
     post_path: str,
+    post_bytes: int,
+    sockets: int,
     requests: Path | None,
+    lives: Path | None,
 ) -> None:
     """Send requests at a constant rate and report twice a second, one JSON object a line."""
     try:
@@ -316,10 +365,15 @@ def main(  # noqa: PLR0913 - one parameter for each option
         timeout_s=timeout_s,
         post_every=post_every,
         post_path=post_path,
+        post_bytes=post_bytes,
+        sockets=sockets,
     )
-    with requests.open("wb") if requests else nullcontext() as file:
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(each.open("wb")) if each else None for each in (requests, lives)
+        ]
         try:
-            report = asyncio.run(generate(plan, sys.stdout.buffer, file))
+            report = asyncio.run(generate(plan, sys.stdout.buffer, *files))
         except* BrokenPipeError:
             sys.exit(1)
     sys.exit(1 if any(target.failed for target in report.targets) else 0)

@@ -1,5 +1,7 @@
 """What happened in a demo, told from records: the moments after the power cut, and the verdict.
 
+The updates that follow are told by deploy.lab.updates; the verdict is about both.
+
 Pure. All times are the wall clock of the one machine that a lab runs on; nothing here compares two
 machines.
 """
@@ -7,7 +9,9 @@ machines.
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from deploy.lab.moments import Moment
 from deploy.lab.tally import Gap, LoadReport, TargetReport, longer
+from deploy.lab.updates import Update, UpdateSummary, update_problems, update_summary
 from shared.model import Event, NodeName, Record, ServiceName, StackName
 
 # What of the cluster's own events tells a moment. A host whose peers agree is unreachable at once;
@@ -30,6 +34,7 @@ class Scene(Record, frozen=True, kw_only=True):
         ready: what every service had at the end.
         events: the cluster's own story.
         reports: the load generator's, one target for each service, under its name.
+        updates: what came after it, in order.
     """
 
     stack: StackName
@@ -40,14 +45,7 @@ class Scene(Record, frozen=True, kw_only=True):
     ready: Mapping[ServiceName, int]
     events: tuple[Event, ...]
     reports: tuple[LoadReport, ...]
-
-
-class Moment(Record, frozen=True, kw_only=True):
-    """One line of the timeline. `after_s` counts from the power cut; None: it did not happen."""
-
-    what: str
-    after_s: float | None
-    detail: str = ""
+    updates: tuple[Update, ...] = ()
 
 
 class ServiceOutcome(Record, frozen=True, kw_only=True):
@@ -77,7 +75,10 @@ class ServiceSummary(Record, frozen=True, kw_only=True):
 
 
 class Summary(Record, frozen=True, kw_only=True):
-    """The demo's JSON. The last three count from the power cut, of the service that was alone."""
+    """The demo's JSON. Three moments count from the power cut, of the service that was alone.
+
+    Requests and latency are those of the failover; each update has its own.
+    """
 
     node_killed: NodeName
     requests_sent: int
@@ -87,6 +88,7 @@ class Summary(Record, frozen=True, kw_only=True):
     detected_s: float | None
     decided_s: float | None
     answering_s: float | None
+    updates: tuple[UpdateSummary, ...] = ()
 
 
 def silence(reports: Sequence[LoadReport], target: str, killed_at_s: float) -> Gap | None:
@@ -170,7 +172,7 @@ def outcomes(scene: Scene) -> tuple[ServiceOutcome, ...]:
 
 
 def problems(scene: Scene) -> tuple[str, ...]:
-    """Return what went wrong, one sentence each; empty: nothing failed, every service is back."""
+    """Return what went wrong, one sentence each; empty: nothing failed, all went as it should."""
     found = []
     for each in outcomes(scene):
         if not each.sent:
@@ -182,7 +184,7 @@ def problems(scene: Scene) -> tuple[str, ...]:
             found.append(f"{each.service}: did not answer again after {scene.victim} vanished")
         if each.ready < each.replicas:
             found.append(f"{each.service}: {each.ready} of {each.replicas} replicas are ready")
-    return tuple(found)
+    return (*found, *(problem for each in scene.updates for problem in update_problems(each)))
 
 
 def summary(scene: Scene) -> Summary:
@@ -202,4 +204,5 @@ def summary(scene: Scene) -> Summary:
         detected_s=rounded["suspected"],
         decided_s=rounded["re-placed"],
         answering_s=rounded["answering"],
+        updates=tuple(update_summary(each) for each in scene.updates),
     )

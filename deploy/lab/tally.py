@@ -25,7 +25,9 @@ class Outcome(Record, frozen=True, kw_only=True):
         ended_s: when its answer was complete, or when it was given up.
         status: the HTTP status; 0 when there was no answer.
         error: why there was no answer, a few constant words; empty when there was one.
-        idempotent: it was a GET, which a gateway may send again.
+        idempotent: it was a GET, which a gateway may send again; the others are POSTs.
+        is_fresh: it opened a connection of its own, and closed it after.
+        version: of what answered, by its own header; empty: it has none, or nothing answered.
     """
 
     target: str
@@ -34,6 +36,13 @@ class Outcome(Record, frozen=True, kw_only=True):
     status: int = 0
     error: str = ""
     idempotent: bool = True
+    is_fresh: bool = False
+    version: str = ""
+
+    @property
+    def latency_s(self) -> float:
+        """Return how long it took since it was due."""
+        return self.ended_s - self.due_s
 
     @property
     def failure(self) -> str:

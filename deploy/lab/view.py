@@ -11,8 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.lab.story import Moment, ServiceOutcome
+from deploy.lab.moments import Moment
+from deploy.lab.story import ServiceOutcome
 from deploy.lab.tally import LoadReport, TargetReport
+from deploy.lab.updates import Update, sent
 from shared.api import AllocationView, NodeView
 from shared.model import Health, NodeName, Record, ServiceName
 from shared.states import AllocState
@@ -182,8 +184,31 @@ def timeline_lines(moments: Sequence[Moment]) -> list[str]:
 def result_lines(outcomes: Sequence[ServiceOutcome]) -> list[str]:
     """Return the table per service as aligned lines."""
     head = ("SERVICE", "REPLICAS", "SENT", "FAILED", "WORST LATENCY", "FAILOVER")
-    rows = [head, *(_result_row(outcome) for outcome in outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return _table([head, *(_result_row(outcome) for outcome in outcomes)])
+
+
+def update_lines(updates: Sequence[Update]) -> list[str]:
+    """Return the table per update as aligned lines."""
+    head = ("UPDATE", "SENT", "FAILED", "WORST LATENCY", "TOOK", "EXIT CODE", "THEN")
+    return _table([head, *(_update_row(update) for update in updates)])
+
+
+def _update_row(update: Update) -> tuple[str, ...]:
+    count, failed, latency_ms = sent(update)
+    ready = update.samples[-1].ready if update.samples else {}
+    return (
+        f"{update.service} {update.before} -> {update.version}",
+        str(count),
+        str(failed),
+        f"{latency_ms / 1000:.2f} s",
+        f"{update.took_s:.1f} s",
+        str(update.exit_code),
+        ", ".join(f"{each} of {version}" for version, each in sorted(ready.items())) or "none",
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  " + _aligned(row, widths) for row in rows]
 
 

@@ -115,7 +115,7 @@ class Haproxy:
                 stderr=output,
             )
             await process.wait()
-        if not await _until(self.is_running, _RELOAD_S):
+        if not await _until(self._is_up, _RELOAD_S):
             raise HaproxyError(f"HAProxy did not start: {_alert(self._output.read_text())}")
         _log.info("haproxy_started")
 
@@ -147,6 +147,10 @@ class Haproxy:
             return None
         rows = [line.split() for line in shown.splitlines()]
         return next((int(row[0]) for row in rows if len(row) > 1 and row[1] == "master"), None)
+
+    async def _is_up(self) -> bool:
+        # The worker may answer before the master does, which alone takes orders to reload and stop.
+        return await self.is_running() and await self._master_pid() is not None
 
     async def _is_silent(self) -> bool:
         return not await self.is_running()

@@ -38,6 +38,7 @@ from tests.contract.gateway_rig import (
     served,
     set_up_network,
 )
+from tests.contract.gateway_sockets import SOCKET_CASES
 from tests.waiting import until
 
 OTHER = StackName("other")
@@ -350,6 +351,7 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
         a_drained_replica_is_busy_with_a_request_from_before_a_reload,
         of_two_services_on_one_port_one_is_served_and_the_other_a_problem,
         an_idle_connection_gets_one_more_answer_after_a_reload,
+        *SOCKET_CASES,
         stopping_ends_every_process,
     )
 }

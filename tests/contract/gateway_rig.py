@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, web
 
 from node_agent.network import rules
 from shared.model import (
@@ -28,6 +28,8 @@ PORT: Final = 8080
 TARGET: Final = 80
 POOL: Final = "198.19.0.0/16"
 A, B = "198.19.1.2", "198.19.1.3"
+# A websocket that is left open is cut after this.
+_SHUTDOWN_S: Final = 0.2
 
 
 class Replica:
@@ -43,7 +45,7 @@ class Replica:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_route("*", "/{tail:.*}", self._answer)
-        self._runner = web.AppRunner(app)
+        self._runner = web.AppRunner(app, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, self.address, TARGET).start()
 
@@ -58,10 +60,19 @@ class Replica:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _answer(self, _: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade") == "websocket":
+            return await self._echo(request)
         self.has_request.set()
         await self.release.wait()
         return web.Response(text=self.address)
+
+    async def _echo(self, request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        async for message in ws:
+            await ws.send_str(f"{self.address} {message.data}")
+        return ws
 
 
 def nft(script: str) -> None:
@@ -139,6 +150,22 @@ class Client:
                 (self.answers if response.status == 200 else self.failures).append(text)
         except OSError as error:
             self.failures.append(repr(error))
+
+
+@asynccontextmanager
+async def websocket() -> AsyncIterator[ClientWebSocketResponse]:
+    """Open a websocket through the gateway."""
+    async with (
+        ClientSession(timeout=ClientTimeout(15)) as session,
+        session.ws_connect(f"http://127.0.0.1:{PORT}/echo") as ws,
+    ):
+        yield ws
+
+
+async def echoed(ws: ClientWebSocketResponse, text: str) -> str:
+    """Send a message and return what comes back."""
+    await ws.send_str(text)
+    return await ws.receive_str(timeout=5)
 
 
 @asynccontextmanager

@@ -27,7 +27,9 @@ def _nothing_left() -> Iterator[None]:
         asyncio.run(Lab(DemoPlan().lab).down())
 
 
-def test_a_host_dies_and_no_request_fails(tmp_path: Path) -> None:
+# A demo takes about a minute, more beside other tests.
+@pytest.mark.timeout(200)
+def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
 
     ended = subprocess.run(
@@ -45,6 +47,7 @@ def test_a_host_dies_and_no_request_fails(tmp_path: Path) -> None:
         "detected_s",
         "decided_s",
         "answering_s",
+        "updates",
     }
     assert result["node_killed"] in {"node-1", "node-2", "node-3"}
     assert result["requests_sent"] >= 15 * 200
@@ -53,6 +56,11 @@ def test_a_host_dies_and_no_request_fails(tmp_path: Path) -> None:
     assert replicas == {"single": 1, "web": 3}
     assert all(service["failover_s"] > 0 for service in result["services"].values())
     assert 0 < result["detected_s"] <= result["decided_s"] < result["answering_s"]
+    good, bad = result["updates"]
+    assert (good["version"], good["exit_code"], good["ready"]) == ("2", 0, {"2": 3})
+    assert (bad["version"], bad["exit_code"], bad["ready"]) == ("crash", 7, {"2": 3})
+    assert [each["requests_failed"] for each in (good, bad)] == [0, 0]
+    assert all(each["requests_sent"] >= 3 * 200 for each in (good, bad))
     timeline = [line.split() for line in ended.stdout.splitlines()[:5]]
     words = ["vanished", "suspected", "confirmed", "re-placed", "answering"]
     assert [line[2] for line in timeline] == words
@@ -65,6 +73,7 @@ def test_a_host_dies_and_no_request_fails(tmp_path: Path) -> None:
         ("switching", signal.SIGINT),
         ("waiting for the cluster", signal.SIGTERM),
         ("is dead", signal.SIGHUP),
+        ("WHOAMI_TAG=2", signal.SIGINT),
     ],
 )
 def test_interrupted_it_takes_everything_down(phase: str, number: signal.Signals) -> None:

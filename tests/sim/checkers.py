@@ -109,7 +109,7 @@ class Checkers:
     def wrote(self, writer: str, conditions: Sequence[Condition], ops: Sequence[Op]) -> None:
         """Check one accepted write; `conditions` are those that the writer asked for."""
         for op in ops:
-            if op.key.startswith((keys.DESIRED, keys.ROUTES)):
+            if op.key.startswith((keys.DESIRED, keys.ROUTES, keys.ROLLOUTS, keys.VOLUMES)):
                 self._by_the_leader(writer, conditions, op.key)
             if op.key.startswith(keys.STACKS):
                 raise self._break(f"{writer} wrote {op.key}: only people deploy")

@@ -15,13 +15,14 @@ from shared import codec, keys
 from shared.model import Leader, NodeName, Resources, Revision, Stack, StackName
 from shared.store import Put, Snapshot, exactly, under
 from tests.build import GIB
-from tests.fakes.runtime import FakeRuntime, Timings
+from tests.fakes.runtime import Behaviour, FakeRuntime, Timings
 from tests.fakes.store import FakeEtcd, FakeStore
 from tests.sim.bugs import Bug
 from tests.sim.checkers import Checkers
 from tests.sim.host import SimHost
 from tests.sim.loop import VirtualClock, VirtualLoop
 from tests.sim.network import Network
+from tests.sim.stacks import BAD
 
 CAPACITY: Final = Resources(cpu_millis=4000, memory_bytes=4 * GIB)
 # What is waited for is looked at this often.
@@ -75,7 +76,12 @@ class SimCluster:
 
     def make_runtime(self, clock: VirtualClock) -> FakeRuntime:
         """Return a host's runtime."""
-        return FakeRuntime(clock, capacity=CAPACITY, timings=self.made.timings)
+        return FakeRuntime(
+            clock,
+            capacity=CAPACITY,
+            timings=self.made.timings,
+            behaviour=lambda each: BAD.get(each.workload.image, Behaviour()),
+        )
 
     def note(self, what: str) -> None:
         """Add a line to the story of this run."""

@@ -17,6 +17,7 @@ from shared.model import (
     Manifest,
     NodeName,
     Report,
+    Rollout,
     ServiceName,
     ServiceSpec,
     Stack,
@@ -27,6 +28,7 @@ from shared.states import AllocState
 from shared.store import exactly, under
 from tests.sim.cluster import SimCluster
 from tests.sim.host import SimHost
+from tests.sim.stacks import BAD
 
 # Stack, service, slot, image.
 Slot = tuple[StackName, ServiceName, int, str]
@@ -54,7 +56,8 @@ def complaint(cluster: SimCluster) -> str:
     ]
     reports = _reports(cluster)
     return (
-        _runs(cluster, found)
+        _is_updated(cluster)
+        or _runs(cluster, found)
         or _stands_by(cluster, found)
         or _is_prepared(manifests, reports)
         or _is_reported(reports, found)
@@ -77,8 +80,30 @@ def _reports(cluster: SimCluster) -> Sequence[Report]:
     return [codec.decode(Report, item.value, item.key) for item in items]
 
 
+def rollouts(cluster: SimCluster) -> Sequence[Rollout]:
+    """Return the records of all updates."""
+    items = cluster.server.list(under(keys.ROLLOUTS)).items
+    return [codec.decode(Rollout, item.value, item.key) for item in items]
+
+
+def _is_updated(cluster: SimCluster) -> str:
+    """Say which update is not through; one may have gone back, and then says why."""
+    found = {(each.stack, each.service): each for each in rollouts(cluster)}
+    for stack in cluster.stacks.values():
+        for asked in stack.services:
+            update = found.pop((stack.name, asked.name), None)
+            if update is None or update.target != asked or not update.is_settled:
+                return f"the update of {asked.name} is {update}"
+            if update.is_back and not update.reason:
+                return f"{asked.name} went back and nobody knows why"
+            if update.spec.workload.image in BAD:
+                return f"{asked.name} came to rest with {update.spec.workload.image}"
+    return f"updates of nothing: {sorted(found)}" if found else ""
+
+
 def _services(cluster: SimCluster) -> Iterator[tuple[Stack, ServiceSpec]]:
-    return ((stack, each) for stack in cluster.stacks.values() for each in stack.services)
+    """Yield what should run: the version that every update has come to."""
+    return ((cluster.stacks[each.stack], each.spec) for each in rollouts(cluster))
 
 
 def _runs(cluster: SimCluster, found: list[_Found]) -> str:

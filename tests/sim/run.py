@@ -16,18 +16,19 @@ import msgspec
 import structlog
 
 from shared import keys
+from shared.model import RolloutPhase
 from shared.store import under
 from shared.timing import PROFILES
 from tests.sim.bugs import Bug
 from tests.sim.cluster import Machinery, SimCluster
 from tests.sim.faults import KINDS, LATE_S_MAX, draw, draw_machinery, heal_all, inject
 from tests.sim.loop import VirtualLoop
-from tests.sim.rest import complaint
-from tests.sim.stacks import draw_stack
+from tests.sim.rest import complaint, rollouts
+from tests.sim.stacks import BAD, draw_stack, good_again
 
 # The longest way back: leases, the grace of a mass loss, retries of a slot, one period of
 # everything; what flapped is mistrusted for a while on top of it.
-REST_S: Final = 120.0
+REST_S: Final = 180.0
 # One period of everything.
 QUIET_S: Final = 11.0
 # Seeds that one process takes at a time: a second or so.
@@ -149,12 +150,27 @@ async def a_bad_day(cluster: SimCluster) -> None:
     await recovers(cluster)
 
 
+def _under_way(cluster: SimCluster) -> str:
+    """Return which update has neither come to an end nor said that it cannot."""
+    for update in rollouts(cluster):
+        asked = {each.name: each for each in cluster.stacks[update.stack].services}
+        is_over = update.is_settled or update.phase is RolloutPhase.FAILED
+        if update.target != asked[update.service] or not is_over:
+            return f"{update.service} is {update.phase}"
+    return "" if rollouts(cluster) else "nothing has begun"
+
+
 async def recovers(cluster: SimCluster) -> None:
     """Mend everything and demand rest."""
     cluster.note("healed")
     heal_all(cluster)
     await cluster.sleep(LATE_S_MAX)
     rest_s = REST_S + PROFILES[cluster.made.profile].flap_limit_s
+    await cluster.until(lambda: _under_way(cluster), rest_s)
+    for update in rollouts(cluster):
+        if update.phase is RolloutPhase.FAILED and update.spec.workload.image in BAD:
+            # Nothing before it ever came up: only a person can mend that.
+            cluster.deploy(good_again(cluster.stacks[update.stack]))
     await cluster.until(lambda: complaint(cluster), rest_s)
     cluster.note("at rest")
     await cluster.sleep(1.0)

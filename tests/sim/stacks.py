@@ -5,21 +5,33 @@ from typing import Final
 
 import msgspec
 
-from shared.model import ServiceSpec, Stack
+from shared.model import HealthCheck, ServiceSpec, Stack, UpdatePolicy
 from tests.build import MIB, service, stack
+from tests.fakes.runtime import Behaviour
 
 IMAGES: Final = ("app:1", "app:2")
+# Versions that are never well, and what their program does; the first version is a good one.
+BAD: Final = {
+    "sick:1": Behaviour(exec_code=1, exec_output="no"),
+    "crash:1": Behaviour(ends_after_s=3.0, exit_code=1),
+}
+# Longer than a bad version takes to show itself, and so long that slow starts are no failure.
+MONITOR_S: Final = 5.0
+DEADLINE_S: Final = 40.0
+_CHECK: Final = HealthCheck(test=("check",), interval_s=1.0, retries=2)
 
 
 def draw_stack(rng: random.Random, generation: int) -> Stack:
     """Return a stack of ordinary and exclusive services, with and without standbys."""
+    images = IMAGES if generation == 1 else (*IMAGES, *BAD)
     web = service(
         "web",
         replicas=rng.randint(1, 4),
-        image=rng.choice(IMAGES),
+        image=rng.choice(images),
         memory_bytes=64 * MIB,
         port=8080,
     )
+    web = watched(web, parallelism=rng.randint(0, 2))
     lone = service("lone", replicas=1, memory_bytes=512 * MIB, port=8081)
     return stack(
         "shop",
@@ -28,6 +40,28 @@ def draw_stack(rng: random.Random, generation: int) -> Stack:
         standing_by(exclusive("ledger", rng.choice(IMAGES)), rng.randint(0, 1)),
         generation=generation,
     )
+
+
+def good_again(bad: Stack) -> Stack:
+    """Return what a person deploys when nothing that was deployed works."""
+    services = tuple(
+        msgspec.structs.replace(
+            each, workload=msgspec.structs.replace(each.workload, image=IMAGES[0])
+        )
+        if each.workload.image in BAD
+        else each
+        for each in bad.services
+    )
+    return msgspec.structs.replace(bad, generation=bad.generation + 1, services=services)
+
+
+def watched(spec: ServiceSpec, parallelism: int) -> ServiceSpec:
+    """Return the service with a healthcheck, and new versions watched before they take over."""
+    policy = UpdatePolicy(
+        monitor_s=MONITOR_S, progress_deadline_s=DEADLINE_S, parallelism=parallelism
+    )
+    workload = msgspec.structs.replace(spec.workload, healthcheck=_CHECK)
+    return msgspec.structs.replace(spec, workload=workload, update=policy, rollback=policy)
 
 
 def exclusive(name: str, image: str = "app:1") -> ServiceSpec:

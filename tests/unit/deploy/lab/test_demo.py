@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.lab.story import Moment, Scene, outcomes, problems, silence, summary, timeline
+from deploy.lab.moments import Moment
+from deploy.lab.story import Scene, outcomes, problems, silence, summary, timeline
 from deploy.lab.tally import LoadReport, Outcome, Tally
+from deploy.lab.updates import DONE, Sample, Update
 from shared.model import Event, NodeName, ServiceName, StackName
 
 BEGAN_S = 1_000.0  # the load's second 0 on the wall clock
@@ -126,6 +128,27 @@ def test_a_failed_request_is_a_problem_even_when_all_is_well_again() -> None:
     reports = load({"web": steady(12.0), "single": steady(12.0)}, {"web": [6.0, 6.1]})
 
     assert problems(scene(reports=reports)) == ("web: 2 of 122 requests failed: status 503 (2)",)
+
+
+def test_an_update_that_went_wrong_is_a_problem_of_the_whole_demo() -> None:
+    update = Update(
+        service=WEB,
+        replicas=3,
+        before="1",
+        version="2",
+        expected=DONE,
+        began_at_s=CUT_S + 10.0,
+        took_s=4.0,
+        exit_code=6,
+        said=("it does not come up",),
+        samples=(Sample(at_s=CUT_S + 14.0, ready={"2": 3}),),
+        reports=load({"web": steady(2.0)}),
+    )
+
+    told = scene(updates=(update,))
+
+    assert problems(told) == ("web to 2: exit code 6: it does not come up; expected 0",)
+    assert [each.exit_code for each in summary(told).updates] == [6]
 
 
 def test_a_service_that_stays_away_is_a_problem_and_its_failover_is_null() -> None:

@@ -5,7 +5,8 @@ import io
 import msgspec
 from rich.console import Console
 
-from deploy.lab.story import Moment, ServiceOutcome
+from deploy.lab.moments import Moment
+from deploy.lab.story import ServiceOutcome
 from deploy.lab.tally import LoadReport, Outcome, Tally
 from deploy.lab.view import Picture, changes, ready_replicas, render, result_lines, timeline_lines
 from shared.api import AllocationView, NodeView
