@@ -9,13 +9,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from shared import api
-from shared.model import Event, Revision, StackName
+from shared.model import Event, Revision, Stack, StackName
 from shared.remote import Remote, Target
 from shared.settings import TlsSettings
 from shared.tls import client_context
 
-_ADVICE_HERE: Final = ": is `hafen run` running on this host? --host and --lab name another one"
-_ADVICE_THERE: Final = ": is `hafen run` running there, and does nothing filter the port?"
+_ADVICE_HERE: Final = ": is `hafen serve` running on this host? --host and --lab name another one"
+_ADVICE_THERE: Final = ": is `hafen serve` running there, and does nothing filter the port?"
 
 
 class ApiClient:
@@ -93,11 +93,54 @@ class ApiClient:
 
         Raises:
             SpecError: it cannot run as it is, one line for each thing that is wrong.
+            OvertakenError: it is not what the upload's author has seen any more.
+            UnplaceableError: it needs a place, and a slot has none; nothing was changed.
             UnavailableError: etcd is away; nothing was changed.
             AmbiguousError: whether it is stored is not known.
         """
         path = api.STACK.format(stack=stack)
         return await self._remote.ask("PUT", path, api.Accepted, body=upload)
+
+    async def plan(self, stack: StackName, upload: api.StackUpload) -> api.PlanView:
+        """Return what deploying a stack would do now; nothing is changed.
+
+        Raises:
+            SpecError: it cannot run as it is, one line for each thing that is wrong.
+        """
+        path = api.PLAN.format(stack=stack)
+        return await self._remote.ask("POST", path, api.PlanView, body=upload)
+
+    async def change(
+        self, stack: StackName, change: api.Change, *, after_generation: int | None = None
+    ) -> api.Accepted:
+        """Change a stack that is deployed; `progress` tells when it has come true.
+
+        Raises:
+            NotFoundError: there is no such stack, service or generation; says which there are.
+            SpecError: it cannot be.
+            OvertakenError: it is not at `after_generation` any more.
+            UnavailableError, AmbiguousError: as `deploy`.
+        """
+        asked = api.ChangeRequest(change=change, after_generation=after_generation)
+        path = api.CHANGES.format(stack=stack)
+        return await self._remote.ask("POST", path, api.Accepted, body=asked)
+
+    async def history(self, stack: StackName) -> api.HistoryView:
+        """Return what was asked of a stack over time, the newest first.
+
+        Raises:
+            NotFoundError: there is no such stack; says which there are.
+        """
+        return await self._remote.ask("GET", api.HISTORY.format(stack=stack), api.HistoryView)
+
+    async def generation(self, stack: StackName, generation: int) -> Stack:
+        """Return a stack as one generation had it.
+
+        Raises:
+            NotFoundError: there is no such stack or generation; says which there are.
+        """
+        path = api.GENERATION.format(stack=stack, generation=generation)
+        return await self._remote.ask("GET", path, Stack)
 
     async def remove(self, stack: StackName) -> api.Accepted:
         """Remove a stack; `progress` tells when it is gone.
@@ -118,6 +161,22 @@ class ApiClient:
         """
         path = api.PROGRESS.format(stack=stack)
         return self._remote.stream(path, api.StackProgress, query={"after": str(after)})
+
+    async def why(
+        self,
+        *,
+        stack: str | None = None,
+        service: str | None = None,
+        allocation: str | None = None,
+    ) -> api.WhyView:
+        """Return why an allocation or a service is as it is.
+
+        Raises:
+            NotFoundError: nothing matches; says what there is.
+            SpecError: several stacks have a service of that name.
+        """
+        query = _query(stack=stack, service=service, allocation=allocation)
+        return await self._remote.ask("GET", api.WHY, api.WhyView, query=query)
 
     def logs(
         self,

@@ -18,9 +18,8 @@ from shared.api import (
     LogEntry,
     NodeView,
     ServiceView,
-    StackProgress,
 )
-from shared.model import Event, Record
+from shared.model import Event, Record, RolloutPhase
 from shared.states import AllocState
 
 _MINUTE_S: Final = 60
@@ -170,7 +169,11 @@ def service_table(services: Iterable[ServiceView]) -> Table:
 
 
 def _extras(one: ServiceView) -> Iterable[str]:
-    """Yield what a service has besides replicas: standbys, and a claim if it is exclusive."""
+    """Yield what a service has besides replicas: an update, standbys, a claim if exclusive."""
+    if one.stopped:
+        yield "stopped"
+    if one.phase not in {"", RolloutPhase.DONE}:
+        yield f"update {one.phase}" + (f": {one.reason}" if one.reason else "")
     if one.standby:
         yield f"standby {one.prepared}/{one.standby}"
     if one.exclusive:
@@ -262,42 +265,6 @@ def finding_table(findings: Iterable[Finding]) -> Table:
     columns = (Column("LEVEL"), Column("WHERE"), Column("WHAT"), Column("WHAT TO DO"))
     rows = tuple((one.level.value, one.where, one.what, one.advice) for one in findings)
     return Table(columns, rows)
-
-
-def progress_line(one: ServiceView) -> str:
-    """Return where one service of a change is."""
-    old = one.ready - one.updated
-    parts = [f"{one.service}: {one.updated} of {one.replicas} ready"]
-    if old > 0:
-        parts.append(f"{old} old")
-    return ", ".join(parts) + (f" ({'; '.join(one.waiting)})" if one.waiting else "")
-
-
-def progress_lines(before: StackProgress | None, now: StackProgress) -> list[str]:
-    """Return a line for each service that is not where it was."""
-    seen = {one.service: progress_line(one) for one in before.services} if before else {}
-    lines = {one.service: progress_line(one) for one in now.services}
-    return [line for service, line in lines.items() if seen.get(service) != line]
-
-
-def ready_line(progress: StackProgress, nodes: int) -> str:
-    """Return the sentence that ends a deploy."""
-    ready = sum(one.updated for one in progress.services)
-    wanted = sum(one.replicas for one in progress.services)
-    hosts = "node" if nodes == 1 else "nodes"
-    return f"{progress.stack}: {ready} of {wanted} replicas ready on {nodes} {hosts}"
-
-
-def blocked_message(progress: StackProgress, why: Sequence[str]) -> str:
-    """Return what a person reads when a deploy does not come up: why, what is so, how to go on."""
-    stack = progress.stack
-    reasons = "\n".join(f"  {reason}" for reason in why)
-    return (
-        f"{stack} does not come up:\n{reasons}\n"
-        f"The stack is stored (generation {progress.generation}) and hafen keeps trying; "
-        f"`hafen ps {stack}` shows it.\n"
-        f"Mend the file and deploy it again, or `hafen rm {stack}`."
-    )
 
 
 def remaining_message(stack: str, timeout_s: float, services: Sequence[str]) -> str:

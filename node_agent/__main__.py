@@ -1,4 +1,4 @@
-"""`python -m node_agent --config FILE`: runs one host's agent; `hafen run` starts it."""
+"""`python -m node_agent --config FILE`: runs one host's agent; `hafen serve` starts it."""
 
 from node_agent.serve import serve
 from shared.process import main

@@ -1,4 +1,4 @@
-"""`python -m scheduler --config FILE`: runs one scheduler; `hafen run` starts it."""
+"""`python -m scheduler --config FILE`: runs one scheduler; `hafen serve` starts it."""
 
 from scheduler.scheduler import serve
 from shared.process import main

@@ -10,6 +10,8 @@ Pure. Each class says in its docstring what to do; `exit_code` is what the comma
     ├── NotFoundError               exit 3: no such stack, node, service
     ├── HostError                   exit 4: this machine lacks something (root, a program, a port)
     ├── ConvergenceError            exit 6: accepted, but did not come up; says what blocks it
+    │   └── UnplaceableError        exit 6: refused before it was stored: no node takes a slot of it
+    ├── RolledBackError             exit 7: it did not come up, and the version before runs again
     ├── RuntimeFailureError         a container action failed; reported, then decided again
     │   ├── ImageError              the image cannot be had
     │   ├── FuseBurntError          nothing exclusive may begin now: decide again
@@ -20,6 +22,7 @@ Pure. Each class says in its docstring what to do; `exit_code` is what the comma
         ├── AmbiguousError          the write may have happened: read, then decide again
         ├── CompactedError          list again, then watch
         ├── ConflictError           read again, decide again
+        ├── OvertakenError          somebody else was faster: look, then decide again
         ├── FencedError             stop: someone newer leads
         ├── LeaseLostError          what hung on the lease is gone: begin again
         └── DeniedError             the credentials are not allowed this
@@ -85,6 +88,19 @@ class ConvergenceError(HafenError):
     """
 
     exit_code: ClassVar[int] = 6
+
+
+class UnplaceableError(ConvergenceError):
+    """A slot of what was to be deployed would have no node; nothing was stored.
+
+    The message has each node's refusal with its numbers.
+    """
+
+
+class RolledBackError(HafenError):
+    """A change did not come up, and what ran before runs again; the message says what was wrong."""
+
+    exit_code: ClassVar[int] = 7
 
 
 class RuntimeFailureError(HafenError):
@@ -153,6 +169,13 @@ class ConflictError(StoreError):
     def __init__(self, key: str, *, expected: int, found: int) -> None:
         super().__init__(f"{key} is at revision {found}, not {expected}")
         self.key, self.expected, self.found = key, expected, found
+
+
+class OvertakenError(StoreError):
+    """What a change was based on is no longer so; nothing was written.
+
+    The message says who was faster. Whoever decided should look before deciding again.
+    """
 
 
 class FencedError(StoreError):

@@ -23,6 +23,8 @@ from shared.errors import (
     HafenError,
     HostError,
     NotFoundError,
+    OvertakenError,
+    RolledBackError,
     SpecError,
     UnavailableError,
 )
@@ -35,7 +37,9 @@ _STATUS: Final[tuple[tuple[type[HafenError], int], ...]] = (
     (SpecError, 400),
     (NotFoundError, 404),
     (ConflictError, 409),
+    (OvertakenError, 409),
     (ConvergenceError, 409),
+    (RolledBackError, 409),
     (DeniedError, 403),
     (UnavailableError, 503),
     (AmbiguousError, 503),

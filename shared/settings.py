@@ -55,7 +55,7 @@ class EtcdSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class EtcdMember(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The etcd member that `hafen run` runs on this host.
+    """The etcd member that `hafen serve` runs on this host.
 
     Attributes:
         initial_cluster: member name -> peer address (an IP), for the first start.
@@ -134,7 +134,7 @@ def load(path: Path) -> Settings:
         return msgspec.convert(tree, Settings, strict=False, dec_hook=_path)
     except FileNotFoundError as error:
         raise SettingsError(
-            f"{path}: no such file; `hafen run --config FILE` names another"
+            f"{path}: no such file; `hafen serve --config FILE` names another"
         ) from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, OSError) as error:
         raise SettingsError(f"{path}: {error}") from error

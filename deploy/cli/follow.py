@@ -39,7 +39,7 @@ def logs(
     async def show(client: "ApiClient") -> None:
         async with aclosing(client.logs(**named, follow=follow, tail=tail)) as entries:
             async for entry in entries:
-                _print(entry, is_json=is_json)
+                show_entry(entry, is_json=is_json)
 
     connection.run(show)
 
@@ -61,7 +61,8 @@ def parse_whose(text: str) -> dict[str, str]:
     return {"allocation": text}
 
 
-def _print(entry: LogEntry, *, is_json: bool) -> None:
+def show_entry(entry: LogEntry, *, is_json: bool) -> None:
+    """Print one line of a container, or a remark about one on standard error."""
     if is_json:
         click.echo(as_json(entry))
     elif entry.stream == "hafen":

@@ -63,7 +63,7 @@ async def glance(talk: http.client.HTTPConnection, where: str) -> ClusterView:
         is_silent = isinstance(error, FileNotFoundError | ConnectionRefusedError)
         why = "" if is_silent else f" ({error})"
         raise UnavailableError(
-            f"nothing answers at {where}{why}: is `hafen run` running there? "
+            f"nothing answers at {where}{why}: is `hafen serve` running there? "
             "--host and --lab name another one"
         ) from error
 

@@ -11,17 +11,29 @@ from deploy.cli.connect import DEFAULT_HOST, DEFAULT_TLS_DIR, Connection
 from deploy.cli.group import HafenGroup, Lazy
 
 _COMMANDS: Final = {
-    "deploy": Lazy("deploy.cli.change", "deploy", "Run what a Compose file asks for."),
+    "deploy": Lazy("deploy.cli.deploy", "deploy", "Run what a Compose file asks for."),
+    "plan": Lazy("deploy.cli.deploy", "plan", "Show what a deploy would do."),
     "ls": Lazy("deploy.cli.listing", "ls", "Show services: ready replicas, ports, problems."),
     "ps": Lazy("deploy.cli.listing", "ps", "Show allocations: what runs where."),
     "logs": Lazy("deploy.cli.follow", "logs", "Show what a service's containers write."),
+    "why": Lazy("deploy.cli.look", "why", "Show why something is there, or waits."),
     "events": Lazy("deploy.cli.follow", "events", "Show the cluster's story."),
+    "scale": Lazy("deploy.cli.amend", "scale", "Run more or fewer replicas: scale web=5."),
+    "restart": Lazy("deploy.cli.amend", "restart", "Replace a service's containers."),
+    "stop": Lazy("deploy.cli.amend", "stop", "Keep a service and run nothing of it."),
+    "start": Lazy("deploy.cli.amend", "start", "Run a stopped service again."),
+    "run": Lazy("deploy.cli.oneoff", "run", "Run one command of a service, once."),
+    "history": Lazy("deploy.cli.look", "history", "Show a stack's generations."),
+    "rollback": Lazy("deploy.cli.amend", "rollback", "Go back to an earlier generation."),
+    "promote": Lazy("deploy.cli.amend", "promote", "Let an update go on that waits."),
+    "abort": Lazy("deploy.cli.amend", "abort", "Take an update back."),
+    "watch": Lazy("deploy.cli.look", "watch", "Show the change that is under way."),
+    "rm": Lazy("deploy.cli.amend", "rm", "Remove a stack."),
     "status": Lazy("deploy.cli.listing", "status", "Show the cluster at a glance."),
     "doctor": Lazy("deploy.cli.listing", "doctor", "Show what is wrong, and what to do."),
     "node": Lazy("deploy.cli.listing", "node", "Show the nodes: hafen node ls."),
-    "rm": Lazy("deploy.cli.change", "rm", "Remove a stack."),
     "image": Lazy("deploy.cli.image", "image", "Import images: hafen image load."),
-    "run": Lazy("deploy.cli.run", "run", "Run this host.", is_linux_only=True),
+    "serve": Lazy("deploy.cli.serve", "serve", "Run this host.", is_linux_only=True),
     "lab": Lazy("deploy.cli.lab", "lab", "Virtual hosts to try it on.", is_linux_only=True),
 }
 
@@ -55,7 +67,8 @@ def cli(ctx: click.Context, host: str, tls_dir: Path, lab: str | None) -> None:
     """Keep containers running on a few Linux hosts, also when one of them dies.
 
     Exit codes: 2 your file or flag is wrong, 3 no such thing, 4 this machine lacks something,
-    5 the cluster cannot be reached, 6 accepted but not up, 130 interrupted.
+    5 the cluster cannot be reached, or somebody else was faster, 6 not up or no place for it,
+    7 rolled back, 130 interrupted.
     """
     ctx.obj = Connection(host, tls_dir, lab or None)
 

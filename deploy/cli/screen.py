@@ -7,7 +7,8 @@ from typing import Final
 
 import click
 
-from deploy.render import Table, plain, progress_line, progress_lines
+from deploy.render import Table, plain
+from deploy.render_change import live_lines, progress_lines
 from shared.api import StackProgress
 
 _COLOURS: Final = {
@@ -65,7 +66,7 @@ def progress_shown() -> Iterator[Show]:
     from rich.text import Text  # noqa: PLC0415 - as above
 
     with Live(console=Console(stderr=True), transient=True) as live:
-        yield lambda now: live.update(Text("\n".join(map(progress_line, now.services))))
+        yield lambda now: live.update(Text("\n".join(live_lines(now))))
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""`python -m deploy.host --config FILE`: `hafen run` without the rest of the command line.
+"""`python -m deploy.host --config FILE`: `hafen serve` without the rest of the command line.
 
 The lab and the systemd unit start hosts with it: it imports little, so a host is up sooner.
 """

@@ -52,7 +52,7 @@ def check_host(settings: Settings, *, now: dt.datetime) -> None:
     Raises:
         HostError: everything that is missing or in the way, one line each.
     """
-    require_root("hafen run")
+    require_root("hafen serve")
     problems = [
         *missing(needs_of(settings)),
         *certificate_problems(settings.tls, now=now),

@@ -1,4 +1,4 @@
-"""What `hafen run` runs on this host, as argument lists; and what it does when one of them ends.
+"""What `hafen serve` runs on this host, as argument lists; and what it does when one of them ends.
 
 Pure.
 """
@@ -23,7 +23,7 @@ _ETCD_NICE: Final = -10
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """One child process of `hafen run`.
+    """One child process of `hafen serve`.
 
     Attributes:
         stop_s: how long it may take to end after SIGTERM; then it is killed.

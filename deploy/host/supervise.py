@@ -1,4 +1,4 @@
-"""`hafen run`: check the host, run its parts, start again what ends, stop them in order on SIGTERM.
+"""`hafen serve`: check the host, run its parts, start again what ends, stop them on SIGTERM.
 
 What must outlive this process (containers, conmon, HAProxy) is started by the agent in sessions
 of its own and is never touched here. The parts themselves must not outlive it, or two of each would
@@ -42,7 +42,7 @@ async def run_host(config: Path) -> None:
 
     Raises:
         SettingsError: the file is wrong.
-        HostError: the host lacks something, or `hafen run` runs already.
+        HostError: the host lacks something, or `hafen serve` runs already.
     """
     settings = settings_file.load(config)
     log.set_up(node=settings.node, part="run")
@@ -60,7 +60,7 @@ def only_one(run_dir: Path) -> Iterator[None]:
     """Hold this host's lock; the kernel frees it when the process ends, even by SIGKILL.
 
     Raises:
-        HostError: another `hafen run` holds it; names its pid.
+        HostError: another `hafen serve` holds it; names its pid.
     """
     run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     path = run_dir / "run.lock"
@@ -70,7 +70,7 @@ def only_one(run_dir: Path) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             pid = file.read().strip() or "unknown"
-            raise HostError(f"`hafen run` runs on this host already (pid {pid})") from error
+            raise HostError(f"`hafen serve` runs on this host already (pid {pid})") from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

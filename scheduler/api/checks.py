@@ -31,6 +31,10 @@ PROBLEMS_SHOWN_MAX: Final = 20
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024
 # A stop that takes longer holds up every update behind it.
 STOP_GRACE_S_MAX: Final = 3600.0
+# Each is compared in one transaction with the stack that needs it.
+CONTENTS_MAX: Final = 100
+# Sealed and in base64 it is a third larger, and must fit a document.
+CONTENT_BYTES_MAX: Final = 512 * 1024
 _PORT_MAX: Final = 65535
 _AMOUNTS: Final = ("cpu_millis", "memory_bytes", "pids")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -91,6 +95,20 @@ def problems(
     for spec in upload.services:
         yield from _service(spec)
     yield from _ports(name, upload.services, others)
+    yield from _contents(name, upload)
+
+
+def _contents(name: StackName, upload: StackUpload) -> Iterator[str]:
+    named = {file.content for spec in upload.services for file in spec.workload.files}
+    if len(named) > CONTENTS_MAX:
+        yield f"{len(named)} configs and secrets; {CONTENTS_MAX} are the most"
+    for content, plain in upload.contents.items():
+        if not re.fullmatch(rf"{re.escape(name)}/[^/]+/[^/]+", content):
+            yield f"config or secret {content[:80]!r}: its name must be {name}/<name>/<digest>"
+        if len(plain) > CONTENT_BYTES_MAX:
+            yield (
+                f"config or secret {content}: {len(plain)} bytes; {CONTENT_BYTES_MAX} are the most"
+            )
 
 
 def _name_problem(kind: str, name: str) -> str:

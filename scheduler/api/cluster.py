@@ -10,9 +10,11 @@ from typing import Final, NoReturn
 
 import msgspec
 
+from scheduler.api.amend import Rollouts
 from scheduler.api.changes import Changes
 from scheduler.api.placed import Placed, placed
 from scheduler.api.progress import Stand, is_placed, waiting
+from scheduler.api.stacks import Standing
 from scheduler.api.views import Waiting
 from scheduler.explain import Unplaced
 from scheduler.nodes import History, Judged, Verdicts, judge
@@ -51,7 +53,7 @@ class Cluster:
     ) -> None:
         self.changes = changes
         self._store = store
-        self._view, self._explain, self._clock, self._timing = view, explain, clock, timing
+        self._view, self._explain, self._clock, self.timing = view, explain, clock, timing
         self._reader = WorldReader()
         self._history = History()
         self._world, self._read_at = World(), -1
@@ -89,7 +91,7 @@ class Cluster:
     def judged(self) -> Judged:
         """Return what every node is held for now, and why."""
         world, now = self.world(), self._clock.monotonic_s()
-        judged = judge(world, self._history, now, self._timing)
+        judged = judge(world, self._history, now, self.timing)
         self._history = judged.history
         return judged
 
@@ -116,7 +118,7 @@ class Cluster:
         # To explain is to decide for the whole cluster: only where there is something to explain.
         if is_placed(stand):
             return stand
-        unplaced = self._explain(stand.world, stack, self._timing)
+        unplaced = self._explain(stand.world, stack, self.timing)
         return msgspec.structs.replace(stand, unplaced=unplaced)
 
     def _quick_stand(self, stack: StackName, found: Sequence[Placed]) -> Stand:
@@ -135,17 +137,23 @@ class Cluster:
         """Return the same but for slots without a node: a large cluster takes long to explain."""
         return {stack: waiting(self._quick_stand(stack, found)) for stack in self.world().stacks}
 
-    def generation_of(self, stack: StackName) -> int:
-        """Return the newest generation of a stack that any manifest still holds; 0 if none does."""
-        return max(
-            (
-                assignment.generation
-                for node in self.world().nodes.values()
-                for assignment in node.assignments
-                if assignment.stack == stack
-            ),
-            default=0,
+    def standing_of(self, stack: StackName) -> Standing:
+        """Return what is known of a stack besides its own record."""
+        generations = (
+            assignment.generation
+            for node in self.world().nodes.values()
+            for assignment in node.assignments
+            if assignment.stack == stack
         )
+        return Standing(generation=max(generations, default=0), rollouts=self.rollouts_of(stack))
+
+    def rollouts_of(self, stack: StackName) -> Rollouts:
+        """Return how far the updates of a stack's services are."""
+        return {
+            service: state.rollout
+            for (owner, service), state in self.world().rollouts.items()
+            if owner == stack
+        }
 
     async def watch_nodes(self) -> NoReturn:
         """Note the moment when a node falls silent, for ever: it must not wait for a request."""

@@ -162,7 +162,7 @@ def _nodes(facts: Facts) -> Iterator[Finding]:
                 level=Level.FAIL,
                 where=f"node {name}",
                 what="its agent's lease has ended",
-                advice="start the host, or `hafen run` on it",
+                advice="start the host, or `hafen serve` on it",
             )
         for problem in node.report.problems if node.report is not None else ():
             yield Finding(

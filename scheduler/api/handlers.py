@@ -1,9 +1,8 @@
-"""One method per path of the API: read the request, ask the pure parts, answer.
+"""The paths that say what is and what happens: read the request, ask the pure parts, answer.
 
 Which paths there are and what they speak is written in shared/api.py.
 """
 
-import asyncio
 import ssl
 from collections.abc import Sequence
 from typing import Final
@@ -11,34 +10,32 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from scheduler.api import checks, views
-from scheduler.api.cluster import ETCD_S_MAX, Cluster
+from scheduler.api import views
+from scheduler.api.cluster import Cluster
 from scheduler.api.logs import LogMerger, LogRequest, Source
 from scheduler.api.placed import Placed
 from scheduler.api.progress import Patience, observe, progress
 from scheduler.api.selection import Selection, resolve
-from scheduler.api.stacks import Stacks, no_stack
+from scheduler.api.stack_handlers import stack_of
+from scheduler.api.stacks import no_stack
+from scheduler.api.why import Scene, why_allocation, why_service
 from scheduler.world import read_event
-from shared import api, codec, keys
+from shared import api, keys
 from shared.clock import Clock
-from shared.errors import CodecError, NotFoundError, SpecError, UnavailableError
+from shared.errors import NotFoundError, SpecError, UnavailableError
 from shared.http import Put, flag, reply, stream, whole
 from shared.mirror import View
-from shared.model import Event, StackName
+from shared.model import Event, ServiceName, StackName
 from shared.remote import Target
 from shared.settings import AGENT_PORT
 
 _log = structlog.get_logger()
 
-# How long a client may take to send a stack.
-_BODY_S_MAX: Final = 10.0
 # People cannot read faster, and a rollout of a thousand replicas changes far more often.
 _PROGRESS_PAUSE_S: Final = 0.1
 # What blocks a stack is a matter of time, not only of changes.
 _PROGRESS_PERIOD_S: Final = 1.0
 _EVENTS_PERIOD_S: Final = 10.0
-# Whoever deploys and then lists should find what was deployed.
-_SEEN_S_MAX: Final = 1.0
 _REVISION_MAX: Final = 2**63 - 1
 TAIL_MAX: Final = 100_000
 
@@ -50,11 +47,10 @@ class Handlers:
         self,
         cluster: Cluster,
         view: View,
-        stacks: Stacks,
         agents: ssl.SSLContext | None,
         clock: Clock,
     ) -> None:
-        self._cluster, self._view, self._stacks = cluster, view, stacks
+        self._cluster, self._view = cluster, view
         self._agents, self._clock = agents, clock
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -63,9 +59,8 @@ class Handlers:
             web.get(api.NODES, self.nodes),
             web.get(api.SERVICES, self.services),
             web.get(api.ALLOCATIONS, self.allocations),
-            web.put(api.STACK, self.deploy),
-            web.delete(api.STACK, self.remove),
             web.get(api.PROGRESS, self.progress),
+            web.get(api.WHY, self.why),
             web.get(api.LOGS, self.logs),
             web.get(api.EVENTS, self.events),
         ]
@@ -95,33 +90,9 @@ class Handlers:
             )
         )
 
-    async def deploy(self, request: web.Request) -> web.Response:
-        """Store a stack."""
-        name = _stack(request)
-        try:
-            async with asyncio.timeout(_BODY_S_MAX):
-                body = await request.read()
-            upload = codec.decode(api.StackUpload, body, "the body")
-        except TimeoutError as error:
-            raise SpecError(f"the body did not arrive within {_BODY_S_MAX:g} s") from error
-        except CodecError as error:
-            raise SpecError(str(error)) from error
-        await self._need_etcd()
-        accepted = await self._seen(await self._stacks.deploy(name, upload))
-        _log.info("stack_deployed", stack=name, generation=accepted.generation)
-        return reply(accepted)
-
-    async def remove(self, request: web.Request) -> web.Response:
-        """Remove a stack."""
-        name = _stack(request)
-        await self._need_etcd()
-        accepted = await self._seen(await self._stacks.remove(name))
-        _log.info("stack_removed", stack=name)
-        return reply(accepted)
-
     async def progress(self, request: web.Request) -> web.StreamResponse:
         """Stream how far a change is, until it is done."""
-        name = _stack(request)
+        name = stack_of(request)
         after = whole(request, "after", largest=_REVISION_MAX) or 0
         if after == 0:
             self._found(name)  # with no change to wait for, a name that nobody knows is a mistake
@@ -144,12 +115,27 @@ class Handlers:
 
         return await stream(request, report)
 
-    async def logs(self, request: web.Request) -> web.StreamResponse:
-        """Stream the logs of a service or an allocation from wherever it runs."""
+    async def why(self, request: web.Request) -> web.Response:
+        """Answer with why an allocation or a service is as it is."""
         self._need_view()
-        follow, tail = flag(request, "follow"), whole(request, "tail", largest=TAIL_MAX)
+        found = self._cluster.placed()
+        selection = self._selection(request)
+        meant = [one for one in found if selection.matches(one)]
+        stack = selection.stack or meant[0].view.stack
+        story = self._story()
+        stand = self._cluster.stand(StackName(stack), found=found)
+        scene = Scene(stand, self._cluster.judged(), [story[key] for key in sorted(story)])
+        if selection.allocation is not None:
+            return reply(why_allocation(scene, meant[0]))
+        if selection.service is None:
+            names = ", ".join(f"{stack}.{name}" for name in sorted(stand.specs))
+            raise SpecError(f"{stack} is a stack: say which service of it: {names}")
+        return reply(why_service(scene, ServiceName(selection.service)))
+
+    def _selection(self, request: web.Request) -> Selection:
+        """Return what a request names, by the same rules wherever something is named."""
         query = request.query
-        selection = resolve(
+        return resolve(
             Selection(
                 stack=query.get("stack"),
                 service=query.get("service"),
@@ -158,6 +144,12 @@ class Handlers:
             self._cluster.world(),
             self._cluster.placed(),
         )
+
+    async def logs(self, request: web.Request) -> web.StreamResponse:
+        """Stream the logs of a service or an allocation from wherever it runs."""
+        self._need_view()
+        follow, tail = flag(request, "follow"), whole(request, "tail", largest=TAIL_MAX)
+        selection = self._selection(request)
         wanted = LogRequest(sources=lambda: self._sources(selection), follow=follow, tail=tail)
 
         async def merge(put: Put) -> None:
@@ -211,29 +203,6 @@ class Handlers:
             return found
         raise NotFoundError(no_stack(stack, world.stacks))
 
-    async def _seen(self, accepted: api.Accepted) -> api.Accepted:
-        """Wait until this replica shows the change too, unless its view lags for long."""
-        deadline_s = self._clock.monotonic_s() + _SEEN_S_MAX
-        while self._cluster.revision < accepted.revision:
-            left_s = deadline_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                break
-            await self._cluster.changes.wait(self._cluster.changes.count, left_s)
-        return accepted
-
     def _need_view(self) -> None:
         if self._cluster.revision == 0:
             raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
-
-    async def _need_etcd(self) -> None:
-        if not await self._cluster.reaches_etcd(ETCD_S_MAX):
-            raise UnavailableError(
-                "etcd does not answer: nothing was changed, and what runs keeps running; "
-                "try again once most etcd members are back"
-            )
-
-
-def _stack(request: web.Request) -> StackName:
-    name = request.match_info["stack"]
-    checks.check_name("stack", name)
-    return StackName(name)

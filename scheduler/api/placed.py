@@ -62,6 +62,16 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def is_complete(self) -> bool:
+        """Say whether it has run to its end and ended well."""
+        return self.workload is not None and self.view.state is AllocState.COMPLETE
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Say whether its node shall run it."""
+        return self.workload is not None and not self.view.draining
+
+    @property
     def is_there(self) -> bool:
         """Say whether it still runs or shall run, as far as anybody can know."""
         if self.verdict is Verdict.LOST:
@@ -112,6 +122,7 @@ def _assigned(
         reason=_reason(status, node.spec.name, verdict),
         restarts=status.restarts,
         since_s=status.since_s,
+        exit_code=status.exit_code,
     )
     return Placed(
         view=view, workload=assignment.workload, attempt=assignment.attempt, verdict=verdict
@@ -134,6 +145,7 @@ def _leaving(status: AllocationStatus, node: NodeState, verdict: Verdict) -> Pla
         reason=status.reason,
         restarts=status.restarts,
         since_s=status.since_s,
+        exit_code=status.exit_code,
     )
     return Placed(view=view, workload=None, attempt=0, verdict=verdict)
 

@@ -11,24 +11,30 @@ from typing import Final
 
 import msgspec
 
+from scheduler.api.amend import WAITING
 from scheduler.api.placed import Placed
-from scheduler.api.views import Waiting, is_updated, stack_services
+from scheduler.api.views import Waiting, is_fresh, is_updated, rollout_of, stack_services, wanted
 from scheduler.explain import Unplaced
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import RoutesState, World
-from shared.api import StackProgress
+from shared.api import AllocationView, SlotView, StackProgress
 from shared.model import (
     AllocId,
     EndpointState,
     NodeName,
+    Rollout,
+    RolloutPhase,
     ServiceName,
     ServiceSpec,
     StackName,
 )
 from shared.states import AllocState
 
+# Phases that nothing but a person, or another deploy, leads out of; a canary's time may, too.
+_ENDED: Final = WAITING | {RolloutPhase.DONE, RolloutPhase.ROLLED_BACK, RolloutPhase.FAILED}
 # A container that starts badly fails again within this; a pull of an image is not a failure.
 PATIENCE_S: Final = 5.0
+_GATEWAYS_SHOWN_MAX: Final = 5
 
 Slot = tuple[ServiceName, int]
 
@@ -78,13 +84,13 @@ def failures(stand: Stand) -> Mapping[Slot, str]:
     return {
         (one.view.service, one.view.slot): _why_failed(one)
         for one in stand.own
-        if one.view.state is AllocState.FAILED and one.workload == _workload(stand, one)
+        if one.view.state is AllocState.FAILED and _is_fresh(stand, one)
     }
 
 
-def _workload(stand: Stand, one: Placed) -> object:
+def _is_fresh(stand: Stand, one: Placed) -> bool:
     spec = stand.specs.get(one.view.service)
-    return spec.workload if spec is not None else None
+    return spec is not None and is_fresh(one, spec)
 
 
 def _why_failed(one: Placed) -> str:
@@ -98,8 +104,7 @@ def observe(patience: Patience, stand: Stand, now: float) -> Patience:
     ready = {
         (one.view.service, one.view.slot)
         for one in stand.own
-        if (spec := stand.specs.get(one.view.service)) is not None
-        and is_updated(one, spec.workload)
+        if (spec := stand.specs.get(one.view.service)) is not None and is_updated(one, spec)
     }
     asked = {
         (spec.name, slot) for spec in stand.specs.values() for slot in range(1, spec.replicas + 1)
@@ -142,12 +147,40 @@ def progress(patience: Patience, stand: Stand, now: float) -> StackProgress:
     return StackProgress(
         stack=stand.stack,
         generation=state.stack.generation if state is not None else 0,
-        services=stack_services(
-            stand.world, stand.stack, stand.found, waiting(stand, patience.failures)
+        services=tuple(
+            msgspec.structs.replace(one, slots=slots(stand, one.service))
+            for one in stack_services(
+                stand.world, stand.stack, stand.found, waiting(stand, patience.failures)
+            )
         ),
         done=is_done(stand),
         blocked=() if is_done(stand) else blocked(patience, stand, now),
     )
+
+
+def slots(stand: Stand, service: ServiceName) -> tuple[SlotView, ...]:
+    """Return a service's allocations, slot by slot, the old one of a slot first."""
+    views = [
+        SlotView(
+            slot=one.view.slot,
+            node=one.view.node,
+            allocation=one.view.id,
+            version="new" if _is_fresh(stand, one) else "old",
+            state=state_of(one.view),
+        )
+        for one in stand.own
+        if one.view.service == service
+    ]
+    return tuple(sorted(views, key=lambda one: (one.slot, one.version == "new", one.allocation)))
+
+
+def state_of(one: AllocationView) -> str:
+    """Return an allocation's state in one word, with its health while it runs."""
+    if one.draining:
+        return "draining"
+    if one.standby:
+        return "standby"
+    return one.health.value if one.state is AllocState.RUNNING else one.state.value
 
 
 def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Waiting:
@@ -156,13 +189,19 @@ def waiting(stand: Stand, failed: Mapping[Slot, Obstacle] | None = None) -> Wait
     for said in (stand.unplaced.slots, stand.unplaced.standbys, stand.unplaced.waits):
         for service, found in said.items():
             sentences.setdefault(service, set()).update(found)
-    for (service, _), obstacle in (failed or {}).items():
-        sentences.setdefault(service, set()).add(obstacle.sentence)
-    for (service, _), sentence in failures(stand).items():
-        sentences.setdefault(service, set()).add(sentence)
+    said_so = {slot: obstacle.sentence for slot, obstacle in (failed or {}).items()}
+    for (service, _), sentence in (said_so | dict(failures(stand))).items():
+        # One that goes back says itself why, and what failed is no longer waited for.
+        if not _is_back(stand, service):
+            sentences.setdefault(service, set()).add(sentence)
     for service, sentence in chain(_held_up(stand), _gateways(stand)):
         sentences.setdefault(service, set()).add(sentence)
     return {service: tuple(sorted(said)) for service, said in sorted(sentences.items())}
+
+
+def _is_back(stand: Stand, service: ServiceName) -> bool:
+    rollout = rollout_of(stand.world, stand.stack, service)
+    return rollout is not None and rollout.is_back
 
 
 def _held_up(stand: Stand) -> Iterator[tuple[ServiceName, str]]:
@@ -176,38 +215,70 @@ def _held_up(stand: Stand) -> Iterator[tuple[ServiceName, str]]:
 
 def is_placed(stand: Stand) -> bool:
     """Say whether every slot and standby of the newest generation has a node, in use or not."""
-    return all(
-        _count(stand, spec, standby=False) >= spec.replicas
-        and (_count(stand, spec, standby=True) >= spec.standby or spec.replicas == 0)
-        for spec in stand.specs.values()
+    return all(_has_places(stand, spec) for spec in stand.specs.values())
+
+
+def _has_places(stand: Stand, spec: ServiceSpec) -> bool:
+    asked = wanted(spec, [one for one in stand.own if one.view.service == spec.name])
+    return _count(stand, spec, standby=False) >= asked and (
+        _count(stand, spec, standby=True) >= spec.standby or asked == 0
     )
 
 
 def _count(stand: Stand, spec: ServiceSpec, *, standby: bool) -> int:
     return sum(
-        one.view.service == spec.name
-        and one.workload == spec.workload
-        and one.view.standby is standby
+        one.view.service == spec.name and is_fresh(one, spec) and one.view.standby is standby
         for one in stand.own
     )
 
 
 def is_done(stand: Stand) -> bool:
-    """Say whether what is asked for runs, nothing else does, and every gateway knows."""
+    """Say whether nothing will happen any more by itself.
+
+    All that is asked for runs, nothing else does, and every gateway knows; or a service's update
+    has ended otherwise, or waits for a person's word.
+    """
     if stand.stack not in stand.world.stacks:
         return not stand.own and stand.stack not in stand.world.routes
-    asked = sum(spec.replicas for spec in stand.specs.values())
-    return (
-        sum(not one.view.standby for one in stand.own) == asked
-        and all(_updated(stand, spec) == spec.replicas for spec in stand.specs.values())
-        and not _gateways(stand)
-    )
+    if not all(_is_through(stand, spec) for spec in stand.specs.values()):
+        return False
+    if any(_has_stopped(stand, name) for name in stand.specs):
+        return True  # What fails is tried on and on: it is never at rest.
+    return not any(_is_left_over(stand, one) for one in stand.own) and not _gateways(stand)
 
 
-def _updated(stand: Stand, spec: ServiceSpec) -> int:
-    return sum(
-        one.view.service == spec.name and is_updated(one, spec.workload) for one in stand.own
+def _is_through(stand: Stand, spec: ServiceSpec) -> bool:
+    own = [one for one in stand.own if one.view.service == spec.name]
+    rollout = rollout_of(stand.world, stand.stack, spec.name)
+    if rollout is not None:
+        # A scheduled job waits for its time: it is as it should be.
+        is_over = rollout.phase in _ENDED or spec.schedule is not None
+        return is_over and _is_of(stand, spec, rollout)
+    ready = sum(is_updated(one, spec) for one in own)
+    return ready == wanted(spec, own) == sum(not one.view.standby for one in own)
+
+
+def _has_stopped(stand: Stand, service: ServiceName) -> bool:
+    rollout = rollout_of(stand.world, stand.stack, service)
+    return rollout is not None and rollout.phase in {RolloutPhase.FAILED, RolloutPhase.PAUSED}
+
+
+def _is_of(stand: Stand, spec: ServiceSpec, rollout: Rollout) -> bool:
+    """Say whether an update is that of what is asked for now, with every word on it heard."""
+    stack = stand.world.stacks[stand.stack].stack
+    ruling = stack.rulings.get(spec.name)
+    is_unheard = (
+        ruling is not None
+        and ruling.generation == rollout.generation
+        and ruling.number > rollout.ruled
     )
+    # One that went back is begun again by the next deploy, even of the same.
+    is_begun_again = rollout.is_back and stack.generation > rollout.generation
+    return rollout.target == spec and not is_unheard and not is_begun_again
+
+
+def _is_left_over(stand: Stand, one: Placed) -> bool:
+    return one.view.draining or one.view.service not in stand.specs
 
 
 def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:
@@ -221,15 +292,20 @@ def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:
         ready = {
             one.view.id
             for one in stand.own
-            if one.view.service == spec.name and is_updated(one, spec.workload)
+            if one.view.service == spec.name and is_updated(one, spec)
         }
         if ready - _routed(published, spec.name):
             found.append((spec.name, "its new replicas are not routed to yet"))
-        found += [
-            (spec.name, f"the gateway of {node} has not taken over its routes yet")
-            for node in behind
-        ]
+        if behind:
+            found.append((spec.name, _not_taken_over(behind)))
     return tuple(found)
+
+
+def _not_taken_over(behind: Sequence[NodeName]) -> str:
+    if len(behind) == 1:
+        return f"the gateway of {behind[0]} has not taken over its routes yet"
+    shown = ", ".join(behind[:_GATEWAYS_SHOWN_MAX])
+    return f"{len(behind)} gateways have not taken over its routes yet: {shown}"
 
 
 def _routed(published: RoutesState | None, service: ServiceName) -> frozenset[AllocId]:

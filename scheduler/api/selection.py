@@ -42,7 +42,7 @@ def resolve(selection: Selection, world: World, found: Sequence[Placed]) -> Sele
     if selection.allocation is not None:
         return _allocation(selection, found)
     if selection.service is None and selection.stack is None:
-        raise SpecError("say whose logs: a service, STACK.SERVICE or an allocation")
+        raise SpecError("say which: a service, STACK.SERVICE or an allocation")
     services = _services(world, found)
     stacks = sorted({stack for stack, service in services if _fits(selection, stack, service)})
     if not stacks and selection.service in {stack for stack, _ in services}:

@@ -14,6 +14,7 @@ from scheduler.api.handlers import Handlers
 from scheduler.api.health import HealthHandlers
 from scheduler.api.listen import listening
 from scheduler.api.members import AskMembers, Members
+from scheduler.api.stack_handlers import StackHandlers
 from scheduler.api.stacks import Stacks
 from shared import http
 from shared.api import BODY_BYTES_MAX
@@ -51,10 +52,11 @@ class ApiServer:
         self._cluster = Cluster(store, view, changes, explain, clock, settings.timing)
         # Jitter between people's deploys needs no secrecy.
         rng = random.Random()  # noqa: S311 - see above
-        stacks = Stacks(store, clock, rng, self._cluster.generation_of)
+        stacks = Stacks(store, clock, rng, self._cluster.standing_of)
         agents = client_context(settings.tls) if settings.tls is not None else None
         self._gatherer = Gatherer(store, settings)
-        self._handlers = Handlers(self._cluster, view, stacks, agents, clock)
+        self._handlers = Handlers(self._cluster, view, agents, clock)
+        self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -72,7 +74,8 @@ class ApiServer:
         if tls is not None:
             sites.append(http.tls_site(self._settings.address, API_PORT, server_context(tls)))
         app = web.Application(middlewares=[http.refusals], client_max_size=BODY_BYTES_MAX)
-        app.add_routes([*self._handlers.routes(), *health.routes()])
+        for part in (self._handlers, self._stack_handlers, health):
+            app.add_routes(part.routes())
         with listening(self._settings.run_dir / SOCKET_NAME) as socket:
             sites.append(lambda runner: web.SockSite(runner, socket))
             await self._run(app, sites, members)

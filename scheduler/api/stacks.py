@@ -1,17 +1,22 @@
 """Storing and removing stacks: every write is conditional on what was checked.
 
 A deploy compares the stack's own key and that no stack was written since all were read, so that two
-deploys at the same moment cannot both take a port: the loser reads again and checks again.
+deploys at the same moment cannot both take a port: the loser reads again and checks again. What a
+stack replaces goes into the history first.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import datetime as dt
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 
 from scheduler.api import checks
+from scheduler.api.amend import Known, Rollouts, amended, uploaded
+from scheduler.api.archive import Archive, Seal
 from shared import codec, keys
-from shared.api import Accepted, StackUpload
+from shared.api import Accepted, ChangeRequest, Rollback, StackUpload
 from shared.backoff import Rng, backoff_s
 from shared.clock import Clock
 from shared.errors import (
@@ -19,6 +24,8 @@ from shared.errors import (
     CodecError,
     ConflictError,
     NotFoundError,
+    OvertakenError,
+    StoreError,
     UnavailableError,
 )
 from shared.model import Revision, Stack, StackName
@@ -33,6 +40,8 @@ from shared.store import (
     Unchanged,
     under,
 )
+
+_log = structlog.get_logger()
 
 # Each lost race means that somebody else's deploy went through; ten in a row is a crowd.
 ATTEMPTS_MAX: Final = 10
@@ -60,6 +69,27 @@ class Stored(msgspec.Struct, frozen=True):
         item = self.items.get(name)
         return codec.decode(Stack, item.value, item.key) if item is not None else None
 
+    def read_all(self) -> dict[StackName, Stack]:
+        """Return every stack.
+
+        Raises:
+            CodecError: one cannot be read.
+        """
+        return {name: stack for name in self.items if (stack := self.read(name)) is not None}
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the cluster knows of a stack besides its own record.
+
+    Attributes:
+        generation: the newest that any node still runs, so that a stack that was removed and comes
+            again does not count from 1 beside its own past.
+        rollouts: how far its services' updates are.
+    """
+
+    generation: int = 0
+    rollouts: Rollouts = {}
+
 
 class Stacks:
     """Writes the stacks' keys, on behalf of clients of the API.
@@ -68,8 +98,8 @@ class Stacks:
         store: where they are.
         clock: for the time of a deploy and the pauses between attempts.
         rng: jitter of those pauses.
-        generation_of: the newest generation of a stack that any node still runs, so that a stack
-            that was removed and comes again does not count from 1 beside its own past.
+        standing_of: what is known of a stack.
+        seal: for configs and secrets; None: there is no key, and none can be stored.
     """
 
     def __init__(
@@ -77,20 +107,38 @@ class Stacks:
         store: Store,
         clock: Clock,
         rng: Rng,
-        generation_of: Callable[[StackName], int],
+        standing_of: Callable[[StackName], Standing],
+        seal: Seal | None = None,
     ) -> None:
         self._store, self._clock, self._rng = store, clock, rng
-        self._generation_of = generation_of
+        self._standing_of, self._archive = standing_of, Archive(store, seal)
 
-    async def deploy(self, name: StackName, upload: StackUpload) -> Accepted:
+    async def deploy(
+        self, name: StackName, upload: StackUpload, *, based_on: Revision | None = None
+    ) -> Accepted:
         """Store a stack; one that is stored already, word for word, is not written again.
+
+        Args:
+            name: what it is called.
+            upload: what a client sent.
+            based_on: the revision of the stack that was planned with; None: whatever there is.
 
         Raises:
             SpecError: it cannot run as it is.
+            OvertakenError: it is not what its author has seen any more.
             ConflictError: others kept winning the race.
             StoreError: nothing was written; after an AmbiguousError it may have been.
         """
-        return await self._again(lambda: self._deploy(name, upload))
+        return await self._again(lambda: self._deploy(name, upload, based_on))
+
+    async def change(self, name: StackName, request: ChangeRequest) -> Accepted:
+        """Change a stack that is deployed.
+
+        Raises:
+            NotFoundError: there is no such stack, service or generation; says which there are.
+            SpecError, OvertakenError, ConflictError, StoreError: as `deploy`.
+        """
+        return await self._again(lambda: self._change(name, request))
 
     async def remove(self, name: StackName) -> Accepted:
         """Remove a stack; what it runs is then stopped by the leader.
@@ -110,35 +158,70 @@ class Stacks:
                 await self._clock.sleep(backoff_s(attempt, self._rng, base_s=_RETRY_BASE_S))
         return await write()
 
-    async def _deploy(self, name: StackName, upload: StackUpload) -> Accepted:
+    async def _deploy(
+        self, name: StackName, upload: StackUpload, based_on: Revision | None
+    ) -> Accepted:
         stored = _stored(await self._store.list(under(keys.STACKS)))
-        others = {other: stack for other in stored.items if (stack := stored.read(other))}
+        others = stored.read_all()
         checks.check(name, upload, others)
         before = others.get(name)
-        if before is not None and (before.services, before.source) == (
-            upload.services,
-            upload.source,
-        ):
-            return Accepted(
-                stack=name, generation=before.generation, revision=stored.revision_of(name)
-            )
-        known = max(before.generation if before is not None else 0, self._generation_of(name))
-        stack = Stack(
-            name=name,
-            generation=known + 1,
-            services=upload.services,
-            source=upload.source,
-            deployed_at_s=self._clock.now_s(),
-        )
-        return await self._put(stack, stored)
+        after = uploaded(name, before, upload)
+        if before is not None and after == before:
+            return _as_it_is(before, stored)
+        _check_seen(name, before, upload.after_generation)
+        if based_on is not None and stored.revision_of(name) != based_on:
+            raise OvertakenError(f"{_who_won(name, before)}; plan again")
+        needed = await self._archive.store(name, after.services, upload.contents)
+        return await self._replace(before, after, stored, needed)
 
-    async def _put(self, stack: Stack, stored: Stored) -> Accepted:
+    async def _change(self, name: StackName, request: ChangeRequest) -> Accepted:
+        stored = _stored(await self._store.list(under(keys.STACKS)))
+        others = stored.read_all()
+        before = others.get(name)
+        if before is None:
+            raise NotFoundError(no_stack(name, stored.items))
+        _check_seen(name, before, request.after_generation)
+        is_back = isinstance(request.change, Rollback)
+        past = await self._archive.past(name) if is_back else ()
+        known = Known(before, past, self._standing_of(name).rollouts)
+        after = amended(known, request.change)
+        if after == before:
+            return _as_it_is(before, stored)
+        checks.check(name, StackUpload(services=after.services), others)
+        needed = await self._archive.store(name, after.services, {}) if is_back else []
+        return await self._replace(before, after, stored, needed)
+
+    async def _replace(
+        self, before: Stack | None, after: Stack, stored: Stored, needed: Sequence[Condition]
+    ) -> Accepted:
+        """Write `after`; it is a new generation unless only what is said of it has changed."""
+        is_new = before is None or (before.services, before.source) != (
+            after.services,
+            after.source,
+        )
+        if is_new:
+            if before is not None:
+                await self._archive.keep(before, stored.items[before.name])
+            known = max(after.generation, self._standing_of(after.name).generation)
+            after = msgspec.structs.replace(
+                after, generation=known + 1, deployed_at_s=self._clock.now_s()
+            )
+        accepted = await self._put(after, stored, needed)
+        try:
+            await self._archive.sweep(after, accepted.revision)
+        except StoreError as error:
+            # It is only untidy, and the next deploy of the stack tries again.
+            _log.warning("history_not_swept", stack=after.name, reason=str(error))
+        return accepted
+
+    async def _put(self, stack: Stack, stored: Stored, needed: Sequence[Condition]) -> Accepted:
         value = codec.encode(stack)
         checks.check_size(stack, len(value))
         key = keys.stack(stack.name)
         conditions: list[Condition] = [
             Compare(key, stored.revision_of(stack.name)),
             Unchanged(keys.STACKS, stored.revision),
+            *needed,
         ]
         try:
             revision = await self._store.txn(conditions, [Put(key, value)])
@@ -168,6 +251,11 @@ class Stacks:
                     key, expected=item.mod_revision, found=after.revision_of(name)
                 ) from error
             revision = after.revision
+        try:
+            await self._archive.clear(name)
+        except StoreError as error:
+            # A stack of that name that comes again clears what is left.
+            _log.warning("history_not_cleared", stack=name, reason=str(error))
         return Accepted(stack=name, generation=_generation(item), revision=revision)
 
     async def _read_back(self, name: StackName, error: AmbiguousError) -> Stored:
@@ -185,6 +273,34 @@ def _stored(snapshot: Snapshot) -> Stored:
         {StackName(item.key.removeprefix(keys.STACKS)): item for item in snapshot.items},
         snapshot.revision,
     )
+
+
+def _as_it_is(stack: Stack, stored: Stored) -> Accepted:
+    return Accepted(
+        stack=stack.name, generation=stack.generation, revision=stored.revision_of(stack.name)
+    )
+
+
+def _check_seen(name: StackName, before: Stack | None, seen: int | None) -> None:
+    """Refuse a change by somebody who has not seen what the stack is now.
+
+    Raises:
+        OvertakenError: says who was faster.
+    """
+    now = before.generation if before is not None else 0
+    if seen is not None and seen != now:
+        raise OvertakenError(
+            f"{_who_won(name, before)}, and not generation {seen} any more: somebody else was "
+            "faster; look, then try again"
+        )
+
+
+def _who_won(name: StackName, now: Stack | None) -> str:
+    if now is None:
+        return f"stack {name} is not there: it was removed"
+    at = dt.datetime.fromtimestamp(now.deployed_at_s, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    by = f"made by `{now.why}` at {at} UTC" if now.why else f"made at {at} UTC"
+    return f"stack {name} is at generation {now.generation}, {by}"
 
 
 def _generation(item: KeyValue) -> int:

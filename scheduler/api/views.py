@@ -23,10 +23,12 @@ from shared.model import (
     PublishedPort,
     Resources,
     Revision,
+    Rollout,
     ServiceName,
     ServiceSpec,
     StackName,
     Workload,
+    runs_alike,
 )
 
 # What stands in the way of each service, one sentence each.
@@ -89,9 +91,7 @@ def cluster(
         revision=revision,
         nodes=nodes(world, judged),
         stacks=len(world.stacks),
-        replicas_wanted=sum(
-            spec.replicas for state in world.stacks.values() for spec in state.stack.services
-        ),
+        replicas_wanted=sum(one.replicas for one in services(world, found, waiting).services),
         replicas_ready=sum(one.is_ready for one in found),
         services=services(world, found, waiting).services,
     )
@@ -126,7 +126,13 @@ def stack_services(
             of_stack.setdefault(one.view.service, []).append(one)
     return tuple(
         _service(
-            _Service(stack, name, specs.get(name), world.claims.get((stack, name, 1))),
+            _Service(
+                stack,
+                name,
+                specs.get(name),
+                world.claims.get((stack, name, 1)),
+                rollout_of(world, stack, name),
+            ),
             of_stack[name],
             waiting.get(name, ()),
         )
@@ -135,12 +141,16 @@ def stack_services(
 
 
 class _Service(msgspec.Struct, frozen=True):
-    """What etcd says of a service: what is asked for, and who has its claim if it is exclusive."""
+    """What etcd says of a service.
+
+    What is asked for, who has its claim if it is exclusive, and how far its newest update is.
+    """
 
     stack: StackName
     name: ServiceName
     spec: ServiceSpec | None
     claim: Claim | None
+    rollout: Rollout | None
 
 
 def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) -> ServiceView:
@@ -150,22 +160,52 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
         stack=of.stack,
         service=of.name,
         image=_image(workload, found),
-        replicas=spec.replicas if spec is not None else 0,
-        ready=sum(one.is_ready for one in found),
-        updated=sum(is_updated(one, workload) for one in found),
+        replicas=wanted(spec, found) if spec is not None else 0,
+        ready=sum(_serves(one, spec) for one in found),
+        updated=sum(spec is not None and is_updated(one, spec) for one in found),
         ports=tuple(port_text(port) for port in workload.ports) if workload is not None else (),
         waiting=waiting,
         standby=spec.standby if spec is not None and spec.replicas else 0,
-        prepared=sum(one.is_prepared and one.workload == workload for one in found),
+        prepared=sum(spec is not None and one.is_prepared and is_fresh(one, spec) for one in found),
         exclusive=workload is not None and workload.exclusive,
         holder=of.claim.node if of.claim is not None else NodeName(""),
         epoch=of.claim.epoch if of.claim is not None else 0,
+        stopped=spec is not None and spec.is_stopped,
+        phase=of.rollout.phase.value if of.rollout is not None else "",
+        reason=of.rollout.reason if of.rollout is not None else "",
     )
 
 
-def is_updated(one: Placed, workload: Workload | None) -> bool:
-    """Say whether an allocation is ready and runs what is asked for now."""
-    return one.is_ready and one.workload == workload
+def rollout_of(world: World, stack: StackName, service: ServiceName) -> Rollout | None:
+    """Return how far a service's newest update is; None: the leader has not begun one."""
+    state = world.rollouts.get((stack, service))
+    return state.rollout if state is not None else None
+
+
+def wanted(spec: ServiceSpec, found: Iterable[Placed]) -> int:
+    """Return how many copies there should be; of a global service the nodes decide."""
+    if spec.is_stopped:
+        return 0
+    if spec.mode.is_global:
+        return len({one.view.node for one in found if one.is_asked_for and not one.view.standby})
+    return spec.replicas
+
+
+def is_updated(one: Placed, spec: ServiceSpec) -> bool:
+    """Say whether an allocation is ready, or of a job done, and runs what is asked for now."""
+    return _serves(one, spec) and is_fresh(one, spec)
+
+
+def _serves(one: Placed, spec: ServiceSpec | None) -> bool:
+    is_job = spec is not None and spec.mode.is_job
+    return one.is_ready or (is_job and one.is_complete)
+
+
+def is_fresh(one: Placed, spec: ServiceSpec) -> bool:
+    """Say whether an allocation is as good as one of what is asked for now; any run of a job is."""
+    if one.workload is None:
+        return False
+    return runs_alike(one.workload, msgspec.structs.replace(spec.workload, run=one.workload.run))
 
 
 def _image(workload: Workload | None, found: Sequence[Placed]) -> str:

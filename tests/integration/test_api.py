@@ -249,7 +249,7 @@ async def test_without_etcd_status_answers_from_memory_and_changes_are_refused(
 async def test_without_a_server_the_client_says_where_it_looked(tmp_path: Path) -> None:
     async with ApiClient.unix(tmp_path / "api.sock") as client:
         assert await refusal(UnavailableError, client.status()) == (
-            f"nothing answers at {tmp_path}/api.sock: is `hafen run` running on this host? "
+            f"nothing answers at {tmp_path}/api.sock: is `hafen serve` running on this host? "
             "--host and --lab name another one"
         )
 

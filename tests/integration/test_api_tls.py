@@ -170,7 +170,7 @@ async def test_a_port_where_nobody_listens_is_named(tmp_path: Path) -> None:
             await client.status()
 
     assert str(refused.value) == (
-        f"{NODE_3}:8470 does not answer: Connection refused: is `hafen run` running there, and "
+        f"{NODE_3}:8470 does not answer: Connection refused: is `hafen serve` running there, and "
         "does nothing filter the port?"
     )
 

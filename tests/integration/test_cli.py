@@ -65,14 +65,16 @@ async def test_a_deploy_waits_until_the_replicas_are_ready(tmp_path: Path) -> No
         out, err = await process.communicate()
 
     assert (process.returncode, first) == (0, "web: 0 of 1 ready\n")
-    assert err.decode() == "web: 1 of 1 ready\n"
+    assert err.decode() == "web: 1 of 1 ready\nweb 1 new: healthy on node-1\n"
     assert out.decode() == "shop: 1 of 1 replicas ready on 1 node\n"
 
 
 async def test_a_detached_deploy_does_not_wait(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(COMPOSE)
     async with cluster(tmp_path) as (rig, _):
-        ended = await hafen(rig, "deploy", "-f", "other.yaml", "--name", "blog", "--detach")
+        ended = await hafen(
+            rig, "deploy", "-f", "other.yaml", "--name", "blog", "--detach", "--no-plan"
+        )
 
     assert ended == (0, "blog: generation 1 is stored\n", "")
 
@@ -80,7 +82,7 @@ async def test_a_detached_deploy_does_not_wait(tmp_path: Path) -> None:
 async def test_what_a_file_says_in_vain_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "old.yaml").write_text('version: "3.8"\n' + COMPOSE)
     async with cluster(tmp_path) as (rig, _):
-        code, _out, err = await hafen(rig, "deploy", "-f", "old.yaml", "--detach")
+        code, _out, err = await hafen(rig, "deploy", "-f", "old.yaml", "--detach", "--no-plan")
 
     assert code == 0
     assert err.startswith("hafen: old.yaml:1: version: ")
@@ -101,17 +103,18 @@ async def test_a_deploy_that_fails_says_what_blocks_it_and_ends_with_six(tmp_pat
     assert (code, out) == (ConvergenceError.exit_code, "")
     assert err == (
         "web: 0 of 1 ready (web 1 failed on node-1: app:1: no such image)\n"
+        "web 1 new: failed on node-1\n"
         "hafen: shop does not come up:\n"
         "  web 1 failed on node-1: app:1: no such image\n"
         "The stack is stored (generation 2) and hafen keeps trying; `hafen ps shop` shows it.\n"
-        "Mend the file and deploy it again, or `hafen rm shop`.\n"
+        "Mend the file and deploy it again, `hafen rollback shop`, or `hafen rm shop`.\n"
     )
 
 
 async def test_a_deploy_that_takes_too_long_says_what_it_waits_for(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(COMPOSE)
     async with cluster(tmp_path) as (rig, _):
-        code, _out, err = await hafen(rig, "deploy", "--timeout", "0.5")
+        code, _out, err = await hafen(rig, "deploy", "--no-plan", "--timeout", "0.5")
 
     assert code == ConvergenceError.exit_code
     assert err.splitlines()[1:4] == [
@@ -166,8 +169,8 @@ async def test_listings_for_programs_are_the_records_of_the_api(tmp_path: Path) 
                 "name": "node-1",
                 "state": "ready",
                 "address": "198.18.0.1",
-                "capacity": {"cpu_millis": 1000, "memory_bytes": 0, "pids": 0},
-                "reserved": {"cpu_millis": 0, "memory_bytes": 0, "pids": 0},
+                "capacity": {"cpu_millis": 1000, "memory_bytes": 0, "pids": 0, "devices": {}},
+                "reserved": {"cpu_millis": 0, "memory_bytes": 0, "pids": 0, "devices": {}},
                 "allocations": 1,
                 "leader": False,
                 "reason": "",
@@ -234,7 +237,7 @@ async def test_status_says_that_etcd_is_away(tmp_path: Path) -> None:
             ["--host", "unix:/nowhere/api.sock", "ls"],
             UnavailableError.exit_code,
             (
-                "hafen: nothing answers at /nowhere/api.sock: is `hafen run` running on this "
+                "hafen: nothing answers at /nowhere/api.sock: is `hafen serve` running on this "
                 "host? --host and --lab name another one"
             ),
         ),

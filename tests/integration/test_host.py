@@ -1,4 +1,4 @@
-"""`hafen run` on real processes: what ends comes back, what is told to stop stops."""
+"""`hafen serve` on real processes: what ends comes back, what is told to stop stops."""
 
 import asyncio
 import os
@@ -166,5 +166,5 @@ async def test_a_second_supervisor_is_refused_and_told_of_the_first(
         assert await second.wait() == 1
 
     said = (tmp_path / "said").read_text()
-    assert f"`hafen run` runs on this host already (pid {first.pid})\n" in said
+    assert f"`hafen serve` runs on this host already (pid {first.pid})\n" in said
     assert len(pids(log)) == 1

@@ -1,4 +1,4 @@
-"""What a lab's hosts run: etcd that survives a power loss, `hafen run` that says what is wrong."""
+"""What lab hosts run: etcd that survives a power loss, `hafen serve` that says what is wrong."""
 
 import asyncio
 import os

@@ -121,7 +121,7 @@ async def test_a_host_elsewhere_that_does_not_answer_says_nothing_of_this_one(
 
     first, last = err.splitlines()
     assert code == UnavailableError.exit_code
-    assert first.startswith(f"hafen: nothing answers at https://{NODE}:9: is `hafen run` running")
+    assert first.startswith(f"hafen: nothing answers at https://{NODE}:9: is `hafen serve` running")
     assert last.startswith(ELSEWHERE)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.sim.cluster import SimCluster
 
 PARTS: Final = ("agent", "scheduler")
-# As `hafen run` starts a part again that ended.
+# As `hafen serve` starts a part again that ended.
 _RESPAWN_S: Final = 0.2
 
 

@@ -98,13 +98,14 @@ def test_help_lists_every_command() -> None:
 
     listed = {line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()}
     assert listed == {
-        *("deploy", "ls", "ps", "logs", "events", "status", "doctor", "node", "rm"),
-        "image",
-        *("run", "lab", "version"),
+        *("deploy", "plan", "ls", "ps", "logs", "why", "events", "status", "doctor", "node"),
+        *("scale", "restart", "stop", "start", "run", "rm", "image"),
+        *("history", "rollback", "promote", "abort", "watch"),
+        *("serve", "lab", "version"),
     }
 
 
-@pytest.mark.parametrize("name", ["deploy", "ls", "ps", "logs", "events", "status", "rm"])
+@pytest.mark.parametrize("name", ["deploy", "plan", "ls", "logs", "why", "scale", "run", "rm"])
 def test_every_command_explains_itself(name: str) -> None:
     shown = CliRunner().invoke(cli, [name, "--help"])
 
@@ -145,7 +146,7 @@ def test_commands_that_talk_to_a_cluster_need_nothing_of_a_linux_host() -> None:
 
     assert (ended.returncode, ended.stdout) == (5, "")
     assert ended.stderr == (
-        "hafen: nothing answers at /nowhere/api.sock: is `hafen run` running there? "
+        "hafen: nothing answers at /nowhere/api.sock: is `hafen serve` running there? "
         "--host and --lab name another one\n"
         "nothing more is known of this machine: there is no /etc/hafen/hafen.toml\n"
         "containers and traffic go on without it; --host https://HOST names another host's "

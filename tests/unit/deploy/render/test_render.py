@@ -17,7 +17,6 @@ from shared.api import (
     LogEntry,
     NodeView,
     ServiceView,
-    StackProgress,
 )
 from shared.model import (
     AllocId,
@@ -45,10 +44,6 @@ def service(*, ready: int = 0, updated: int = 0, waiting: tuple[str, ...] = ()) 
         ports=("8080->80/http",),
         waiting=waiting,
     )
-
-
-def progress(*services: ServiceView) -> StackProgress:
-    return StackProgress(stack=SHOP, generation=2, services=services, done=False)
 
 
 ALLOCATION = AllocationView(
@@ -229,6 +224,7 @@ def test_json_has_every_field_even_one_that_has_its_default() -> None:
                 "reason": "",
                 "restarts": 2,
                 "since_s": 1000.0,
+                "exit_code": None,
             }
         ]
     }
@@ -272,32 +268,6 @@ def test_a_size_is_readable(count: int, text: str) -> None:
 )
 def test_processors_are_shown_without_needless_digits(millis: int, text: str) -> None:
     assert render.cpus(millis) == text
-
-
-def test_a_service_that_moves_on_is_one_line_and_one_that_does_not_is_none() -> None:
-    before = progress(service(ready=3, updated=0))
-
-    assert render.progress_lines(None, before) == ["web: 0 of 3 ready, 3 old"]
-    assert render.progress_lines(before, before) == []
-    assert render.progress_lines(before, progress(service(ready=3, updated=1, waiting=("w",)))) == [
-        "web: 1 of 3 ready, 2 old (w)"
-    ]
-
-
-def test_a_deploy_ends_with_how_many_replicas_are_where() -> None:
-    done = progress(service(ready=3, updated=3))
-
-    assert render.ready_line(done, 3) == "shop: 3 of 3 replicas ready on 3 nodes"
-    assert render.ready_line(done, 1) == "shop: 3 of 3 replicas ready on 1 node"
-
-
-def test_a_deploy_that_does_not_come_up_says_why_and_how_to_go_on() -> None:
-    assert render.blocked_message(progress(), ["web 1 failed on node-1: no such image"]) == (
-        "shop does not come up:\n"
-        "  web 1 failed on node-1: no such image\n"
-        "The stack is stored (generation 2) and hafen keeps trying; `hafen ps shop` shows it.\n"
-        "Mend the file and deploy it again, or `hafen rm shop`."
-    )
 
 
 def test_a_removal_that_takes_too_long_says_what_is_left() -> None:

@@ -32,7 +32,7 @@ def test_a_name_that_means_one_thing_is_resolved(given: Selection, meant: Select
 @pytest.mark.parametrize(
     ("given", "kind", "line"),
     [
-        (Selection(), SpecError, "say whose logs: a service, STACK.SERVICE or an allocation"),
+        (Selection(), SpecError, "say which: a service, STACK.SERVICE or an allocation"),
         (
             Selection(service="db"),
             SpecError,

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from scheduler.api.stacks import Stacks
+from scheduler.api.stacks import Stacks, Standing
 from shared import codec, keys
 from shared.api import StackUpload
 from shared.clock import SystemClock
@@ -40,8 +40,8 @@ class Bench:
         etcd = FakeEtcd(clock)
         self.store, self.rival = Meddled(etcd, "mine"), FakeStore(etcd, "rival")
         rng = random.Random(1)  # noqa: S311 - jitter
-        self.mine = Stacks(self.store, clock, rng, lambda _: 0)
-        self.others = Stacks(self.rival, clock, rng, lambda _: 0)
+        self.mine = Stacks(self.store, clock, rng, lambda _: Standing())
+        self.others = Stacks(self.rival, clock, rng, lambda _: Standing())
 
     async def stored(self) -> dict[str, Stack]:
         found: Snapshot = await self.rival.list(under(keys.STACKS))

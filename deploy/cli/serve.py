@@ -1,4 +1,4 @@
-"""`hafen run`: what an init system starts on every host."""
+"""`hafen serve`: what an init system starts on every host."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ from shared.settings import DEFAULT_PATH
     show_default=True,
     help="This host's settings.",
 )
-def run(config: Path) -> None:
+def serve(config: Path) -> None:
     """Run this host: its etcd member, scheduler and node agent, until SIGTERM.
 
     Checks the host first. What ends is started again. Containers and their traffic do not depend on

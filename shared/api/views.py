@@ -1,28 +1,9 @@
-"""What the HTTP API speaks: paths and records, for the server, our client and other programs.
+"""What the API answers about what is: nodes, services, allocations, how far a change is, logs.
 
-Pure. JSON; a stream is one JSON object a line. Served by every scheduler over mutual TLS on
-settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
-
-    GET    /v1/status                                       ClusterView
-    GET    /v1/doctor                                       Diagnosis
-    GET    /v1/nodes                                        NodeList
-    GET    /v1/services?stack=                              ServiceList
-    GET    /v1/allocations?stack=&service=&node=            AllocationList
-    PUT    /v1/stacks/{stack}              StackUpload  ->  Accepted
-    DELETE /v1/stacks/{stack}                           ->  Accepted
-    GET    /v1/stacks/{stack}/progress?after=REVISION       stream of StackProgress, ends when done
-    GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
-    GET    /v1/events?follow=                               stream of model.Event
-
-Every refusal is an ErrorBody with a 4xx or 5xx status. In a stream a blank line says only that the
-stream lives, and a last line that is an ErrorBody says why it broke off. The agents' own API
-(settings.AGENT_PORT) has
-
-    GET    /v1/allocations/{id}/logs?follow=&tail=          stream of LogEntry
+Pure.
 """
 
 import enum
-from typing import Final
 
 from shared.model import (
     AllocId,
@@ -32,28 +13,9 @@ from shared.model import (
     Resources,
     Revision,
     ServiceName,
-    ServiceSpec,
     StackName,
 )
 from shared.states import AllocState
-
-STATUS: Final = "/v1/status"
-DOCTOR: Final = "/v1/doctor"
-NODES: Final = "/v1/nodes"
-SERVICES: Final = "/v1/services"
-ALLOCATIONS: Final = "/v1/allocations"
-STACK: Final = "/v1/stacks/{stack}"
-PROGRESS: Final = "/v1/stacks/{stack}/progress"
-LOGS: Final = "/v1/logs"
-EVENTS: Final = "/v1/events"
-AGENT_LOGS: Final = "/v1/allocations/{id}/logs"
-
-# The largest body that is read: a document in etcd is at most 1 MiB.
-BODY_BYTES_MAX: Final = 2 * 1024 * 1024
-# A quiet stream sends a blank line this often; a reader that hears nothing for three of them has
-# lost its server: a host that vanished sends no reset.
-STREAM_HEARTBEAT_S: Final = 5.0
-STREAM_SILENCE_S_MAX: Final = 3 * STREAM_HEARTBEAT_S
 
 
 class ErrorBody(Record, frozen=True, kw_only=True):
@@ -61,21 +23,6 @@ class ErrorBody(Record, frozen=True, kw_only=True):
 
     error: str
     message: str
-
-
-class StackUpload(Record, frozen=True, kw_only=True):
-    """A stack to deploy. `source` is the Compose file as given."""
-
-    services: tuple[ServiceSpec, ...]
-    source: str = ""
-
-
-class Accepted(Record, frozen=True, kw_only=True):
-    """A change is durable. Progress counts from `revision`."""
-
-    stack: StackName
-    generation: int
-    revision: Revision
 
 
 class NodeView(Record, frozen=True, kw_only=True):
@@ -117,10 +64,29 @@ class EtcdMemberView(Record, frozen=True, kw_only=True):
     leader: bool = False
 
 
+class SlotView(Record, frozen=True, kw_only=True):
+    """One allocation of a service that is being changed, as a line of its progress.
+
+    Attributes:
+        version: "new" if it runs what is asked for now, else "old".
+        state: in one word, with its health while it runs.
+    """
+
+    slot: int
+    node: NodeName
+    allocation: AllocId
+    version: str
+    state: str
+
+
 class ServiceView(Record, frozen=True, kw_only=True):
     """One service: how many replicas are asked for and ready, and what is in the way.
 
     Attributes:
+        stopped: nothing of it runs until a person starts it again.
+        phase: of its newest rollout, see model.RolloutPhase; empty: it has had none yet.
+        reason: why that does not go on, or went back.
+        slots: one by one; only while a change is followed.
         standby: how many standbys are asked for.
         prepared: how many of them are made and only need to be started.
         exclusive: at most one copy of it runs.
@@ -141,6 +107,10 @@ class ServiceView(Record, frozen=True, kw_only=True):
     exclusive: bool = False
     holder: NodeName = NodeName("")
     epoch: int = 0
+    stopped: bool = False
+    phase: str = ""
+    reason: str = ""
+    slots: tuple[SlotView, ...] = ()
 
 
 class ServiceList(Record, frozen=True, kw_only=True):
@@ -206,6 +176,7 @@ class AllocationView(Record, frozen=True, kw_only=True):
     Attributes:
         standby: it is kept made but not started; once it has an address it is prepared.
         epoch: of an exclusive one: its placement's; 0 for all others.
+        exit_code: of its last end; None: it never ended.
     """
 
     id: AllocId
@@ -223,6 +194,7 @@ class AllocationView(Record, frozen=True, kw_only=True):
     reason: str = ""
     restarts: int = 0
     since_s: float = 0.0
+    exit_code: int | None = None
 
 
 class AllocationList(Record, frozen=True, kw_only=True):
@@ -235,7 +207,8 @@ class StackProgress(Record, frozen=True, kw_only=True):
     """How far a change is.
 
     Attributes:
-        done: every replica of the newest generation is ready and nothing old is left.
+        done: nothing will happen any more by itself: all is as asked for, or each service's phase
+            says how its change ended, or for whose word it waits.
         blocked: what a person must mend before it can go on, one sentence each; empty: it goes on.
     """
 

@@ -1,0 +1,60 @@
+"""The options with which every command that reads Compose files chooses them."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+if TYPE_CHECKING:  # it reads YAML, and --help must not wait for that
+    from deploy.compose import LoadedStack
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """What a person chose: files (none: the folder's own), and a name (None: the files' own)."""
+
+    files: tuple[Path, ...] = ()
+    name: str | None = None
+
+
+_OPTIONS: Final = (
+    click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="A Compose file; repeated, later ones change earlier ones. Default: ./compose.yaml.",
+    ),
+    click.option("--name", help="The stack's name; default: the file's, else its folder's."),
+)
+
+
+def file_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command -f and --name; it takes them as `chosen`."""
+
+    @functools.wraps(command)
+    def with_files(*args: Any, files: tuple[Path, ...], name: str | None, **given: Any) -> None:
+        command(*args, chosen=Chosen(files, name), **given)
+
+    decorated: Callable[..., None] = with_files
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def load_stack(chosen: Chosen) -> "LoadedStack":
+    """Return the stack that the options choose; its warnings are shown on standard error.
+
+    Raises:
+        SpecError: something is wrong or not understood.
+    """
+    from deploy.compose import find, load  # noqa: PLC0415 - reads YAML, which few commands do
+
+    loaded = load(chosen.files or (find(Path()),), os.environ, chosen.name)
+    for warning in loaded.warnings:
+        click.echo(f"hafen: {warning}", err=True)
+    return loaded

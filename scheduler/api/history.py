@@ -1,0 +1,48 @@
+"""A stack's generations as people look at them: what each changed, which runs, which ran whole.
+
+Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from scheduler.api.amend import Rollouts
+from scheduler.api.fields import service_changes
+from shared.api import GenerationView, Happening, HistoryView, ServiceChange
+from shared.model import ServiceName, ServiceSpec, Stack
+
+
+def history(stack: Stack, past: Sequence[Stack], rollouts: Rollouts) -> HistoryView:
+    """Return the history of a stack, the newest generation first.
+
+    Args:
+        stack: as it is asked for now.
+        past: the generations before it that are kept, the oldest first.
+        rollouts: how far its services' updates are.
+    """
+    known = (*past, stack)
+    stable = {
+        name: rollout.stable for name, rollout in rollouts.items() if rollout.stable is not None
+    }
+    # Of several that asked for the same, it is the newest that ran.
+    whole = next((one.generation for one in reversed(known) if _is_stable(one, stable)), 0)
+    views = [
+        GenerationView(
+            generation=one.generation,
+            at_s=one.deployed_at_s,
+            why=one.why,
+            services=_changed(known[index - 1], one) if index else (),
+            is_current=one is stack,
+            is_stable=one.generation == whole,
+        )
+        for index, one in enumerate(known)
+    ]
+    return HistoryView(stack=stack.name, generations=tuple(reversed(views)))
+
+
+def _changed(before: Stack, after: Stack) -> tuple[ServiceChange, ...]:
+    found = service_changes(before.services, after.services)
+    return tuple(one for one in found if one.what is not Happening.NONE)
+
+
+def _is_stable(stack: Stack, stable: Mapping[ServiceName, ServiceSpec]) -> bool:
+    return bool(stable) and all(stable.get(spec.name) == spec for spec in stack.services)

@@ -1,0 +1,149 @@
+"""What the HTTP API speaks: paths and records, for the server, our client and other programs.
+
+What people ask (`asked`), what a change would do or did (`foreseen`), what is (`views`).
+
+Pure. JSON; a stream is one JSON object a line. Served by every scheduler over mutual TLS on
+settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
+
+    GET    /v1/status                                       ClusterView
+    GET    /v1/doctor                                       Diagnosis
+    GET    /v1/nodes                                        NodeList
+    GET    /v1/services?stack=                              ServiceList
+    GET    /v1/allocations?stack=&service=&node=            AllocationList
+    PUT    /v1/stacks/{stack}              StackUpload  ->  Accepted
+    DELETE /v1/stacks/{stack}                           ->  Accepted
+    POST   /v1/stacks/{stack}/changes    ChangeRequest  ->  Accepted
+    POST   /v1/stacks/{stack}/plan         StackUpload  ->  PlanView
+    GET    /v1/stacks/{stack}/history                       HistoryView
+    GET    /v1/stacks/{stack}/generations/{generation}      model.Stack
+    GET    /v1/stacks/{stack}/progress?after=REVISION       stream of StackProgress, ends when done
+    GET    /v1/why?stack=&service=&allocation=              WhyView
+    GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
+    GET    /v1/events?follow=                               stream of model.Event
+
+Every refusal is an ErrorBody with a 4xx or 5xx status. In a stream a blank line says only that the
+stream lives, and a last line that is an ErrorBody says why it broke off. The agents' own API
+(settings.AGENT_PORT) has
+
+    GET    /v1/allocations/{id}/logs?follow=&tail=          stream of LogEntry
+"""
+
+from shared.api.asked import (
+    Abort,
+    Accepted,
+    Change,
+    ChangeRequest,
+    Promote,
+    Restart,
+    Rollback,
+    Scale,
+    StackUpload,
+    Start,
+    Stop,
+)
+from shared.api.foreseen import (
+    Fact,
+    FieldChange,
+    GenerationView,
+    Happening,
+    HistoryView,
+    Move,
+    PlanView,
+    ServiceChange,
+    SlotStep,
+    WhyView,
+)
+from shared.api.paths import (
+    AGENT_LOGS,
+    ALLOCATIONS,
+    BODY_BYTES_MAX,
+    CHANGES,
+    DOCTOR,
+    EVENTS,
+    GENERATION,
+    HISTORY,
+    LOGS,
+    NODES,
+    PLAN,
+    PROGRESS,
+    SERVICES,
+    STACK,
+    STATUS,
+    STREAM_HEARTBEAT_S,
+    STREAM_SILENCE_S_MAX,
+    WHY,
+)
+from shared.api.views import (
+    AllocationList,
+    AllocationView,
+    ClusterView,
+    Diagnosis,
+    ErrorBody,
+    EtcdMemberView,
+    Finding,
+    Level,
+    LogEntry,
+    NodeList,
+    NodeView,
+    ServiceList,
+    ServiceView,
+    SlotView,
+    StackProgress,
+)
+
+__all__ = [
+    "AGENT_LOGS",
+    "ALLOCATIONS",
+    "BODY_BYTES_MAX",
+    "CHANGES",
+    "DOCTOR",
+    "EVENTS",
+    "GENERATION",
+    "HISTORY",
+    "LOGS",
+    "NODES",
+    "PLAN",
+    "PROGRESS",
+    "SERVICES",
+    "STACK",
+    "STATUS",
+    "STREAM_HEARTBEAT_S",
+    "STREAM_SILENCE_S_MAX",
+    "WHY",
+    "Abort",
+    "Accepted",
+    "AllocationList",
+    "AllocationView",
+    "Change",
+    "ChangeRequest",
+    "ClusterView",
+    "Diagnosis",
+    "ErrorBody",
+    "EtcdMemberView",
+    "Fact",
+    "FieldChange",
+    "Finding",
+    "GenerationView",
+    "Happening",
+    "HistoryView",
+    "Level",
+    "LogEntry",
+    "Move",
+    "NodeList",
+    "NodeView",
+    "PlanView",
+    "Promote",
+    "Restart",
+    "Rollback",
+    "Scale",
+    "ServiceChange",
+    "ServiceList",
+    "ServiceView",
+    "SlotStep",
+    "SlotView",
+    "StackProgress",
+    "StackUpload",
+    "Start",
+    "Stop",
+    "WhyView",
+]

@@ -1,0 +1,29 @@
+"""The paths of the API, and how much of a body or a silence is borne.
+
+Pure.
+"""
+
+from typing import Final
+
+STATUS: Final = "/v1/status"
+DOCTOR: Final = "/v1/doctor"
+NODES: Final = "/v1/nodes"
+SERVICES: Final = "/v1/services"
+ALLOCATIONS: Final = "/v1/allocations"
+STACK: Final = "/v1/stacks/{stack}"
+CHANGES: Final = "/v1/stacks/{stack}/changes"
+PLAN: Final = "/v1/stacks/{stack}/plan"
+HISTORY: Final = "/v1/stacks/{stack}/history"
+GENERATION: Final = "/v1/stacks/{stack}/generations/{generation}"
+PROGRESS: Final = "/v1/stacks/{stack}/progress"
+WHY: Final = "/v1/why"
+LOGS: Final = "/v1/logs"
+EVENTS: Final = "/v1/events"
+AGENT_LOGS: Final = "/v1/allocations/{id}/logs"
+
+# A document in etcd is at most 1 MiB; as much again for configs and secrets.
+BODY_BYTES_MAX: Final = 2 * 1024 * 1024
+# A quiet stream sends a blank line this often; a reader that hears nothing for three of them has
+# lost its server: a host that vanished sends no reset.
+STREAM_HEARTBEAT_S: Final = 5.0
+STREAM_SILENCE_S_MAX: Final = 3 * STREAM_HEARTBEAT_S
