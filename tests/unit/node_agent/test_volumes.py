@@ -35,7 +35,7 @@ async def test_what_is_here_is_told_and_what_is_to_leave_goes_once_nobody_uses_i
     await runtime.remove(A)
     late_s = await volumes.one_pass()
     assert soon_s < late_s
-    assert not volumes.present + volumes.problems
+    assert len(volumes.present + volumes.problems) == 0
     assert not told[-1]
 
 
