@@ -22,7 +22,7 @@ iproute2                        # ip, ss
 mount                           # mount, umount
 nftables                        # nft
 skopeo                          # fetches images
-tini                            # the init of a virtual host
+tini                            # the init of a virtual host, and of containers that ask for one
 umoci                           # unpacks images
 util-linux                      # unshare, nsenter, setpriv
 '
