@@ -12,7 +12,7 @@ PACKAGES='
 busybox-static                  # the example image
 ca-certificates                 # registries, for skopeo
 conmon                          # holds a container stdio and exit status
-coreutils                       # nice
+coreutils                       # nice, cp
 crun                            # runs containers
 etcd-client                     # etcdctl, for people
 etcd-server                     # the cluster state
