@@ -234,6 +234,9 @@ def test_exclusive_work_is_played_to_the_end_with_its_claims() -> None:
         )
     }
     assert [(step.move, step.allocation) for step in found.steps] == [(Move.REPLACE, held.id)]
+    after_it = running(before, stack("shop", two, generation=2))
+    (new,) = [a for each in after_it.nodes.values() for a in each.assignments]
+    assert after_it.claims[StackName("shop"), WEB, 1].allocation == new.id
 
 
 def test_a_host_that_does_not_answer_does_nothing() -> None:
