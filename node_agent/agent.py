@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from node_agent.containers import Containers
+from node_agent.contents import Contents
 from node_agent.exclusive import Exclusive
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.membership import Membership, Publisher, spec_from
@@ -24,6 +25,7 @@ from node_agent.peers.prober import Peers
 from node_agent.peers.publish import SuspicionPublisher
 from node_agent.prefetch import Prefetch
 from node_agent.views import ManifestView, RoutesView, node_specs, present_nodes
+from node_agent.volumes import Volumes
 from node_agent.watchdog import Watchdog
 from shared import codec, keys
 from shared.clock import Clock
@@ -84,7 +86,8 @@ class Agent:
             clock,
             changed=self._containers_changed,
         )
-        self._prefetch = Prefetch(outside.runtime, self._report_dirty.mark)
+        runtime, changed = outside.runtime, self._report_dirty.mark
+        self._prefetch, self._volumes = Prefetch(runtime, changed), Volumes(runtime, changed)
         self._page = outside.journal.read(clock.monotonic_s())
         self._manifest = ManifestView(self._desired, self._spec.name, self._page.manifest)
         self._containers = Containers(
@@ -95,8 +98,7 @@ class Agent:
             boot_patience_s=settings.timing.boot_patience_s,
             told=self._tell,
         )
-        self._served = RoutesView(self._routes)
-        self._device = settings.watchdog
+        self._served, self._settings = RoutesView(self._routes), settings
 
     async def run(self) -> None:
         """Adopt what is there, then reconcile for ever.
@@ -105,7 +107,9 @@ class Agent:
             SettingsError: this host's name or subnet belongs to another.
         """
         async with asyncio.TaskGroup() as group:
-            self._containers.begin(group, self._page.tracks)
+            self._containers.begin(
+                group, self._page.tracks, Contents(self._store, self._settings.secrets.key)
+            )
             for keys_, view in (
                 (exactly(keys.desired(self._spec.name)), self._desired),
                 (under(keys.ROUTES), self._routes),
@@ -115,14 +119,15 @@ class Agent:
                 group.create_task(mirror(self._store, keys_, view, self._clock, self._rng))
             group.create_task(self._membership.run())
             group.create_task(self._peers.run())
-            if self._device is not None:
-                group.create_task(self._watchdog(self._device).run())
+            if self._settings.watchdog is not None:
+                group.create_task(self._watchdog(self._settings.watchdog).run())
             for one_pass, dirty in (
                 (self._containers.one_pass, self._containers.dirty),
                 (self._exclusive.claims_pass, self._exclusive.claims_dirty),
                 (self._exclusive.fuse_pass, self._exclusive.fuse_dirty),
                 (self._suspicions.one_pass, self._suspicions_dirty),
                 (self._prefetch.one_pass, self._prefetch.dirty),
+                (self._volumes.one_pass, self._volumes.dirty),
                 (self._gateway_pass, self._gateway_dirty),
                 (self._network_pass, self._network_dirty),
                 (self._report_pass, self._report_dirty),
@@ -191,6 +196,9 @@ class Agent:
             self._report, allocations=found, manifest_generation=generation
         )
         self._prefetch.want(manifest.images if manifest is not None else ())
+        # What leaves is only what etcd says now: a manifest of before may be about data of after.
+        is_told = manifest is not None and self._manifest.is_current
+        self._volumes.look(manifest.leaving_volumes if manifest is not None and is_told else ())
         self._report_dirty.mark()
 
     async def _report_pass(self) -> float:
@@ -202,12 +210,15 @@ class Agent:
             acked=self._gateway_status.acked,
             busy=self._gateway_status.busy,
             images=self._prefetch.present,
+            missing_images=self._prefetch.missing,
+            volumes=self._volumes.present,
             problems=(
                 *(problem for problem in problems if problem),
                 *self._served.problems,
                 *self._gateway_status.problems,
                 *self._peers.problems,
                 *self._prefetch.problems,
+                *self._volumes.problems,
             ),
         )
         if report != self._published or self._publisher.is_doubtful:

@@ -4,13 +4,14 @@ What is decided is in node_agent.decide; here is what it needs to know, and what
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import structlog
 
 from node_agent.actions import Create, Remove, Start, Step, Stop
 from node_agent.claims import Verdict
+from node_agent.contents import Contents
 from node_agent.decide import Allowed, decide, may_start
 from node_agent.exclusive import Exclusive
 from node_agent.execute import Executor, Wanted
@@ -18,7 +19,7 @@ from node_agent.health import ProbeState
 from node_agent.outside import Outside
 from node_agent.probe import Prober
 from node_agent.status import Doing, statuses
-from node_agent.track import Track, Tracks, follow, give_up
+from node_agent.track import Track, Tracks, ask_to_end, follow, give_up
 from node_agent.views import ManifestView
 from shared.clock import Clock
 from shared.loop import Dirty
@@ -60,12 +61,19 @@ class Containers:
         self._wanted: Mapping[AllocId, Wanted] = {}
         self.problem = ""
 
-    def begin(self, group: asyncio.TaskGroup, tracks: Tracks) -> None:
-        """Adopt what is there; `group` owns all that is started from here on."""
+    def begin(self, group: asyncio.TaskGroup, tracks: Tracks, contents: Contents) -> None:
+        """Adopt what is there.
+
+        Args:
+            group: owns all that is started from here on.
+            tracks: what the agent before us remembered.
+            contents: what is in configs and secrets.
+        """
         self._tracks = tracks
         self._runtime.on_exit(self.dirty.mark)
         self._executor = Executor(
             self._runtime,
+            contents,
             group,
             failed=self._failed,
             done=self.dirty.mark,
@@ -105,6 +113,7 @@ class Containers:
             for id_, each in desired.items()
         }
         decision = decide(desired, observed, self._tracks, in_flight, now, allowed)
+        self._note_stops(decision.steps, desired, manifest)
         self._executor.begin(decision.steps)
         busy = in_flight | {step.id for step in decision.steps}
         found = statuses(
@@ -131,6 +140,23 @@ class Containers:
             # What runs goes on; only a restart of this agent while etcd is away would miss it.
             self.problem = f"cannot write {error.filename}: {error.strerror}"
             _log.error("journal_not_written", reason=self.problem)
+
+    def _note_stops(
+        self,
+        steps: Sequence[Step],
+        desired: Mapping[AllocId, Assignment],
+        manifest: Manifest | None,
+    ) -> None:
+        """Remember what is asked to end although it is wanted: that it obeys is no success."""
+        stops = [step for step in steps if isinstance(step, Stop) and step.id in desired]
+        if not stops:
+            return
+        asked = {
+            step.id: ask_to_end(self._tracks.get(step.id, Track()), step.reason) for step in stops
+        }
+        self._tracks = {**self._tracks, **asked}
+        # On the disk before it is done: an agent that dies meanwhile must still know.
+        self._write_journal(manifest)
 
     def _failed(self, step: Step, reason: str) -> None:
         match step:

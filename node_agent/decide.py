@@ -117,8 +117,8 @@ def _wanted(
     """Return the step an assigned allocation needs, or in how many seconds it may need one."""
     if container is not None and container.phase is Phase.RUNNING:
         return _running(assignment, track, allowed.right(assignment))
-    if track.failed:
-        return None
+    if track.failed or track.is_complete:
+        return None  # What there is of it stays, for its log, until it is not assigned any more.
     if container is None:
         return Create(
             assignment.id, "no container yet", assignment, start=may_start(assignment, allowed)
@@ -126,13 +126,15 @@ def _wanted(
     if container.phase is Phase.EXITED and not container.started:
         # A standby that was made and has come to an end: a new one is as good.
         return Remove(assignment.id, "it ended before it was started")
-    return _start(container, track, now) if may_start(assignment, allowed) else None
+    return _start(container, assignment, track, now) if may_start(assignment, allowed) else None
 
 
-def _start(container: Container, track: Track, now: float) -> Step | float | None:
+def _start(
+    container: Container, assignment: Assignment, track: Track, now: float
+) -> Step | float | None:
     if container.phase is Phase.CREATED:
         return Start(container.id, "created, not started")
-    return _again(container.id, track, now)
+    return _again(assignment, track, now)
 
 
 def _running(assignment: Assignment, track: Track, right: Right) -> Step | None:
@@ -150,10 +152,10 @@ def _unhealthy(track: Track) -> str:
     return f"its healthcheck failed {track.probed.failures} times"
 
 
-def _again(id_: AllocId, track: Track, now: float) -> Step | float | None:
-    match next_start(track.exits):
+def _again(assignment: Assignment, track: Track, now: float) -> Step | float | None:
+    match next_start(track.exits, assignment.workload.restart):
         case StartAt(at) if at <= now:
-            return Start(id_, track.exits.last_reason or "it has ended")
+            return Start(assignment.id, track.exits.last_reason or "it has ended")
         case StartAt(at):
             return at - now
         case _:

@@ -8,9 +8,10 @@ from typing import Final, assert_never
 import structlog
 
 from node_agent.actions import Create, Remove, Start, Step, Stop
+from node_agent.contents import Contents
 from node_agent.runtime import Runtime
-from shared.errors import FuseBurntError, RuntimeFailureError
-from shared.model import AllocId
+from shared.errors import ContentsGoneError, FuseBurntError, RuntimeFailureError, StoreError
+from shared.model import AllocId, PullPolicy
 
 _log = structlog.get_logger()
 
@@ -20,6 +21,8 @@ CREATE_DEADLINE_S: Final = 900.0
 STEP_DEADLINE_S: Final = 60.0
 # What may not begin now is not asked for again at once: that would be for ever.
 PUT_OFF_S: Final = 0.1
+# A container with secrets cannot be made without the store; it is likely to be away for longer.
+STORE_AWAY_S: Final = 1.0
 # Two cores gain nothing from more starts at a time (measured), a larger host a little.
 PARALLEL_MAX: Final = 8
 
@@ -37,6 +40,7 @@ class Executor:
 
     Args:
         runtime: what performs them.
+        contents: what is in configs and secrets.
         group: owns their asyncio tasks.
         failed: called with an allocation and a sentence when a step of it could not be done.
         done: called after every step.
@@ -47,13 +51,14 @@ class Executor:
     def __init__(
         self,
         runtime: Runtime,
+        contents: Contents,
         group: asyncio.TaskGroup,
         *,
         failed: Callable[[Step, str], None],
         done: Callable[[], None],
         wanted: Callable[[AllocId], Wanted],
     ) -> None:
-        self._runtime, self._group = runtime, group
+        self._runtime, self._contents, self._group = runtime, contents, group
         self._failed, self._done, self._wanted = failed, done, wanted
         self._in_flight: set[AllocId] = set()
         self._slots = asyncio.Semaphore(PARALLEL_MAX)
@@ -78,6 +83,9 @@ class Executor:
         except FuseBurntError as error:
             _log.warning("step_put_off", kind=type(step).__name__, id=step.id, reason=str(error))
             await asyncio.sleep(PUT_OFF_S)
+        except StoreError as error:
+            _log.warning("step_put_off", kind=type(step).__name__, id=step.id, reason=str(error))
+            await asyncio.sleep(STORE_AWAY_S)
         except RuntimeFailureError as error:
             _log.warning("step_failed", kind=type(step).__name__, id=step.id, reason=str(error))
             self._failed(step, str(error))
@@ -94,7 +102,7 @@ class Executor:
             case Create():
                 await self._create(step)
             case Start():
-                await self._runtime.start(step.id)
+                await self._start(step.id)
             case Stop():
                 await self._runtime.stop(step.id, step.grace_s)
             case Remove():
@@ -103,13 +111,25 @@ class Executor:
                 assert_never(step)
 
     async def _create(self, step: Create) -> None:
-        await self._runtime.pull(step.assignment.workload.image)
+        workload = step.assignment.workload
+        if workload.pull is not PullPolicy.NEVER:
+            await self._runtime.pull(workload.image, anew=workload.pull is PullPolicy.ALWAYS)
+        given = await self._contents.read(workload.files)
         if self._wanted(step.id) is Wanted.NO:
             return
-        await self._runtime.create(step.assignment)
+        await self._runtime.create(step.assignment, given)
         # Started in the same step: one pass less until it answers.
         if step.start and self._wanted(step.id) is Wanted.RUNNING:
             await self._runtime.start(step.id)
+
+    async def _start(self, id_: AllocId) -> None:
+        try:
+            await self._runtime.start(id_)
+        except ContentsGoneError:
+            (made,) = [each for each in await self._runtime.list() if each.id == id_]
+            given = await self._contents.read(made.assignment.workload.files)
+            await self._runtime.create(made.assignment, given)
+            await self._runtime.start(id_)
 
 
 def _deadline_s(step: Step) -> float:

@@ -1,6 +1,6 @@
 """Fetches images that this node runs nothing of, for the day when another node is lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -22,7 +22,7 @@ class Prefetch:
 
     Args:
         runtime: what has images.
-        changed: called when `present` or `problems` has changed.
+        changed: called when `present` or `missing` has changed.
     """
 
     def __init__(self, runtime: Runtime, changed: Callable[[], None]) -> None:
@@ -30,7 +30,7 @@ class Prefetch:
         self.dirty = Dirty()
         self._wanted: tuple[str, ...] = ()
         self.present: tuple[str, ...] = ()
-        self.problems: tuple[str, ...] = ()
+        self.missing: Mapping[str, str] = {}
 
     def want(self, images: Sequence[str]) -> None:
         """Learn which images should be here."""
@@ -38,9 +38,14 @@ class Prefetch:
             self._wanted = tuple(images)
             self.dirty.mark()
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what keeps images from being had, one sentence each."""
+        return tuple(f"cannot fetch ahead of need: {why}" for why in self.missing.values())
+
     async def one_pass(self) -> float:
         """Fetch what is missing; return when to look again, seconds."""
-        problems: list[str] = []
+        missing: dict[str, str] = {}
         present: list[str] = []
         for image in self._wanted:
             try:
@@ -49,12 +54,12 @@ class Prefetch:
                     _log.info("image_prefetched", image=image)
                 present.append(image)
             except ImageError as error:
-                problems.append(f"cannot fetch ahead of need: {error}")
-            self._become(tuple(present), tuple(problems))
-        self._become(tuple(present), tuple(problems))
-        return _RETRY_S if problems else _PERIOD_S
+                missing[image] = str(error)
+            self._become(tuple(present), missing)
+        self._become(tuple(present), missing)
+        return _RETRY_S if missing else _PERIOD_S
 
-    def _become(self, present: tuple[str, ...], problems: tuple[str, ...]) -> None:
-        if (present, problems) != (self.present, self.problems):
-            self.present, self.problems = present, problems
+    def _become(self, present: tuple[str, ...], missing: Mapping[str, str]) -> None:
+        if (present, missing) != (self.present, self.missing):
+            self.present, self.missing = present, dict(missing)
             self._changed()

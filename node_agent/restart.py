@@ -1,7 +1,8 @@
 """Whether a container that ended is started again, and when, or given up.
 
-Pure. A container that lived long enough starts again at once. One that keeps ending quickly waits
-longer each time and is then given up: the leader tries the slot on another node.
+Pure. Unless the service says otherwise, a container that lived long enough starts again at once.
+One that keeps ending quickly waits longer each time and is then given up: the leader tries the slot
+on another node.
 """
 
 from typing import Final
@@ -9,9 +10,8 @@ from typing import Final
 import msgspec
 
 from node_agent.runtime import EXIT_UNKNOWN
+from shared.model import RestartCondition, RestartPolicy
 
-# Shorter than this, a start counts as failed. As Docker has it for resetting its own backoff.
-QUICK_S: Final = 10.0
 QUICK_EXITS_MAX: Final = 5
 _DELAY_BASE_S: Final = 0.5
 _DELAY_LIMIT_S: Final = 10.0
@@ -22,7 +22,7 @@ class Exits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         count: all its ends.
-        quick: the last so many ends all came within QUICK_S of their start.
+        quick: the last so many ends all came within the policy's window of their start.
         last_at: when it ended last, monotonic seconds.
         last_reason: how, a sentence.
     """
@@ -45,26 +45,62 @@ class GiveUp(msgspec.Struct, frozen=True):
     reason: str
 
 
-def after_exit(exits: Exits, *, ran_s: float, now: float, reason: str) -> Exits:
-    """Return the history with one more end, after `ran_s` seconds of running."""
+class Complete(msgspec.Struct, frozen=True):
+    """Do not start it again: it has done what it was for."""
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """One end of a container.
+
+    Attributes:
+        ran_s: how long it had run.
+        at: when it ended, monotonic seconds.
+        reason: how, a sentence.
+        is_success: by itself, with code 0.
+    """
+
+    ran_s: float
+    at: float
+    reason: str
+    is_success: bool = False
+
+
+def after_exit(exits: Exits, end: End, policy: RestartPolicy) -> Exits:
+    """Return the history with one more end."""
+    is_quick = end.ran_s < policy.window_s or not policy.window_s
     return Exits(
         count=exits.count + 1,
-        quick=exits.quick + 1 if ran_s < QUICK_S else 0,
-        last_at=now,
-        last_reason=reason,
+        quick=exits.quick + 1 if is_quick else 0,
+        last_at=end.at,
+        last_reason=end.reason,
     )
 
 
-def next_start(exits: Exits) -> StartAt | GiveUp:
-    """Return what follows from a history: 0, 0.5, 1, 2, ... s of waiting, then giving up."""
-    if exits.quick >= QUICK_EXITS_MAX:
+def outcome(exits: Exits, end: End, policy: RestartPolicy) -> StartAt | GiveUp | Complete:
+    """Return what follows from an end that is the last one of `exits`."""
+    if policy.condition is RestartCondition.ANY:
+        return next_start(exits, policy)
+    if end.is_success:
+        return Complete()
+    if policy.condition is RestartCondition.NONE:
+        return GiveUp(f"{end.reason}; its restart policy is {policy.condition}")
+    return next_start(exits, policy)
+
+
+def next_start(exits: Exits, policy: RestartPolicy) -> StartAt | GiveUp:
+    """Return when it is started again, or that the policy has no start left."""
+    if policy.max_attempts is not None and exits.quick > policy.max_attempts:
+        starts = f"started again {policy.max_attempts} times, which is its restart policy's limit"
+        return GiveUp(f"{starts}; last: {exits.last_reason}")
+    if policy.max_attempts is None and exits.quick >= QUICK_EXITS_MAX:
         reason = f"ended {exits.quick} times in a row soon after its start"
         return GiveUp(f"{reason}; last: {exits.last_reason}")
-    return StartAt(exits.last_at + delay_s(exits.quick))
+    pause_s = delay_s(exits.quick) if policy.delay_s is None else policy.delay_s
+    return StartAt(exits.last_at + pause_s)
 
 
 def delay_s(quick: int) -> float:
-    """Return how long to wait after so many quick ends in a row."""
+    """Return how long to wait after so many quick ends in a row: 0, 0.5, 1, 2, ... s."""
     if quick <= 1:
         return 0.0
     return min(_DELAY_BASE_S * 2.0 ** min(quick - 2, QUICK_EXITS_MAX), _DELAY_LIMIT_S)

@@ -5,7 +5,8 @@ the fake of the simulation. A container belongs to one allocation and has its id
 """
 
 import enum
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ from shared.model import AllocId, Assignment, Resources
 
 # The exit code of a container whose end nobody saw: the power failed, or its keeper was killed.
 EXIT_UNKNOWN: Final = 255
+NO_CONTENTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Phase(enum.StrEnum):
@@ -84,33 +86,46 @@ class Runtime(Protocol):
         """Say whether `create` could use `image` without pulling."""
         ...
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, *, anew: bool = False) -> None:
         """Fetch and unpack an image if this node does not have it.
+
+        With `anew` the registry is asked in any case: the name may mean another image by now.
 
         Raises:
             ImageError: no such image, no right to it, or no way there; the message says which.
         """
         ...
 
-    async def create(self, assignment: Assignment) -> None:
+    async def create(
+        self, assignment: Assignment, given: Mapping[str, bytes] = NO_CONTENTS
+    ) -> None:
         """Make the container.
 
-        Root file system, network with an address, cgroup, a process that waits.
+        Root file system, network with an address, cgroup, volumes, a process that waits. Of a
+        container that is there only those of its files are made anew that a reboot has taken.
+
+        Args:
+            assignment: what to run.
+            given: what is in its files, by MountedFile.content.
 
         Raises:
-            RuntimeFailureError: with the program's own last line.
+            RuntimeFailureError: with the program's own last line, or why it cannot be.
         """
         ...
 
     async def start(self, id_: AllocId) -> None:
         """Run the created container.
 
-        One that has exited is made anew first, with the same address.
+        One that has exited is made anew first, with the same address and the same image.
+
+        Raises:
+            ContentsGoneError: its secrets are; `create` with the contents brings them back.
+            RuntimeFailureError: with the program's own last line.
         """
         ...
 
     async def stop(self, id_: AllocId, grace_s: float) -> None:
-        """Send the image's stop signal, wait up to `grace_s`, then SIGKILL.
+        """Send the stop signal, wait up to `grace_s`, then SIGKILL.
 
         Return when it has exited.
         """
@@ -153,4 +168,16 @@ class Runtime(Protocol):
 
     def capacity(self) -> Resources:
         """Return what this node has for containers."""
+        ...
+
+    def volumes(self) -> tuple[str, ...]:
+        """Return the named volumes whose data is here, sorted."""
+        ...
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a named volume's data; idempotent, and goes on where a removal was cut off.
+
+        Raises:
+            RuntimeFailureError: a container uses it, or the disk refuses.
+        """
         ...

@@ -8,7 +8,7 @@ from node_agent.agent import Agent
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.journal import Journal
 from node_agent.network.node import NodeNetwork
-from node_agent.oci.runtime import OciRuntime
+from node_agent.oci.runtime import OciRuntime, Options
 from node_agent.outside import Outside
 from node_agent.peers.promise import PromiseFile
 from node_agent.peers.sockets import SocketNet
@@ -28,7 +28,8 @@ async def serve(config: Path, clock: Clock) -> None:
     """
     settings = load(config)
     network = NodeNetwork(settings)
-    runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock)
+    options = Options(address=settings.address, devices=settings.devices)
+    runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock, options)
     await network.set_up()
     outside = Outside(
         runtime=runtime,

@@ -72,7 +72,7 @@ def _status(
         address=container.address if container is not None else "",
         reason=_reason(track, state, runs=runs) or ("" if runs else waits),
         exit_code=track.exit_code,
-        restarts=track.exits.count,
+        restarts=track.exits.count - int(track.is_complete),
     )
 
 
@@ -81,8 +81,8 @@ def _state(
 ) -> AllocState:
     if not is_wanted:
         return AllocState.STOPPING
-    if track.failed:
-        return AllocState.FAILED
+    if track.failed or track.is_complete:
+        return AllocState.COMPLETE if track.is_complete else AllocState.FAILED
     if container is None:
         return AllocState.PREPARING if is_busy else AllocState.PENDING
     return AllocState.RUNNING if container.started else AllocState.PREPARING
@@ -91,6 +91,8 @@ def _state(
 def _reason(track: Track, state: AllocState, *, runs: bool) -> str:
     if track.failed:
         return track.failed
+    if state is AllocState.COMPLETE:
+        return "it has ended as it should"
     if state is AllocState.RUNNING and not runs and track.exits.count:
         return f"starting again: {track.exits.last_reason}"
     if runs and track.probed.failures:

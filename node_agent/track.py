@@ -1,6 +1,7 @@
 """What an agent remembers of one allocation between passes.
 
-Pure. Only `failed` must outlive the agent: an allocation that was given up is never tried again.
+Pure. `failed` and `is_complete` must outlive the agent: an allocation that was given up, or that
+has done what it was for, is never started again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,9 +9,17 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from node_agent.health import ProbeState
-from node_agent.restart import Exits, GiveUp, after_exit, describe_exit, next_start
+from node_agent.restart import (
+    Complete,
+    End,
+    Exits,
+    GiveUp,
+    after_exit,
+    describe_exit,
+    outcome,
+)
 from node_agent.runtime import Container, Phase
-from shared.model import AllocId, Health
+from shared.model import AllocId, Assignment, Health, RestartPolicy
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +27,8 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         failed: why it was given up; empty while it was not.
+        is_complete: it has ended as it should, for good.
+        asked: why this agent has asked its current start to end; empty: it did not.
         exit_code: of its last end.
         exits: its ends so far.
         counted: the start whose end is in `exits` already; 0: none.
@@ -26,6 +37,8 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     failed: str = ""
+    is_complete: bool = False
+    asked: str = ""
     exit_code: int | None = None
     exits: Exits = Exits()
     counted: int = 0
@@ -37,25 +50,31 @@ Tracks = Mapping[AllocId, Track]
 
 
 def follow(
-    tracks: Tracks, containers: Iterable[Container], wanted: Iterable[AllocId], now: float
+    tracks: Tracks,
+    containers: Iterable[Container],
+    wanted: Mapping[AllocId, Assignment],
+    now: float,
 ) -> Tracks:
     """Return the tracks after seeing the containers at `now`; what is gone is forgotten."""
     seen = {container.id: container for container in containers}
-    kept = seen.keys() | set(wanted)
+    kept = seen.keys() | wanted.keys()
     return {
-        id_: _follow_one(tracks.get(id_, Track()), seen.get(id_), now)
+        id_: _follow_one(tracks.get(id_, Track()), seen.get(id_), wanted.get(id_), now)
         for id_ in sorted(kept)
         if id_ in tracks or id_ in seen
     }
 
 
-def _follow_one(track: Track, container: Container | None, now: float) -> Track:
+def _follow_one(
+    track: Track, container: Container | None, wanted: Assignment | None, now: float
+) -> Track:
     if container is None:
         return track
     if container.phase is Phase.RUNNING and container.started != _current(track):
         return begun(track, container.started, now)
     if container.phase is Phase.EXITED and container.started > track.counted:
-        return _ended(track, container, now)
+        asked = wanted if wanted is not None else container.assignment
+        return _ended(track, container, asked.workload.restart, now)
     return track
 
 
@@ -66,25 +85,39 @@ def _current(track: Track) -> int:
 
 def begun(track: Track, start: int, now: float) -> Track:
     """Return the track at the beginning of a start."""
-    return msgspec.structs.replace(track, counted=start - 1, started_at=now, probed=ProbeState())
+    return msgspec.structs.replace(
+        track, counted=start - 1, started_at=now, probed=ProbeState(), asked=""
+    )
 
 
-def _ended(track: Track, container: Container, now: float) -> Track:
+def _ended(track: Track, container: Container, policy: RestartPolicy, now: float) -> Track:
     reason = describe_exit(container.exit_code, oom_killed=container.oom_killed)
-    if track.probed.health is Health.UNHEALTHY:
+    is_unhealthy = track.probed.health is Health.UNHEALTHY
+    if is_unhealthy:
         reason = f"its healthcheck failed {track.probed.failures} times: {track.probed.said}"
     # One that ended before anybody saw it run began after its end before, at the earliest.
     began_at = track.exits.last_at if track.started_at is None else track.started_at
     is_first = track.started_at is None and not track.exits.count
-    ran_s = 0.0 if is_first else now - began_at
-    exits = after_exit(track.exits, ran_s=ran_s, now=now, reason=reason)
-    verdict = next_start(exits)
+    end = End(
+        ran_s=0.0 if is_first else now - began_at,
+        at=now,
+        reason=reason if is_unhealthy else track.asked or reason,
+        is_success=container.exit_code == 0 and not track.asked and not is_unhealthy,
+    )
+    exits = after_exit(track.exits, end, policy)
+    verdict = outcome(exits, end, policy)
     return Track(
         failed=verdict.reason if isinstance(verdict, GiveUp) else track.failed,
+        is_complete=isinstance(verdict, Complete),
         exit_code=container.exit_code,
         exits=exits,
         counted=container.started,
     )
+
+
+def ask_to_end(track: Track, reason: str) -> Track:
+    """Return the track of a container that this agent stops: its end is no success."""
+    return msgspec.structs.replace(track, asked=reason)
 
 
 def give_up(track: Track, reason: str) -> Track:

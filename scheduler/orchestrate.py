@@ -15,8 +15,10 @@ from scheduler.standby import with_standbys
 from scheduler.strategy import order_of
 from shared.model import AllocId, Order, Want
 
-# Past this a gateway that never acks, or a client that never ends, no longer holds a replica back.
+# Past this a gateway that never acks, or a client that never ends, no longer holds a replica back;
+# nor past the grace that its service gives: an open websocket would hold up every update.
 DRAIN_LIMIT_S: Final = 30.0
+_DRAIN_LEAST_S: Final = 1.0
 
 
 def orchestrate(
@@ -67,16 +69,23 @@ def _finish_draining(going: Iterable[Alloc], drained: frozenset[AllocId], times:
     drop: dict[AllocId, str] = {}
     ends: list[float] = []
     for alloc in going:
-        left_s = times.draining_since.get(alloc.id, times.now) + DRAIN_LIMIT_S - times.now
+        limit_s = drain_limit_s(alloc)
+        left_s = times.draining_since.get(alloc.id, times.now) + limit_s - times.now
         if alloc.is_lost or alloc.has_failed or alloc.is_complete:
             drop[alloc.id] = "it was to go, and is gone"
         elif alloc.id in drained:
             drop[alloc.id] = "no gateway uses it any more"
         elif left_s <= 0:
-            drop[alloc.id] = f"it did not drain within {DRAIN_LIMIT_S:g} s"
+            drop[alloc.id] = f"it did not drain within {limit_s:g} s"
         else:
             ends.append(left_s)
     return Changes(drop=drop, wake_in_s=min(ends, default=None))
+
+
+def drain_limit_s(alloc: Alloc) -> float:
+    """Return how long requests in flight may hold a replica back."""
+    grace_s = alloc.assignment.workload.stop_grace_period_s
+    return min(max(grace_s, _DRAIN_LEAST_S), DRAIN_LIMIT_S)
 
 
 def _wind_down(staying: Iterable[Alloc], reason: str) -> Changes:

@@ -14,7 +14,9 @@ Pure. Each class says in its docstring what to do; `exit_code` is what the comma
     ├── RolledBackError             exit 7: it did not come up, and the version before runs again
     ├── RuntimeFailureError         a container action failed; reported, then decided again
     │   ├── ImageError              the image cannot be had
-    │   └── FuseBurntError          nothing exclusive may begin now: decide again
+    │   ├── FuseBurntError          nothing exclusive may begin now: decide again
+    │   └── ContentsGoneError       a reboot took a container's secrets: give them anew
+    ├── SealError                   what was sealed cannot be opened: another cluster's key
     └── StoreError                  exit 5
         ├── UnavailableError        same call again, later
         ├── AmbiguousError          the write may have happened: read, then decide again
@@ -111,6 +113,17 @@ class ImageError(RuntimeFailureError):
 
 class FuseBurntError(RuntimeFailureError):
     """Nothing exclusive may begin on this node now; it is no fault of the container's."""
+
+
+class ContentsGoneError(RuntimeFailureError):
+    """A container's secrets are gone: they lay in memory. `Runtime.create` brings them back."""
+
+
+class SealError(HafenError):
+    """What was sealed was sealed with another key, for another name, or was changed since.
+
+    All hosts of a cluster need the same key; what was sealed with a lost one must be deployed anew.
+    """
 
 
 class StoreError(HafenError):

@@ -65,6 +65,15 @@ class EtcdMember(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     initial_cluster: Mapping[str, str]
 
 
+class SecretsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`key` holds the 32 bytes that configs and secrets are sealed with, mode 0600.
+
+    The same on every host of the cluster; without the file, services that have none still run.
+    """
+
+    key: Path = Path("/etc/hafen/secrets.key")
+
+
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One host of the cluster.
 
@@ -78,6 +87,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         profile: how fast a silent node is given up, see shared.timing; the same on every host.
         watchdog: the machine's watchdog, such as /dev/watchdog: it resets a machine that runs
             exclusive work and stands still. None: only the kernel's timers end such work.
+        secrets: what configs and secrets are sealed with.
+        devices: generic devices: kind, such as gpu -> device nodes, each for one container.
     """
 
     node: str
@@ -91,6 +102,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: Mapping[str, str] = {}
     profile: str = DEFAULT_PROFILE
     watchdog: Path | None = None
+    secrets: SecretsSettings = SecretsSettings()
+    devices: Mapping[str, tuple[str, ...]] = {}
     data_dir: Path = Path("/var/lib/hafen")
     run_dir: Path = Path("/run/hafen")
 

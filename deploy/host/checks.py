@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from deploy.host import sockets
 from deploy.host.parts import etcd_dir
 from shared.errors import HostError
+from shared.seal import read_key
 from shared.settings import (
     AGENT_PORT,
     API_PORT,
@@ -55,6 +56,7 @@ def check_host(settings: Settings, *, now: dt.datetime) -> None:
     problems = [
         *missing(needs_of(settings)),
         *certificate_problems(settings.tls, now=now),
+        *key_problems(settings.secrets.key),
         *etcd_dir_problems(etcd_dir(settings)),
         *port_problems(settings),
     ]
@@ -143,6 +145,17 @@ def certificate_problems(tls: TlsSettings | None, *, now: dt.datetime) -> list[s
     if stat.S_IMODE(tls.key.stat().st_mode) & 0o077:
         problems.append(f"{tls.key} can be read by others: chmod 600 {tls.key}")
     return problems
+
+
+def key_problems(path: Path) -> list[str]:
+    """Return what is wrong with the key of configs and secrets; a host may do without one."""
+    if not path.exists():
+        return []
+    try:
+        read_key(path)
+    except HostError as error:
+        return [str(error)]
+    return []
 
 
 def _read(path: Path) -> bytes:

@@ -5,6 +5,7 @@ any point, its own crash included.
 """
 
 import datetime as dt
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from deploy.host.settings_text import toml
 from deploy.lab import cgroups, command, disks, network, record
 from deploy.lab.hosts import power_off
 from deploy.lab.plan import RUN_ROOT, STATE_ROOT, Host, Paths, hosts_file, settings_of
+from shared.seal import KEY_BYTES
 
 # A lab is for an afternoon; a year is for the one that was forgotten.
 _VALID_DAYS: Final = 365
@@ -54,6 +56,7 @@ def _make_files(paths: Paths, hosts: tuple[Host, ...]) -> None:
     paths.pki.mkdir(mode=0o700)
     authority = Authority.make(f"hafen lab {paths.lab}", now=now, valid_days=_VALID_DAYS)
     authority.write(paths.pki / "ca.crt", paths.pki / "ca.key")
+    secrets_key = secrets.token_bytes(KEY_BYTES)
     operator = authority.issue_operator("operator", now=now, valid_days=_VALID_DAYS)
     write_issued(operator, paths.pki / "operator.crt", paths.pki / "operator.key")
     for host in hosts:
@@ -63,6 +66,7 @@ def _make_files(paths: Paths, hosts: tuple[Host, ...]) -> None:
         paths.node_run(host.name).mkdir(mode=0o755)
         issued = authority.issue_node(host.name, host.address, now=now, valid_days=_VALID_DAYS)
         write_issued(issued, etc / "node.crt", etc / "node.key")
+        write_file(etc / "secrets.key", secrets_key, 0o600)
         write_file(etc / "ca.crt", authority.certificate, 0o644)
         write_file(etc / "hafen.toml", toml(settings_of(host, hosts)).encode(), 0o644)
         write_file(node / "hosts", hosts_file(host, hosts).encode(), 0o644)

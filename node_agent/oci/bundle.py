@@ -8,29 +8,34 @@ from typing import Final
 
 import msgspec
 
-from node_agent.oci import defaults, spec
+from node_agent.oci import defaults, filesystem, security, spec, tuning
 from node_agent.oci.image import Image, arguments, environment
-from shared.model import Assignment, Resources
+from node_agent.oci.naming import hostname
+from shared.errors import RuntimeFailureError
+from shared.model import Assignment, Tuning, Workload
 
-_HOSTNAME_MAX: Final = 63
 # With this crun loads a filter as it is. Compiling it takes 17 ms, as much as all else together.
 # Source: crun(1), EXTENSIONS TO OCI.
 _COMPILED: Final = "run.oci.seccomp_bpf_data"
-_SHARES_PER_CPU: Final = 1024
-_SHARES_MIN: Final = 2
-# The kernel refuses a quota below one millisecond.
-_QUOTA_US_MIN: Final = 1000
+
+# What `uname -m` says -> what images and Compose files call it.
+MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What of this machine matters for a container's config.json.
 
     Attributes:
-        seccomp: the filter for `capabilities`.
+        seccomp: the filter for the container's capabilities.
         seccomp_bpf: the same, compiled, in base64; empty while nobody has compiled it.
-        nofile_max: the highest limit of open files that may be given.
+        capabilities: all that this node can give, in the kernel's order.
+        nofile_max: the highest limit of open files that is given unasked.
         swap_accounting: the kernel can limit swap per cgroup.
         cgroup_namespace: the kernel has cgroup namespaces.
+        cgroup_v2: there is cgroup v2 alone.
+        recursive_read_only: a mount can be made read-only with all mounts below it.
+        platform: such as linux/amd64.
+        name: the node's own host name.
     """
 
     seccomp: spec.Seccomp
@@ -39,6 +44,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     nofile_max: int = defaults.NOFILE_HARD
     swap_accounting: bool = True
     cgroup_namespace: bool = True
+    cgroup_v2: bool = False
+    recursive_read_only: bool = False
+    platform: str = "linux/amd64"
+    name: str = ""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +57,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         cgroup: below the cgroup mounts, such as /hafen/<id>.
         epoch: of an exclusive container, the file that tells it.
         pidns: of an exclusive container, the namespace that ends with its fuse.
+        init: the program that is process 1; empty: the service's own.
+        mounts: the source of each of the workload's mounts.
+        files: the source of each of the workload's files.
+        devices: the nodes to make, each with what may be done to it.
+        disks: major and minor of every disk that the workload names.
     """
 
     rootfs: str
@@ -58,83 +72,131 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     resolv_conf: str
     epoch: str = ""
     pidns: str = ""
+    init: str = ""
+    mounts: tuple[filesystem.Source, ...] = ()
+    files: tuple[str, ...] = ()
+    devices: tuple[tuple[spec.Device, str], ...] = ()
+    disks: Mapping[str, tuple[int, int]] = {}
 
 
-def hostname(assignment: Assignment) -> str:
-    """Return the container's host name, such as web-1."""
-    return f"{assignment.service}-{assignment.slot}"[-_HOSTNAME_MAX:].lstrip("-.")
+def check(workload: Workload, host: Host) -> None:
+    """Refuse what this node can never run, before anything is made.
 
-
-def hosts_file(name: str, address: str) -> str:
-    """Return the text of /etc/hosts."""
-    return f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{name}\n"
-
-
-def resolv_conf(host_text: str, nameservers: tuple[str, ...]) -> str:
-    """Return the text of /etc/resolv.conf.
-
-    Args:
-        host_text: the host's own file. Its servers on loopback are left out: in the container's
-            network namespace nobody listens there.
-        nameservers: addresses that replace the host's; empty keeps those.
+    Raises:
+        RuntimeFailureError: says what and why.
     """
-    kept = [line for line in host_text.splitlines() if _is_useful(line, keep=not nameservers)]
-    return "".join(f"{line}\n" for line in [*(f"nameserver {a}" for a in nameservers), *kept])
+    if workload.platform and not _is_same(workload.platform, host.platform):
+        raise RuntimeFailureError(
+            f"platform {workload.platform}: this node is {host.platform}; give the service a"
+            " constraint that only nodes of its platform meet"
+        )
+    if workload.exclusive and tuning.is_host(workload.tuning.pid, "pid"):
+        raise RuntimeFailureError(
+            "exclusive work cannot have pid: host: the kernel ends it by its own pid namespace"
+        )
 
 
-def _is_useful(line: str, *, keep: bool) -> bool:
-    words = line.split()
-    if not words or words[0] not in {"nameserver", "search", "domain", "options"}:
-        return False
-    if words[0] != "nameserver":
-        return True
-    return keep and len(words) > 1 and not words[1].startswith(("127.", "::1"))
+def _is_same(asked: str, have: str) -> bool:
+    """Say whether two platforms agree in as much as both say: os, architecture, variant."""
+    pairs = zip(asked.lower().split("/"), have.lower().split("/"), strict=False)
+    return all(MACHINES.get(a, a) == MACHINES.get(b, b) for a, b in pairs)
 
 
 def runtime_spec(image: Image, assignment: Assignment, place: Place, host: Host) -> spec.Spec:
     """Return the whole config.json of one container.
 
+    `image` has the user that the service asks for already.
+
     Raises:
-        RuntimeFailureError: there is nothing to run.
+        RuntimeFailureError: there is nothing to run, or something asked for cannot be.
     """
     workload = assignment.workload
-    name = hostname(assignment)
+    safe, tuned = workload.security, workload.tuning
+    allowed = security.capabilities(safe, host.capabilities)
+    is_uts_own = not tuning.is_host(tuned.uts, "uts")
+    name = hostname(assignment) if is_uts_own else host.name
     return spec.Spec(
         oci_version=spec.VERSION,
         process=spec.Process(
             user=spec.User(uid=image.uid, gid=image.gid, additional_gids=image.groups),
-            args=arguments(image, workload),
+            args=(*_init(place), *arguments(image, workload)),
             env=environment(image, _environment(assignment), name),
-            cwd=image.working_dir,
-            capabilities=_capabilities(host.capabilities, root=image.uid == 0),
-            rlimits=(_nofile(host.nofile_max),),
-            no_new_privileges=True,
-            oom_score_adj=0,
+            cwd=workload.working_dir or image.working_dir,
+            terminal=workload.tty,
+            capabilities=security.capability_sets(allowed, root=image.uid == 0),
+            rlimits=tuning.rlimits(tuned.ulimits, host.nofile_max),
+            no_new_privileges=safe.no_new_privileges,
+            oom_score_adj=tuned.oom_score_adj,
         ),
-        root=spec.Root(path=place.rootfs),
-        hostname=name,
-        mounts=(
-            *defaults.MOUNTS,
-            _file("/etc/hosts", place.hosts),
-            _file("/etc/hostname", place.hostname),
-            _file("/etc/resolv.conf", place.resolv_conf),
-            *([_file("/run/hafen/epoch", place.epoch, "ro")] if place.epoch else []),
+        root=spec.Root(path=place.rootfs, readonly=safe.read_only),
+        hostname=name if is_uts_own else "",
+        mounts=filesystem.mounts(
+            workload,
+            _ours(place),
+            place.mounts,
+            place.files,
+            recursive_read_only=host.recursive_read_only,
         ),
-        linux=spec.Linux(
-            cgroups_path=place.cgroup,
-            namespaces=_namespaces(place, cgroup=host.cgroup_namespace),
-            resources=_resources(workload.limits, workload.reservations, swap=host.swap_accounting),
-            masked_paths=defaults.MASKED_PATHS,
-            readonly_paths=defaults.READONLY_PATHS,
-            sysctl=defaults.SYSCTL,
-            seccomp=host.seccomp,
+        linux=_linux(workload, place, host),
+        annotations=_annotations(assignment, host),
+    )
+
+
+def _linux(workload: Workload, place: Place, host: Host) -> spec.Linux:
+    safe, tuned = workload.security, workload.tuning
+    masked, read_only = security.hidden(safe)
+    resources = tuning.resources(
+        workload.limits,
+        workload.reservations,
+        tuned,
+        swap=host.swap_accounting,
+        v2=host.cgroup_v2,
+    )
+    return spec.Linux(
+        cgroups_path=place.cgroup,
+        namespaces=_namespaces(place, tuned, cgroup=host.cgroup_namespace),
+        resources=msgspec.structs.replace(
+            resources,
+            devices=security.device_rules(safe, place.devices),
+            block_io=tuning.block_io(tuned.block_io, place.disks),
         ),
-        annotations={
-            **_harmless(workload.labels),
-            # What is missing here crun compiles by itself; runc always does.
-            **({_COMPILED: host.seccomp_bpf} if host.seccomp_bpf else {}),
-            "hafen.allocation": assignment.id,
-        },
+        masked_paths=masked,
+        readonly_paths=read_only,
+        sysctl=tuning.sysctl(tuned, workload.naming.domainname),
+        seccomp=host.seccomp if security.is_filtered(safe) else None,
+        devices=tuple(device for device, _ in place.devices),
+        rootfs_propagation=filesystem.propagation(workload.mounts),
+    )
+
+
+def _annotations(assignment: Assignment, host: Host) -> Mapping[str, str]:
+    is_compiled = host.seccomp_bpf and security.is_filtered(assignment.workload.security)
+    return {
+        **_harmless(assignment.workload.labels),
+        # What is missing here crun compiles by itself; runc always does.
+        **({_COMPILED: host.seccomp_bpf} if is_compiled else {}),
+        "hafen.allocation": assignment.id,
+    }
+
+
+def _init(place: Place) -> tuple[str, ...]:
+    if not place.init:
+        return ()
+    # As a subreaper (-s) it reaps also where it is not process 1: with pid: host, or with a fuse.
+    return (filesystem.INIT, "-s", "--")
+
+
+def _ours(place: Place) -> tuple[spec.Mount, ...]:
+    return (
+        filesystem.file("/etc/hosts", place.hosts, "noexec"),
+        filesystem.file("/etc/hostname", place.hostname, "noexec"),
+        filesystem.file("/etc/resolv.conf", place.resolv_conf, "noexec"),
+        *(
+            [filesystem.file("/run/hafen/epoch", place.epoch, "noexec", "ro")]
+            if place.epoch
+            else []
+        ),
+        *([filesystem.file(filesystem.INIT, place.init, "ro")] if place.init else []),
     )
 
 
@@ -153,56 +215,16 @@ def _harmless(labels: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _capabilities(names: tuple[str, ...], *, root: bool) -> spec.Capabilities:
-    """Give a process that is not root nothing but the bounding set, as execve would leave it."""
-    if root:
-        return spec.Capabilities(bounding=names, effective=names, permitted=names)
-    return spec.Capabilities(bounding=names)
-
-
-def _nofile(limit: int) -> spec.Rlimit:
-    hard = min(limit, defaults.NOFILE_HARD)
-    return spec.Rlimit(type="RLIMIT_NOFILE", soft=min(hard, defaults.NOFILE_SOFT), hard=hard)
-
-
-def _file(destination: str, source: str, *more: str) -> spec.Mount:
-    return spec.Mount(
-        destination=destination,
-        source=source,
-        type="bind",
-        options=("bind", "rprivate", "nosuid", "noexec", "nodev", *more),
+def _namespaces(place: Place, tuned: Tuning, *, cgroup: bool) -> tuple[spec.Namespace, ...]:
+    own = (
+        ("ipc", not tuning.is_host(tuned.ipc, "ipc")),
+        ("uts", not tuning.is_host(tuned.uts, "uts")),
+        ("mount", True),
+        ("cgroup", cgroup and not tuning.is_host(tuned.cgroup, "cgroup")),
     )
-
-
-def _namespaces(place: Place, *, cgroup: bool) -> tuple[spec.Namespace, ...]:
-    own = ["ipc", "uts", "mount", *(["cgroup"] if cgroup else [])]
+    is_pid_own = not tuning.is_host(tuned.pid, "pid")
     return (
-        spec.Namespace(type="pid", path=place.pidns),
-        *(spec.Namespace(type=kind) for kind in own),
+        *([spec.Namespace(type="pid", path=place.pidns)] if is_pid_own else []),
+        *(spec.Namespace(type=kind) for kind, is_own in own if is_own),
         spec.Namespace(type="network", path=place.netns),
-    )
-
-
-def _resources(limits: Resources, reserved: Resources, *, swap: bool) -> spec.LinuxResources:
-    """Return the cgroup's limits; what is reserved is the weight with which CPUs are shared."""
-    memory = limits.memory_bytes
-    return spec.LinuxResources(
-        devices=defaults.DEVICES,
-        cpu=_cpu(limits.cpu_millis, reserved.cpu_millis),
-        # The same number for memory and for memory with swap: a container over its limit is ended,
-        # it does not make the whole node slow.
-        memory=spec.Memory(limit=memory, swap=memory if swap else None) if memory else None,
-        pids=spec.Pids(limit=limits.pids or defaults.PIDS_LIMIT),
-    )
-
-
-def _cpu(limit_millis: int, reserved_millis: int) -> spec.Cpu | None:
-    if not limit_millis and not reserved_millis:
-        return None
-    quota = max(limit_millis * defaults.CPU_PERIOD_US // 1000, _QUOTA_US_MIN)
-    shares = max(reserved_millis * _SHARES_PER_CPU // 1000, _SHARES_MIN)
-    return spec.Cpu(
-        quota=quota if limit_millis else None,
-        period=defaults.CPU_PERIOD_US if limit_millis else None,
-        shares=shares if reserved_millis else None,
     )

@@ -17,6 +17,7 @@ from node_agent.oci import process
 from node_agent.oci.files import Files
 from node_agent.oci.host import Programs
 from shared.errors import RuntimeFailureError
+from shared.model import Workload
 
 CREATE_S: Final = 30.0
 # conmon begins the file anew when it is full, so this is both the most that a container's log takes
@@ -32,7 +33,7 @@ class _Answer(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-async def create(programs: Programs, files: Files) -> int:
+async def create(programs: Programs, files: Files, workload: Workload) -> int:
     """Make the container of a bundle; it waits to be started. Return its first process's id.
 
     When cancelled, conmon works on: the caller finds a half-made container and removes it.
@@ -46,7 +47,7 @@ async def create(programs: Programs, files: Files) -> int:
         with errors.open("wb") as stderr:
             try:
                 keeper = await asyncio.create_subprocess_exec(
-                    *_arguments(programs, files),
+                    *_arguments(programs, files, workload),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=stderr,
@@ -69,7 +70,7 @@ async def create(programs: Programs, files: Files) -> int:
     return _pid(files.id, line, errors)
 
 
-def _arguments(programs: Programs, files: Files) -> tuple[str, ...]:
+def _arguments(programs: Programs, files: Files, workload: Workload) -> tuple[str, ...]:
     return (
         programs.conmon,
         *("--api-version", "1", "--cid", files.id, "--cuuid", files.id, "--name", files.id),
@@ -79,6 +80,8 @@ def _arguments(programs: Programs, files: Files) -> tuple[str, ...]:
         *("--conmon-pidfile", str(files.conmon_pid_file)),
         *("--log-path", f"k8s-file:{files.log}", "--log-size-max", str(LOG_BYTES_MAX)),
         *("--log-level", "error", "--no-sync-log"),
+        *(["--terminal"] if workload.tty else []),
+        *(["--stdin", "--leave-stdin-open"] if workload.stdin else []),
     )
 
 

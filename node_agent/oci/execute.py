@@ -7,18 +7,28 @@ import secrets
 import signal
 from collections.abc import AsyncGenerator
 from functools import partial
+from pathlib import Path
 from typing import Final
 
-from node_agent.oci import process
+import msgspec
+
+from node_agent.oci import process, spec
 from node_agent.oci.cgroups import Cgroups
-from node_agent.oci.files import Files
+from node_agent.oci.files import Files, write_file
 from node_agent.runtime import ExecResult
+from shared.errors import RuntimeFailureError
 
 EXIT_TIMEOUT: Final = 124  # as timeout(1) has it
 _OUTPUT_BYTES_MAX: Final = 4096
 # The command has ended, but something that it left behind may hold the pipe open.
 _DRAIN_S: Final = 0.1
 _NOTICE_S: Final = 1.0
+
+
+class _Config(msgspec.Struct, frozen=True):
+    """What of a config.json matters here."""
+
+    process: spec.Process
 
 
 class _Tail(asyncio.Protocol):
@@ -43,14 +53,20 @@ async def execute(
 ) -> ExecResult:
     """Run `argv` in a running container and return how it ended.
 
-    Safe to cancel: the command is killed then, too.
+    It is who the container's first process is, and may do what that may. Safe to cancel: the
+    command is killed then, too.
+
+    Raises:
+        RuntimeFailureError: the container is just being removed.
     """
-    pid_file = files.bundle / f"exec-{secrets.token_hex(6)}.pid"
+    name = f"exec-{secrets.token_hex(6)}"
+    pid_file, process_file = files.bundle / f"{name}.pid", files.bundle / f"{name}.json"
+    _write_process(files, argv, process_file)
     async with _tail() as (tail, write_fd):
         try:
             client = await asyncio.create_subprocess_exec(
-                *(runtime, f"--root={files.runtime_root}", "exec", "--no-new-privs"),
-                *("--pid-file", str(pid_file), files.id, *argv),
+                *(runtime, f"--root={files.runtime_root}", "exec"),
+                *("--process", str(process_file), "--pid-file", str(pid_file), files.id),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=write_fd,
                 stderr=write_fd,
@@ -69,11 +85,23 @@ async def execute(
                 _kill(files, cgroups, process.read_pid(pid_file))
                 await _reaped(client)
             pid_file.unlink(missing_ok=True)
+            process_file.unlink(missing_ok=True)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
                 await tail.closed.wait()
     assert client.returncode is not None, "wait() returns after the end"
     return ExecResult(_exit_code(client.returncode, timed_out=timed_out), _text(tail.data))
+
+
+def _write_process(files: Files, argv: tuple[str, ...], file: Path) -> None:
+    """Write the first process's description with other arguments: crun's own would be root."""
+    try:
+        first = msgspec.json.decode(files.config.read_bytes(), type=_Config).process
+        command = msgspec.structs.replace(first, args=argv, terminal=False)
+        # The environment may hold secrets: for root only.
+        write_file(file, msgspec.json.encode(command), 0o600)
+    except FileNotFoundError as error:
+        raise RuntimeFailureError(f"{files.id}: is just being removed") from error
 
 
 async def _reaped(client: asyncio.subprocess.Process) -> None:

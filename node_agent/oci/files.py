@@ -5,7 +5,10 @@
                              upper/, work/    what the container wrote; survives its restarts
                              log, exit/<id>   written by conmon
                              hosts, ...       mounted into it
-    run_dir/containers/<id>/                  of this boot only: bundle, pid files, mount point
+                             configs/         mounted into it, too; see node_agent.oci.contents
+                             volumes/<n>/     those of its volumes that have no name
+    run_dir/containers/<id>/                  of this boot only: bundle, pid files, mount points
+    run_dir/secrets/<id>/                     mounted into it; never on the disk
 
 Nothing here is synced to the disk on purpose: what a power cut tears is found half-made afterwards,
 and its processes are gone anyway.
@@ -19,10 +22,11 @@ from typing import Final
 
 import msgspec
 
-from node_agent.oci import bundle
+from node_agent.oci import mounts
 from shared.model import AllocId, Assignment
 
 _PRIVATE: Final = 0o700
+_RECORD: Final = "container.json"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +38,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         pid: of that process, as this node's kernel counts; conmon_pid its keeper's.
         fuse_pid: of the fuse's timer, fuse_init_pid of process 1 in its namespace; 0 unless
             exclusive.
+        digest: of the image: its name may come to mean another one. Empty: made before this was
+            noted.
+        devices: the generic devices that it has.
     """
 
     assignment: Assignment
@@ -44,20 +51,26 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     conmon_pid: int
     fuse_pid: int = 0
     fuse_init_pid: int = 0
+    digest: str = ""
+    devices: tuple[str, ...] = ()
 
 
 class Files(msgspec.Struct, frozen=True):
-    """The paths of one container. `runtime_root` is where crun or runc keeps its own state."""
+    """The paths of one container.
+
+    `runtime_root` is where crun or runc keeps its own state, `secrets` where its secrets are.
+    """
 
     id: AllocId
     data: Path
     bundle: Path
     runtime_root: Path
+    secrets: Path
 
     @property
     def record(self) -> Path:
         """Return the record's file."""
-        return self.data / "container.json"
+        return self.data / _RECORD
 
     @property
     def log(self) -> Path:
@@ -80,6 +93,11 @@ class Files(msgspec.Struct, frozen=True):
         return self.bundle / "rootfs"
 
     @property
+    def config(self) -> Path:
+        """Return the bundle's config.json."""
+        return self.bundle / "config.json"
+
+    @property
     def pid_file(self) -> Path:
         """Return the file with the process id of the container's first process."""
         return self.bundle / "pid"
@@ -98,6 +116,14 @@ class Files(msgspec.Struct, frozen=True):
     def epoch(self) -> Path:
         """Return the file with the epoch of an exclusive container."""
         return self.data / "epoch"
+
+    def volume(self, number: int) -> Path:
+        """Return the home of a volume without a name; `number` counts the workload's mounts."""
+        return self.data / "volumes" / str(number)
+
+    def pin(self, number: int) -> Path:
+        """Return where we mount a part of a volume, to be mounted from there."""
+        return self.bundle / "pins" / str(number)
 
     @property
     def is_held_back(self) -> bool:
@@ -134,34 +160,31 @@ class Files(msgspec.Struct, frozen=True):
 
     def write_epoch(self, epoch: int) -> None:
         """Write the file that tells an exclusive container its epoch."""
-        _write(self.epoch, f"{epoch}\n".encode(), 0o644)
+        write_file(self.epoch, f"{epoch}\n".encode(), 0o644)
 
     def write_config(self, config: bytes) -> None:
         """Write the bundle's config.json. The environment may hold secrets: for root only."""
-        _write(self.bundle / "config.json", config, 0o600)
+        write_file(self.config, config, 0o600)
 
-    def write_names(self, name: str, address: str, resolv_conf: str) -> None:
+    def write_names(self, name: str, hosts: str, resolv_conf: str) -> None:
         """Write the files that are mounted into /etc; every user in the container may read them."""
-        _write(self.data / "hosts", bundle.hosts_file(name, address).encode(), 0o644)
-        _write(self.data / "hostname", f"{name}\n".encode(), 0o644)
-        _write(self.data / "resolv.conf", resolv_conf.encode(), 0o644)
+        write_file(self.data / "hosts", hosts.encode(), 0o644)
+        write_file(self.data / "hostname", f"{name}\n".encode(), 0o644)
+        write_file(self.data / "resolv.conf", resolv_conf.encode(), 0o644)
 
     def read(self) -> Record | None:
         """Return the record, or None of a container that is half-made or not there."""
-        try:
-            return msgspec.json.decode(self.record.read_bytes(), type=Record)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
+        return read_record(self.data)
 
     def write(self, record: Record) -> None:
         """Declare the container whole."""
         fresh = self.data / "container.json.new"
-        _write(fresh, msgspec.json.encode(record), 0o600)
+        write_file(fresh, msgspec.json.encode(record), 0o600)
         fresh.rename(self.record)
 
     def delete_run(self) -> None:
-        """Delete what belongs to one boot. The root file system must be unmounted: asserted."""
-        assert not self.rootfs.is_mount(), f"{self.rootfs} is still mounted"
+        """Delete what belongs to one boot. Nothing may be mounted below it: asserted."""
+        assert not mounts.below(self.bundle), f"something is still mounted below {self.bundle}"
         for directory in (self.bundle, self.state):
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -170,7 +193,15 @@ class Files(msgspec.Struct, frozen=True):
         shutil.rmtree(self.data, ignore_errors=True)
 
 
-def _write(file: Path, content: bytes, mode: int) -> None:
+def read_record(data: Path) -> Record | None:
+    """Return the record in a container's data directory, or None."""
+    try:
+        return msgspec.json.decode((data / _RECORD).read_bytes(), type=Record)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def write_file(file: Path, content: bytes, mode: int) -> None:
     """Replace the file in place, so that a mount of it keeps showing what it says now."""
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with open(fd, "wb") as stream:  # noqa: PTH123 - a descriptor, not a path: the mode counts

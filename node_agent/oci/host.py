@@ -7,13 +7,15 @@ import os
 import platform
 import resource
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from node_agent.oci import bundle, cgroups, defaults, seccomp
-from shared.errors import HostError
+from node_agent.oci.filters import Filters
+from shared.errors import HostError, RuntimeFailureError
 from shared.model import Resources
 
 _PACKAGES: Final = {
@@ -22,6 +24,10 @@ _PACKAGES: Final = {
     "skopeo": "skopeo",
     "umoci": "umoci",
 }
+
+_INIT: Final = "tini-static"
+# mount_setattr(2), the one call that reaches the mounts below a mount. Source: mount_setattr(2).
+_RECURSIVE_READ_ONLY: Final = (5, 12)
 
 
 class Programs(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,8 +103,8 @@ def _file_systems() -> frozenset[str]:
     return frozenset(line.split()[-1] for line in lines if line.split())
 
 
-def features() -> bundle.Host:
-    """Return what of this machine goes into every container's config.json.
+def filters() -> Filters:
+    """Return the system call filters of this machine.
 
     Raises:
         HostError: the seccomp profile is missing or damaged.
@@ -108,15 +114,48 @@ def features() -> bundle.Host:
     except FileNotFoundError as error:
         raise HostError(f"{seccomp.PROFILE} is missing: apt install {seccomp.PACKAGE}") from error
     machine = seccomp.Machine(platform.machine(), _kernel(platform.release()))
+    return Filters(seccomp.decode(text, str(seccomp.PROFILE)), machine)
+
+
+def features(runtime: str, made: Filters) -> bundle.Host:
+    """Return what of this machine goes into every container's config.json.
+
+    Args:
+        runtime: the path of crun or runc.
+        made: the system call filters of this machine.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    is_crun = Path(runtime).name == "crun"
     return bundle.Host(
-        seccomp=seccomp.resolve(
-            seccomp.decode(text, str(seccomp.PROFILE)), machine, defaults.CAPABILITIES
-        ),
+        seccomp=made.of(defaults.CAPABILITIES).rules,
+        capabilities=_capabilities(Path("/proc/self/status").read_text()),
         nofile_max=defaults.NOFILE_HARD if hard == resource.RLIM_INFINITY else hard,
         swap_accounting=cgroups.has_swap_accounting(),
         cgroup_namespace=Path("/proc/self/ns/cgroup").exists(),
+        cgroup_v2=(cgroups.ROOT / "cgroup.controllers").exists(),
+        recursive_read_only=is_crun and _kernel(platform.release()) >= _RECURSIVE_READ_ONLY,
+        platform=f"linux/{bundle.MACHINES.get(platform.machine(), platform.machine())}",
+        name=platform.node(),
     )
+
+
+def _capabilities(status: str) -> tuple[str, ...]:
+    """Return the capabilities that we may give: those of our own bounding set."""
+    (line,) = [line for line in status.splitlines() if line.startswith("CapBnd:")]
+    mask = int(line.split()[1], 16)
+    return tuple(name for bit, name in enumerate(defaults.ALL_CAPABILITIES) if mask >> bit & 1)
+
+
+def find_init() -> str:
+    """Return the path of the small init; statically linked, it runs in every image.
+
+    Raises:
+        RuntimeFailureError: it is not installed; names the package.
+    """
+    path = shutil.which(_INIT)
+    if path is None:
+        raise RuntimeFailureError(f"init: {_INIT} is not installed on this node: apt install tini")
+    return path
 
 
 def _kernel(release: str) -> tuple[int, int]:
@@ -125,12 +164,16 @@ def _kernel(release: str) -> tuple[int, int]:
     return int(major), int(minor.rstrip("+"))
 
 
-def capacity() -> Resources:
-    """Return what this node has for containers: the machine's, or less if our cgroup has less."""
+def capacity(devices: Mapping[str, tuple[str, ...]]) -> Resources:
+    """Return what this node has for containers: the machine's, or less if our cgroup has less.
+
+    `devices` are the paths of generic devices by kind.
+    """
     cpu_millis = len(os.sched_getaffinity(0)) * 1000
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Resources(
         cpu_millis=min(cpu_millis, cgroups.cpu_limit_millis() or cpu_millis),
         memory_bytes=min(memory_bytes, cgroups.memory_limit() or memory_bytes),
         pids=int(Path("/proc/sys/kernel/pid_max").read_text()),
+        devices={kind: len(paths) for kind, paths in sorted(devices.items())},
     )

@@ -88,11 +88,16 @@ def signal_number(text: str) -> int:
 
     What is no signal counts as SIGTERM: a typo in somebody's image must not make it unstoppable.
     """
+    return known_signal(text) or _SIGTERM
+
+
+def known_signal(text: str) -> int | None:
+    """Return the number of a signal, None if it is none."""
     name = text.strip().upper().removeprefix("SIG")
     if name.isascii() and name.isdigit():
         number = int(name)
     elif name.startswith("RTMIN+") and name.removeprefix("RTMIN+").isdigit():
         number = _SIGRTMIN + int(name.removeprefix("RTMIN+"))
     else:
-        number = _SIGNALS.get(name, _SIGTERM)
-    return number if 0 < number <= _SIGNAL_MAX else _SIGTERM
+        number = _SIGNALS.get(name, 0)
+    return number if 0 < number <= _SIGNAL_MAX else None

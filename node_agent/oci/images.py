@@ -117,10 +117,15 @@ class ImageStore:
         """
         try:
             text = self._name_file(Reference.parse(name)).read_bytes()
-            digest = msgspec.json.decode(text, type=_Named).digest
-            return msgspec.json.decode(
-                (self._directory(digest) / "image.json").read_bytes(), type=Image
-            )
+            return self.unpacked(msgspec.json.decode(text, type=_Named).digest)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+
+    def unpacked(self, digest: str) -> Image | None:
+        """Return the image of a digest, whatever name it has, or None."""
+        try:
+            text = (self._directory(digest) / "image.json").read_bytes()
+            return msgspec.json.decode(text, type=Image)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
@@ -128,8 +133,10 @@ class ImageStore:
         """Return the root file system that containers of `image` use as their lower layer."""
         return self._directory(image.digest) / "rootfs"
 
-    async def pull(self, name: str) -> None:
+    async def pull(self, name: str, *, anew: bool = False) -> None:
         """Fetch and unpack an image unless it is here. Several callers at once fetch it once.
+
+        With `anew` the registry is asked what the name means now, whether or not it is here.
 
         Raises:
             ImageError: no such image, not allowed, or nobody answers; says which.
@@ -140,7 +147,7 @@ class ImageStore:
         async with pull.lock:
             if pull.failures != seen and pull.error is not None:
                 raise pull.error  # somebody tried while we waited: asking again says the same
-            if self.find(name) is not None:
+            if not anew and self.find(name) is not None:
                 return
             try:
                 await self._fetch(f"docker://{reference}", reference)

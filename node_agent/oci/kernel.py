@@ -93,6 +93,16 @@ async def extinguish(files: Files, cgroups: Cgroups, clock: Clock) -> None:
         await _empty_cgroup(files, cgroups, clock)
 
 
+async def end_rest(files: Files, cgroups: Cgroups, clock: Clock) -> None:
+    """End whatever lives in a container's cgroup. Idempotent.
+
+    Raises:
+        RuntimeFailureError: something is still alive after KILL_S.
+    """
+    async with _in_time(files, cgroups):
+        await _empty_cgroup(files, cgroups, clock)
+
+
 async def kill_all(files: Files, cgroups: Cgroups, clock: Clock) -> None:
     """End every process of a container, half-made or whole, and remove its cgroup. Idempotent.
 

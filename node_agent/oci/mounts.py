@@ -7,12 +7,14 @@ it in a thread.
 import ctypes
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Final
 
 from shared.errors import RuntimeFailureError
 
 _MNT_DETACH: Final = 2
+_MS_BIND: Final = 0x1000
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
@@ -31,6 +33,29 @@ def overlay(lower: Path, upper: Path, work: Path, target: Path) -> None:
             f"cannot mount the root file system at {target}: {os.strerror(code)}"
             f" (data_dir must be on ext4, xfs or btrfs, and no overlay itself)"
         )
+
+
+def bind(source: Path, target: Path) -> None:
+    """Bind `source` to `target`, with nothing that is mounted below it.
+
+    Raises:
+        RuntimeFailureError: the kernel refused.
+    """
+    if _LIBC.mount(bytes(source), bytes(target), None, _MS_BIND, None) != 0:
+        raise RuntimeFailureError(f"cannot bind to {target}: {os.strerror(ctypes.get_errno())}")
+
+
+def below(directory: Path) -> tuple[Path, ...]:
+    """Return every mount point below `directory`, the innermost first."""
+    lines = Path("/proc/thread-self/mountinfo").read_text().splitlines()
+    points = (_plain(line.split()[4]) for line in lines)
+    found = [Path(point) for point in points if point.startswith(f"{directory}/")]
+    return tuple(reversed(found))
+
+
+def _plain(text: str) -> str:
+    """Return a path of mountinfo with its escapes (octal, of blanks and backslashes) undone."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def unmount(target: Path) -> None:

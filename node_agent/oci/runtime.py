@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,8 +20,7 @@ import structlog
 
 from node_agent.network.network import ContainerNetwork
 from node_agent.oci import (
-    bundle,
-    conmon,
+    contents,
     execute,
     fuse,
     host,
@@ -29,22 +28,22 @@ from node_agent.oci import (
     kernel,
     mounts,
     process,
-    spec,
 )
 from node_agent.oci.cgroups import Cgroups
 from node_agent.oci.files import Files, Record
-from node_agent.oci.fuse import NO_FUSE, Fuse, Fuses
-from node_agent.oci.image import Image
+from node_agent.oci.fuse import Fuses
+from node_agent.oci.holdings import Holdings
 from node_agent.oci.images import ImageStore
-from node_agent.runtime import Container, ExecResult, LogLine, Phase
+from node_agent.oci.making import Around, Maker, Run
+from node_agent.oci.volumes import Volumes
+from node_agent.runtime import NO_CONTENTS, Container, ExecResult, LogLine, Phase
 from shared.clock import Clock
-from shared.errors import ImageError, RuntimeFailureError
+from shared.errors import ContentsGoneError, RuntimeFailureError
 from shared.model import AllocId, Assignment, Resources
 
 _log = structlog.get_logger()
 
 _START_S: Final = 15.0
-_RESOLV_CONF: Final = Path("/etc/resolv.conf")
 # An id becomes a directory, a cgroup and an argument, so it must not be anything else on the way.
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 
@@ -57,12 +56,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         cgroup_parent: the cgroup that all containers are below.
         authfile: credentials for registries; see ImageStore.
         programs: where the programs are; None: looked up, and a missing one is a HostError.
+        address: the node's own, for containers that ask for it.
+        devices: paths of generic devices by kind, such as gpu.
     """
 
     nameservers: tuple[str, ...] = ()
     cgroup_parent: str = "hafen"
     authfile: Path | None = None
     programs: host.Programs | None = None
+    address: str = ""
+    devices: Mapping[str, tuple[str, ...]] = {}
 
 
 class OciRuntime:
@@ -93,18 +96,31 @@ class OciRuntime:
         self._options = options or Options()
         self._programs = self._options.programs or host.check_host()
         self._data, self._run = data_dir / "containers", run_dir / "containers"
-        self._runtime_root = run_dir / "runtime"
+        self._runtime_root, self._secrets = run_dir / "runtime", run_dir / "secrets"
         self._network, self._clock = network, clock
         self._cgroups = Cgroups(self._options.cgroup_parent)
-        self._host = host.features()
         self._images = ImageStore(data_dir, self._options.authfile)
+        self._volumes = Volumes(data_dir / "volumes")
+        self._holdings = Holdings(self._data, self._options.devices)
         # Held by whoever works on a container; nobody working, it is forgotten.
         self._locks: WeakValueDictionary[AllocId, asyncio.Lock] = WeakValueDictionary()
         self._callbacks: list[Callable[[], None]] = []
         self._watch = process.ExitWatch(self._exited)
-        for directory in (self._data, self._run, self._runtime_root):
+        for directory in (self._data, self._run, self._runtime_root, self._secrets):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fuses = Fuses(self._run, clock)
+        self._maker = Maker(
+            Around(
+                programs=self._programs,
+                network=network,
+                images=self._images,
+                volumes=self._volumes,
+                cgroups=self._cgroups,
+                fuses=self._fuses,
+                nameservers=self._options.nameservers,
+                gateway=self._options.address,
+            )
+        )
 
     def close(self) -> None:
         """Let go of everything; the containers run on."""
@@ -132,25 +148,32 @@ class OciRuntime:
         """Say whether the image is unpacked here."""
         return self._images.find(image) is not None
 
-    async def pull(self, image: str) -> None:
-        """Fetch and unpack an image if it is not here."""
-        await self._images.pull(image)
+    async def pull(self, image: str, *, anew: bool = False) -> None:
+        """Fetch and unpack an image if it is not here; with `anew` ask the registry in any case."""
+        await self._images.pull(image, anew=anew)
 
-    async def create(self, assignment: Assignment) -> None:
+    async def create(
+        self, assignment: Assignment, given: Mapping[str, bytes] = NO_CONTENTS
+    ) -> None:
         """Make the container; its process waits for `start`."""
         if not _ID.fullmatch(assignment.id):
             raise RuntimeFailureError(f"{assignment.id!r} cannot be the name of a container")
-        files = self._files(assignment.id)
+        files, wanted = self._files(assignment.id), assignment.workload.files
         async with self._lock(files.id):
             if files.read() is not None:
+                if not contents.are_there(files, wanted):
+                    contents.write(files, wanted, given)
                 return
-            self._check(assignment)
-            image = self._image(assignment)
+            self._maker.check(assignment)
+            image = self._maker.image(assignment.workload)
             if files.data.exists():
                 await self._clear(files)
-            # First of all, because `list` finds what a crash leaves by this directory.
-            files.data.mkdir(mode=0o700)
-            await self._make(files, assignment, image, run=1)
+            with self._holdings.making(assignment) as devices:
+                # First of all, because `list` finds what a crash leaves by this directory.
+                files.data.mkdir(mode=0o700)
+                contents.write(files, wanted, given)
+                record = await self._maker.make(files, Run(assignment, image, 1, devices))
+            self._watch_end(files, record)
 
     async def start(self, id_: AllocId) -> None:
         """Run the container; one that has exited is made anew with the same files and address."""
@@ -159,13 +182,16 @@ class OciRuntime:
             record, container = self._observed(files)
             if container.phase is Phase.RUNNING:
                 return
-            self._check(record.assignment)
+            planned = record.assignment
+            self._maker.check(planned)
             if container.phase is Phase.EXITED:
-                image = self._image(record.assignment)
+                image = self._maker.image(planned.workload, record.digest)
+                if not contents.are_there(files, planned.workload.files):
+                    raise ContentsGoneError(f"{id_}: its secrets are gone, as after a reboot")
                 await self._end(files)
-                record = await self._make(
-                    files, record.assignment, image, run=container.started + 1
-                )
+                run = Run(planned, image, container.started + 1, record.devices)
+                record = await self._maker.make(files, run)
+                self._watch_end(files, record)
             await self._runtime("start", id_)
             self._watch_end(files, record)
 
@@ -182,6 +208,9 @@ class OciRuntime:
             if container.phase is Phase.RUNNING:
                 await self._ask(files, record, grace_s)
             await self._insist(files, record)
+            if record.assignment.workload.tuning.pid:
+                # No pid namespace of its own has ended what its first process has left behind.
+                await kernel.end_rest(files, self._cgroups, self._clock)
 
     async def remove(self, id_: AllocId) -> None:
         """End the container and remove everything of it, however little or much there is."""
@@ -216,73 +245,18 @@ class OciRuntime:
 
     def capacity(self) -> Resources:
         """Return what this node has for containers."""
-        return host.capacity()
+        return host.capacity(self._options.devices)
+
+    def volumes(self) -> tuple[str, ...]:
+        """Return the named volumes whose data is here, sorted."""
+        return self._volumes.names()
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume's data, unless a container uses it."""
+        self._holdings.check_unused(name)
+        await self._volumes.remove(name)
 
     # ------------------------------------------------------------ making
-
-    async def _make(self, files: Files, assignment: Assignment, image: Image, run: int) -> Record:
-        """Make the container's process, and declare the container whole."""
-        attachment = await self._network.attach(files.id)
-        lower = self._images.rootfs(image)
-        name = bundle.hostname(assignment)
-        files.prepare(lower)
-        files.write_names(name, attachment.address, self._resolv_conf())
-        burns = await self._fuse(files, assignment)
-        place = bundle.Place(
-            rootfs=str(files.rootfs),
-            netns=attachment.namespace,
-            pidns=burns.namespace,
-            epoch=str(files.epoch) if burns.pid else "",
-            cgroup=self._cgroups.path(files.id),
-            hosts=str(files.data / "hosts"),
-            hostname=str(files.data / "hostname"),
-            resolv_conf=str(files.data / "resolv.conf"),
-        )
-        files.write_config(spec.encode(bundle.runtime_spec(image, assignment, place, self._host)))
-        mounts.overlay(lower, files.data / "upper", files.data / "work", files.rootfs)
-        # The code of the run before would make this one look as if it had ended.
-        files.exit_file.unlink(missing_ok=True)
-        pid = await conmon.create(self._programs, files)
-        if not self._host.seccomp_bpf:
-            # All containers have the same filter: the first one's is compiled for the others, too.
-            self._host = msgspec.structs.replace(self._host, seccomp_bpf=files.compiled_seccomp())
-        record = Record(
-            assignment=assignment,
-            address=attachment.address,
-            stop_signal=image.stop_signal,
-            run=run,
-            pid=pid,
-            conmon_pid=process.read_pid(files.conmon_pid_file) or 0,
-            fuse_pid=burns.pid,
-            fuse_init_pid=burns.init_pid,
-        )
-        files.write(record)
-        self._watch_end(files, record)
-        return record
-
-    def _check(self, assignment: Assignment) -> None:
-        if assignment.workload.exclusive:
-            self._fuses.check(assignment.id)
-
-    async def _fuse(self, files: Files, assignment: Assignment) -> Fuse:
-        """Prepare what an exclusive container needs more than others."""
-        if not assignment.workload.exclusive:
-            return NO_FUSE
-        files.write_epoch(assignment.epoch)
-        return await self._fuses.light(files)
-
-    def _image(self, assignment: Assignment) -> Image:
-        image = self._images.find(assignment.workload.image)
-        if image is None:
-            raise ImageError(f"{assignment.workload.image}: not on this node; pull it first")
-        return image
-
-    def _resolv_conf(self) -> str:
-        try:
-            text = _RESOLV_CONF.read_text()
-        except FileNotFoundError:
-            text = ""
-        return bundle.resolv_conf(text, self._options.nameservers)
 
     async def _runtime(self, verb: str, id_: AllocId) -> None:
         """Let crun or runc do something to a container."""
@@ -325,7 +299,7 @@ class OciRuntime:
         """Remove the last run: processes, cgroup, mount, bundle. What the container wrote stays."""
         await kernel.kill_all(files, self._cgroups, self._clock)
         self._forget(files.id)
-        await asyncio.to_thread(mounts.unmount, files.rootfs)
+        await asyncio.to_thread(_unmount_all, files.bundle)
         await asyncio.to_thread(files.delete_run)
 
     async def _clear(self, files: Files) -> None:
@@ -334,6 +308,7 @@ class OciRuntime:
         files.record.unlink(missing_ok=True)
         await self._end(files)
         await self._network.detach(files.id)
+        contents.forget(files)
         # Last, because `list` finds what is left by this directory.
         await asyncio.to_thread(files.delete_data)
 
@@ -353,6 +328,7 @@ class OciRuntime:
             data=self._data / id_,
             bundle=self._run / id_,
             runtime_root=self._runtime_root,
+            secrets=self._secrets / id_,
         )
 
     def _lock(self, id_: AllocId) -> asyncio.Lock:
@@ -398,3 +374,8 @@ class OciRuntime:
 def _keys(id_: AllocId) -> tuple[str, ...]:
     """Return the keys under which a container's processes may be watched."""
     return (id_, f"{id_}/first", f"{id_}/init")
+
+
+def _unmount_all(directory: Path) -> None:
+    for point in mounts.below(directory):
+        mounts.unmount(point)

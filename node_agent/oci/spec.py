@@ -60,6 +60,7 @@ class Root(_Part, frozen=True, kw_only=True):
     """The root file system."""
 
     path: str
+    readonly: bool = False
 
 
 class Mount(_Part, frozen=True, kw_only=True):
@@ -78,6 +79,18 @@ class Namespace(_Part, frozen=True, kw_only=True):
     path: str = ""
 
 
+class Device(_Part, frozen=True, kw_only=True):
+    """A device node to make inside the container."""
+
+    path: str
+    type: str
+    major: int
+    minor: int
+    file_mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
 class DeviceRule(_Part, frozen=True, kw_only=True):
     """One line of the device cgroup; a missing number stands for all."""
 
@@ -94,13 +107,45 @@ class Cpu(_Part, frozen=True, kw_only=True):
     shares: int | None = None
     quota: int | None = None
     period: int | None = None
+    cpus: str = ""
 
 
 class Memory(_Part, frozen=True, kw_only=True):
-    """Bytes. `swap` is memory and swap together."""
+    """Bytes. `swap` is memory and swap together; -1: no limit."""
 
     limit: int | None = None
     swap: int | None = None
+    swappiness: int | None = None
+    disable_oom_killer: bool = msgspec.field(default=False, name="disableOOMKiller")
+
+
+class WeightDevice(_Part, frozen=True, kw_only=True):
+    """A block device's own weight."""
+
+    major: int
+    minor: int
+    weight: int
+
+
+class ThrottleDevice(_Part, frozen=True, kw_only=True):
+    """A block device's limit: bytes or operations a second."""
+
+    major: int
+    minor: int
+    rate: int
+
+
+class BlockIo(_Part, frozen=True, kw_only=True):
+    """How disks are shared."""
+
+    weight: int | None = None
+    weight_device: tuple[WeightDevice, ...] = ()
+    read_bps: tuple[ThrottleDevice, ...] = msgspec.field(default=(), name="throttleReadBpsDevice")
+    write_bps: tuple[ThrottleDevice, ...] = msgspec.field(default=(), name="throttleWriteBpsDevice")
+    read_iops: tuple[ThrottleDevice, ...] = msgspec.field(default=(), name="throttleReadIOPSDevice")
+    write_iops: tuple[ThrottleDevice, ...] = msgspec.field(
+        default=(), name="throttleWriteIOPSDevice"
+    )
 
 
 class Pids(_Part, frozen=True, kw_only=True):
@@ -116,6 +161,7 @@ class LinuxResources(_Part, frozen=True, kw_only=True):
     cpu: Cpu | None = None
     memory: Memory | None = None
     pids: Pids | None = None
+    block_io: BlockIo | None = msgspec.field(default=None, name="blockIO")
 
 
 class SyscallArg(_Part, frozen=True, kw_only=True):
@@ -151,10 +197,12 @@ class Linux(_Part, frozen=True, kw_only=True):
     cgroups_path: str
     namespaces: tuple[Namespace, ...]
     resources: LinuxResources
-    masked_paths: tuple[str, ...]
-    readonly_paths: tuple[str, ...]
+    masked_paths: tuple[str, ...] = ()
+    readonly_paths: tuple[str, ...] = ()
     sysctl: Mapping[str, str] = {}
     seccomp: Seccomp | None = None
+    devices: tuple[Device, ...] = ()
+    rootfs_propagation: str = ""
 
 
 class Spec(_Part, frozen=True, kw_only=True):
@@ -163,9 +211,9 @@ class Spec(_Part, frozen=True, kw_only=True):
     oci_version: str
     process: Process
     root: Root
-    hostname: str
     mounts: tuple[Mount, ...]
     linux: Linux
+    hostname: str = ""
     annotations: Mapping[str, str] = {}
 
 

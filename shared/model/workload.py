@@ -59,7 +59,7 @@ class RestartPolicy(Record, frozen=True, kw_only=True):
         delay_s: between an end and the next start; None: at once, then ever longer.
         max_attempts: starts after the first one until the allocation is given up for good, on this
             node and on every other; None: a few quick ends in a row, then another node tries.
-        window_s: a start that lived this long counts as none of them.
+        window_s: a start that lived this long counts as none of them; 0: every start counts.
     """
 
     condition: RestartCondition = RestartCondition.ANY

@@ -14,6 +14,7 @@ from node_agent.oci.images import load_image
 from node_agent.runtime import Phase
 from shared.model import AllocId, Assignment, Resources, Workload
 from tests.contract.host_sandbox import CGROUP_PARENT
+from tests.contract.oci_inside import exited, inside, output, run, written
 from tests.contract.runtimes import IMAGE, OciBench, assignment, ground, oci_bench, shell
 from tests.waiting import until
 
@@ -34,37 +35,6 @@ def place() -> Iterator[Path]:
 async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
     async with oci_bench(place) as real:
         yield real
-
-
-async def run(bench: OciBench, workload: Workload) -> AllocId:
-    planned = assignment(workload)
-    await bench.oci.create(planned)
-    await bench.oci.start(planned.id)
-    return planned.id
-
-
-async def inside(bench: OciBench, id_: AllocId, text: str) -> str:
-    """Return what a shell in the container says."""
-    return (await bench.oci.exec(id_, ("/bin/sh", "-c", text), WITHIN_S)).output
-
-
-async def written(bench: OciBench, id_: AllocId) -> list[str]:
-    return [line.text async for line in bench.oci.logs(id_, follow=False, tail=None)]
-
-
-async def exited(bench: OciBench, id_: AllocId) -> None:
-    """Wait for the exit code, which conmon writes."""
-    file = bench.directory / "data" / "containers" / id_ / "exit" / id_
-    await until(file.exists, WITHIN_S)
-    (container,) = [one for one in await bench.oci.list() if one.id == id_]
-    assert container.phase is Phase.EXITED
-
-
-async def output(bench: OciBench, workload: Workload) -> list[str]:
-    """Return what a container that ends by itself has written."""
-    id_ = await run(bench, workload)
-    await exited(bench, id_)
-    return await written(bench, id_)
 
 
 def bits(names: tuple[str, ...]) -> set[int]:

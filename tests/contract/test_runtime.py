@@ -5,12 +5,14 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, nullcontext
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from node_agent.runtime import Container, ExecResult, Phase
 from shared.errors import ImageError, RuntimeFailureError
-from shared.model import AllocId
+from shared.model import AllocId, Assignment, Mount, MountedFile, MountKind
 from tests.contract.runtimes import (
     IMAGE,
     UNKNOWN_IMAGE,
@@ -262,6 +264,39 @@ async def test_a_create_that_was_cut_off_can_be_removed(bench: Bench) -> None:
     await bench.runtime.remove(planned.id)
 
     assert await bench.runtime.list() == ()
+
+
+async def test_a_volume_is_here_from_its_first_use_until_nobody_has_it_and_it_is_removed(
+    bench: Bench,
+) -> None:
+    named = Mount(kind=MountKind.VOLUME, source="shop_data", target="/data")
+    planned = with_workload(bench.plan(FOREVER), mounts=(named,))
+    assert bench.runtime.volumes() == ()
+    await bench.runtime.create(planned)
+    assert bench.runtime.volumes() == ("shop_data",)
+    with pytest.raises(RuntimeFailureError, match=f"volume shop_data: {planned.id} still uses it"):
+        await bench.runtime.remove_volume("shop_data")
+
+    await bench.runtime.remove(planned.id)
+    assert bench.runtime.volumes() == ("shop_data",)
+    for _ in range(2):
+        await bench.runtime.remove_volume("shop_data")
+    assert bench.runtime.volumes() == ()
+
+
+async def test_a_container_with_files_needs_what_is_in_them(bench: Bench) -> None:
+    files = (MountedFile(content="s/x/1", target="/x"),)
+    planned = with_workload(bench.plan(FOREVER), files=files)
+    with pytest.raises(RuntimeFailureError, match="/x: its content"):
+        await bench.runtime.create(planned)
+    await bench.runtime.create(planned, {"s/x/1": b"text"})
+    await bench.runtime.start(planned.id)
+    assert (await only(bench)).phase is Phase.RUNNING
+
+
+def with_workload(planned: Assignment, **more: Any) -> Assignment:
+    workload = msgspec.structs.replace(planned.workload, **more)
+    return msgspec.structs.replace(planned, workload=workload)
 
 
 async def test_the_node_has_something_for_containers(bench: Bench) -> None:

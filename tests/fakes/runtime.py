@@ -3,15 +3,15 @@
 import asyncio
 import contextvars
 import math
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
-from node_agent.runtime import EXIT_UNKNOWN, Container, ExecResult, LogLine, Phase
+from node_agent.runtime import EXIT_UNKNOWN, NO_CONTENTS, Container, ExecResult, LogLine, Phase
 from shared.clock import Clock
-from shared.errors import FuseBurntError, ImageError, RuntimeFailureError
-from shared.model import AllocId, Assignment, Resources
+from shared.errors import ContentsGoneError, FuseBurntError, ImageError, RuntimeFailureError
+from shared.model import AllocId, Assignment, MountKind, Resources
 
 _KILLED = 137
 _POLL_S = 0.2
@@ -84,6 +84,8 @@ class FakeRuntime:
         self._fuses: dict[AllocId, asyncio.TimerHandle] = {}
         self._images: set[str] = set()
         self._half_made: set[AllocId] = set()
+        self._volumes: set[str] = set()
+        self._secretless: set[AllocId] = set()
         self._containers: dict[AllocId, Container] = {}
         self._logs: dict[AllocId, list[LogLine]] = {}
         self._timers: dict[AllocId, asyncio.TimerHandle] = {}
@@ -112,8 +114,10 @@ class FakeRuntime:
     def power_loss(self) -> None:
         """End everything without a word to anyone; the disk keeps what was whole."""
         self.agent_crash()
-        for id_ in tuple(self._containers):
+        for id_, container in tuple(self._containers.items()):
             self.crash(id_, EXIT_UNKNOWN)
+            if any(each.is_secret for each in container.assignment.workload.files):
+                self._secretless.add(id_)
 
     def agent_crash(self) -> None:
         """Forget who wanted to be called, and the moment told; the containers run on."""
@@ -141,21 +145,29 @@ class FakeRuntime:
         """Say whether the image was pulled."""
         return image in self._images
 
-    async def pull(self, image: str) -> None:
+    async def pull(self, image: str, *, anew: bool = False) -> None:
         """Fetch the image, unless it is here or unknown to the world."""
-        if image in self._images:
+        if image in self._images and not anew:
             return
         await self._clock.sleep(self._timings.pull_s)
         if self._known is not None and image not in self._known:
             raise ImageError(f"{image}: no such image")
         self._images.add(image)
 
-    async def create(self, assignment: Assignment) -> None:
+    async def create(
+        self, assignment: Assignment, given: Mapping[str, bytes] = NO_CONTENTS
+    ) -> None:
         """Make the container; cancelled half-way, it is half-made."""
         id_ = assignment.id
-        if id_ in self._containers:
+        if id_ in self._containers and id_ not in self._secretless:
             return
         self._refuse("create", id_)
+        lacking = [each.target for each in assignment.workload.files if each.content not in given]
+        if lacking:
+            raise RuntimeFailureError(f"{lacking[0]}: its content was not given")
+        if id_ in self._secretless:
+            self._secretless.discard(id_)
+            return
         self._check(assignment)
         if assignment.workload.image not in self._images:
             raise ImageError(f"{assignment.workload.image}: not on this node; pull it first")
@@ -163,6 +175,7 @@ class FakeRuntime:
         await self._clock.sleep(self._timings.create_s)
         self._check(assignment)
         self._half_made.discard(id_)
+        self._volumes |= _volumes_of(assignment)
         address = f"10.90.{self._addresses // 250}.{self._addresses % 250 + 2}"
         self._addresses += 1
         self._containers[id_] = Container(
@@ -178,6 +191,8 @@ class FakeRuntime:
             return
         self._refuse("start", id_)
         self._check(have.assignment)
+        if id_ in self._secretless:
+            raise ContentsGoneError(f"{id_}: its secrets are gone, as after a reboot")
         if have.phase is Phase.EXITED:
             await self._clock.sleep(self._timings.create_s)
         await self._clock.sleep(self._timings.start_s)
@@ -217,6 +232,7 @@ class FakeRuntime:
         self.crash(id_, _KILLED)
         await self._clock.sleep(self._timings.remove_s)
         self._containers.pop(id_, None)
+        self._secretless.discard(id_)
         self._half_made.discard(id_)
         self._logs.pop(id_, None)
 
@@ -260,6 +276,17 @@ class FakeRuntime:
     def capacity(self) -> Resources:
         """Return what the node has."""
         return self._capacity
+
+    def volumes(self) -> tuple[str, ...]:
+        """Return the named volumes that a container ever had here, sorted."""
+        return tuple(sorted(self._volumes))
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume that no container has."""
+        for container in self.all():
+            if name in _volumes_of(container.assignment):
+                raise RuntimeFailureError(f"volume {name}: {container.id} still uses it")
+        self._volumes.discard(name)
 
     def write(self, id_: AllocId, text: str) -> None:
         """Let the container write a line."""
@@ -310,3 +337,11 @@ class FakeRuntime:
         reason = self._refusal(verb, id_)
         if reason is not None:
             raise RuntimeFailureError(f"{id_}: {verb}: {reason}")
+
+
+def _volumes_of(assignment: Assignment) -> set[str]:
+    return {
+        each.source
+        for each in assignment.workload.mounts
+        if each.kind is MountKind.VOLUME and each.source
+    }

@@ -66,6 +66,16 @@ def test_one_that_was_given_up_is_left_alone() -> None:
     assert decision.wake_in_s == PERIOD_S
 
 
+def test_one_that_is_complete_stays_as_it_is_until_nobody_asks_for_it() -> None:
+    complete = {A: Track(is_complete=True, counted=1)}
+    ended = by_id(container(A, Phase.EXITED))
+    for there in (ended, {}):
+        decision = decide(wanting(A), there, complete, frozenset(), 0.0)
+        assert (decision.steps, decision.wake_in_s) == ((), PERIOD_S)
+    removed = decide({}, ended, complete, frozenset(), 0.0)
+    assert removed.steps == (Remove(A, "not assigned here"),)
+
+
 STANDBY = assignment(A, want=Want.STANDBY)
 ONCE = assignment(A, msgspec.structs.replace(workload(), exclusive=True))
 
@@ -162,9 +172,9 @@ def test_one_that_ends_at_once_every_time_is_given_up_after_a_bounded_number_of_
     observed = by_id(container(A))
     now, starts = 0.0, 1
     while not tracks.get(A, Track()).failed:
-        tracks = follow(tracks, observed.values(), [A], now)
+        tracks = follow(tracks, observed.values(), wanting(A), now)
         exited = msgspec.structs.replace(observed[A], phase=Phase.EXITED, exit_code=3)
-        tracks = follow(tracks, [exited], [A], now + 0.1)
+        tracks = follow(tracks, [exited], wanting(A), now + 0.1)
         decision = decide(wanting(A), by_id(exited), tracks, frozenset(), now + 0.1)
         now += 0.1 + decision.wake_in_s
         if decide(wanting(A), by_id(exited), tracks, frozenset(), now).steps:

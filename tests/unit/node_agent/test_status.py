@@ -1,6 +1,7 @@
 """What a node reports: states that only move forward, dates that only move with them."""
 
 from node_agent.health import ProbeState
+from node_agent.restart import Exits
 from node_agent.runtime import Phase
 from node_agent.status import Doing, statuses
 from node_agent.track import Track
@@ -50,3 +51,11 @@ def test_one_under_way_is_preparing_and_one_not_begun_is_pending() -> None:
     (busy,) = statuses(ASKED, {}, {}, Doing(frozenset({A})), {}, 0.0)
     (idle,) = statuses(ASKED, {}, {}, Doing(), {}, 0.0)
     assert (busy.state, idle.state) == (AllocState.PREPARING, AllocState.PENDING)
+
+
+def test_one_that_has_ended_as_it_should_is_complete_with_its_code() -> None:
+    complete = Track(is_complete=True, counted=1, exit_code=0, exits=Exits(count=1))
+    (status,) = statuses(ASKED, {A: container(A, Phase.EXITED)}, {A: complete}, Doing(), {}, 0.0)
+    assert (status.state, status.exit_code, status.restarts) == (AllocState.COMPLETE, 0, 0)
+    (gone,) = statuses(ASKED, {}, {A: complete}, Doing(), {}, 0.0)
+    assert gone.state is AllocState.COMPLETE

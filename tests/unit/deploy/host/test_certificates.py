@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.host.certificates import Authority, Issued, write_file, write_issued
-from deploy.host.checks import certificate_problems
+from deploy.host.checks import certificate_problems, key_problems
 from shared.errors import SettingsError
 from shared.settings import TlsSettings
 
@@ -186,3 +186,14 @@ def test_another_s_key_a_readable_key_and_a_missing_file_are_named(tmp_path: Pat
     assert certificate_problems(files, now=NOW) == [
         f"certificates: {files.ca}: No such file or directory"
     ]
+
+
+def test_a_host_may_have_no_key_for_secrets_but_not_one_that_others_can_read(
+    tmp_path: Path,
+) -> None:
+    key = tmp_path / "secrets.key"
+    assert key_problems(key) == []
+    write_file(key, b"k" * 32, 0o600)
+    assert key_problems(key) == []
+    key.chmod(0o644)
+    assert key_problems(key) == [f"{key} can be read by others: chmod 600 {key}"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deploy.host.settings_text import toml
 from shared import settings as settings_file
-from shared.settings import EtcdMember, EtcdSettings, Settings, TlsSettings
+from shared.settings import EtcdMember, EtcdSettings, SecretsSettings, Settings, TlsSettings
 from shared.timing import PROFILES
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -38,6 +38,8 @@ SETTINGS = st.builds(
     scheduler=st.booleans(),
     labels=st.dictionaries(TEXT, TEXT, max_size=3),
     profile=st.sampled_from(tuple(PROFILES)),
+    secrets=st.builds(SecretsSettings, key=PATHS),
+    devices=st.dictionaries(TEXT, st.lists(TEXT, max_size=3).map(tuple), max_size=3),
     data_dir=PATHS,
     run_dir=PATHS,
 )

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from node_agent.oci import bundle, defaults, spec
-from node_agent.oci.bundle import hostname, hosts_file, resolv_conf, runtime_spec
+from node_agent.oci.bundle import runtime_spec
 from node_agent.oci.image import Image
+from node_agent.oci.naming import hostname, hosts_file, resolv_conf
 from shared.model import AllocId, Assignment, Resources, ServiceName, StackName, Workload
 
 SECCOMP = spec.Seccomp(default_action="SCMP_ACT_ERRNO")
