@@ -14,6 +14,7 @@ from scheduler.api.handlers import Handlers
 from scheduler.api.health import HealthHandlers
 from scheduler.api.listen import listening
 from scheduler.api.members import AskMembers, Members
+from scheduler.api.sealing import sealer
 from scheduler.api.stack_handlers import StackHandlers
 from scheduler.api.stacks import Stacks
 from shared import http
@@ -52,7 +53,7 @@ class ApiServer:
         self._cluster = Cluster(store, view, changes, explain, clock, settings.timing)
         # Jitter between people's deploys needs no secrecy.
         rng = random.Random()  # noqa: S311 - see above
-        stacks = Stacks(store, clock, rng, self._cluster.standing_of)
+        stacks = Stacks(store, clock, rng, self._cluster.standing_of, sealer(settings.secrets.key))
         agents = client_context(settings.tls) if settings.tls is not None else None
         self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, agents, clock)
