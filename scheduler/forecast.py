@@ -202,11 +202,17 @@ def _told(scene: Scene, stack: Stack, steps: tuple[SlotStep, ...], *, is_settled
         for name, one in sorted(rollouts.items())
         if one.phase is RolloutPhase.CANARY
     ]
+    held_up = [
+        f"{service}: {sentence}"
+        for (owner, service), said in sorted(scene.waiting.items())
+        if owner == stack.name
+        for sentence in said
+    ]
     return Forecast(
         steps=steps,
         more=0 if is_settled else _left(scene.world, stack),
         refusals=_some([*slots, *wrong]) if is_settled else (),
-        warnings=_some([*waits, *standbys, *([] if is_settled else slots)]),
+        warnings=_some([*waits, *held_up, *standbys, *([] if is_settled else slots)]),
     )
 
 

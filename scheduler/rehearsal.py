@@ -14,7 +14,14 @@ from scheduler.memory import Memory
 from scheduler.place import Unplaceable
 from scheduler.plan import Write
 from scheduler.story import Now
-from scheduler.world import NodeState, RolloutState, RoutesState, VolumeState, World
+from scheduler.world import (
+    NodeState,
+    RolloutState,
+    RoutesState,
+    ServiceId,
+    VolumeState,
+    World,
+)
 from shared import keys
 from shared.model import (
     AllocationStatus,
@@ -50,6 +57,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         wrote: the pass that led here changed something.
         wake_in_s: when time alone was to change the decision.
         unplaceable: what it found no node for.
+        waiting: what services wait for besides a node, one sentence each.
     """
 
     world: World
@@ -58,6 +66,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     wrote: bool = True
     wake_in_s: float = 0.0
     unplaceable: tuple[Unplaceable, ...] = ()
+    waiting: Mapping[ServiceId, tuple[str, ...]] = {}
 
 
 def after_a_pass(scene: Scene, timing: Timing) -> Scene:
@@ -72,6 +81,7 @@ def after_a_pass(scene: Scene, timing: Timing) -> Scene:
         wrote=bool(writes),
         wake_in_s=wake_in_s,
         unplaceable=decision.unplaceable,
+        waiting=decision.waiting,
     )
 
 

@@ -27,7 +27,7 @@ from shared.model import (
     Session,
     StackName,
 )
-from shared.settings import EtcdSettings, Settings, TlsSettings
+from shared.settings import EtcdSettings, SecretsSettings, Settings, TlsSettings
 from shared.store import Compare, Delete, Put, under
 from tests.build import assignment, node_spec, running, service
 from tests.fakes.store import FakeEtcd, FakeStore
@@ -54,6 +54,7 @@ class Rig:
         address: str = "127.0.0.1",
         tls: TlsSettings | None = None,
         etcd: FakeEtcd | None = None,
+        secrets: SecretsSettings = SecretsSettings(),  # noqa: B008 - frozen
     ) -> None:
         clock = SystemClock()
         self.server = FakeEtcd(clock) if etcd is None else etcd
@@ -69,6 +70,7 @@ class Rig:
             pool="198.19.0.0/16",
             etcd=EtcdSettings(endpoints=()),
             tls=tls,
+            secrets=secrets,
             run_dir=folder,
         )
         self.socket = folder / "api.sock"
@@ -118,8 +120,9 @@ async def cluster(
     address: str = "127.0.0.1",
     tls: TlsSettings | None = None,
     etcd: FakeEtcd | None = None,
+    secrets: SecretsSettings = SecretsSettings(),  # noqa: B008 - frozen
 ) -> AsyncIterator[tuple[Rig, ApiClient]]:
-    rig = Rig(folder, address, tls, etcd)
+    rig = Rig(folder, address, tls, etcd, secrets)
     async with asyncio.TaskGroup() as group:
         tasks = await rig.run(group)
         async with ApiClient.unix(rig.socket) as client:

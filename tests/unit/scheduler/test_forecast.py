@@ -14,6 +14,9 @@ from scheduler.world import StackState, World
 from shared.api import Move, SlotStep
 from shared.model import (
     Claim,
+    Dependency,
+    DependsOn,
+    Mode,
     NodeName,
     Placement,
     Resources,
@@ -22,6 +25,7 @@ from shared.model import (
     ServiceSpec,
     Stack,
     StackName,
+    UpdatePolicy,
     Want,
 )
 from shared.states import AllocState
@@ -230,6 +234,9 @@ def test_exclusive_work_is_played_to_the_end_with_its_claims() -> None:
         )
     }
     assert [(step.move, step.allocation) for step in found.steps] == [(Move.REPLACE, held.id)]
+    after_it = running(before, stack("shop", two, generation=2))
+    (new,) = [a for each in after_it.nodes.values() for a in each.assignments]
+    assert after_it.claims[StackName("shop"), WEB, 1].allocation == new.id
 
 
 def test_a_host_that_does_not_answer_does_nothing() -> None:
@@ -243,3 +250,61 @@ def test_a_host_that_does_not_answer_does_nothing() -> None:
     report = played.nodes[NodeName("node-1")].report
     assert report is not None
     assert [status.state for status in report.allocations] == [AllocState.RUNNING]
+
+
+def updated(spec: ServiceSpec, policy: UpdatePolicy) -> ServiceSpec:
+    newer = msgspec.structs.replace(spec.workload, image="app:2")
+    return msgspec.structs.replace(spec, workload=newer, update=policy)
+
+
+def test_a_canary_is_as_far_as_a_forecast_goes() -> None:
+    before = running(empty(), stack("shop", service(replicas=3)))
+    wanted = updated(service(replicas=3), UpdatePolicy(canary=1))
+    found = seen(before, stack("shop", wanted, generation=2))
+
+    assert [one.slot for one in found.steps] == [1]
+    assert (found.more, found.refusals) == (0, ())
+    assert found.warnings == (
+        (
+            "web: stops once the canary is well; `hafen promote` or `hafen abort` then says how it "
+            "goes on"
+        ),
+    )
+
+
+def test_a_slow_update_is_played_to_its_end() -> None:
+    before = running(empty(), stack("shop", service(replicas=3)))
+    wanted = updated(service(replicas=3), UpdatePolicy(delay_s=45.0, monitor_s=20.0))
+    found = seen(before, stack("shop", wanted, generation=2))
+
+    assert ([one.slot for one in found.steps], found.more) == ([1, 2, 3], 0)
+
+
+def test_dependencies_come_first_and_a_job_is_played_to_its_end() -> None:
+    job = msgspec.structs.replace(service("setup"), mode=Mode.REPLICATED_JOB)
+    needs = Dependency(service=ServiceName("setup"), condition=DependsOn.COMPLETED)
+    web = msgspec.structs.replace(service(), depends_on=(needs,))
+    found = seen(empty(), stack("shop", web, job))
+
+    assert [(one.service, one.move) for one in found.steps] == [
+        ("setup", Move.START),
+        ("web", Move.START),
+    ]
+    assert (found.refusals, found.warnings) == ((), ())
+
+
+def test_what_waits_for_a_service_that_is_stopped_says_so() -> None:
+    stopped = msgspec.structs.replace(service("db"), is_stopped=True)
+    needs = Dependency(service=ServiceName("db"))
+    web = msgspec.structs.replace(service(), depends_on=(needs,))
+    found = seen(empty(), stack("shop", web, stopped))
+
+    assert found.steps == ()
+    assert found.warnings == ("web: waits for db: it is stopped",)
+
+
+def test_a_global_service_goes_to_every_node() -> None:
+    everywhere = msgspec.structs.replace(service(), mode=Mode.GLOBAL)
+    found = seen(empty(), stack("shop", everywhere))
+
+    assert sorted(one.node for one in found.steps) == ["node-1", "node-2", "node-3"]

@@ -6,7 +6,7 @@ from scheduler.api.placed import placed
 from scheduler.api.progress import Stand
 from scheduler.explain import Unplaced
 from scheduler.nodes import Verdict, Verdicts
-from scheduler.world import NodeState, RoutesState, StackState, World
+from scheduler.world import NodeState, RolloutState, RoutesState, StackState, World
 from shared.model import (
     AllocationStatus,
     AllocId,
@@ -23,6 +23,8 @@ from shared.model import (
     Report,
     Resources,
     Revision,
+    Rollout,
+    RolloutPhase,
     Routes,
     ServiceName,
     ServiceRoutes,
@@ -124,14 +126,38 @@ def routes(service: ServiceSpec, *ready: Assignment, revision: int = 7) -> Route
     return RoutesState(Routes(stack=SHOP, services=(served,)), Revision(revision))
 
 
+def rollout(
+    service: ServiceSpec,
+    phase: RolloutPhase,
+    *,
+    generation: int = 1,
+    is_back: bool = False,
+    ruled: int = 0,
+) -> Rollout:
+    return Rollout(
+        stack=SHOP,
+        service=service.name,
+        generation=generation,
+        phase=phase,
+        target=service,
+        reason="" if phase is RolloutPhase.DONE else "it crashed",
+        is_back=is_back,
+        ruled=ruled,
+    )
+
+
 def world(
-    *nodes: NodeState, stacks: Sequence[Stack] = (), served: RoutesState | None = None
+    *nodes: NodeState,
+    stacks: Sequence[Stack] = (),
+    served: RoutesState | None = None,
+    rollouts: Sequence[Rollout] = (),
 ) -> World:
     return World(
         revision=Revision(9),
         nodes={one.spec.name: one for one in nodes},
         stacks={one.name: StackState(one, Revision(3)) for one in stacks},
         routes={SHOP: served} if served is not None else {},
+        rollouts={(one.stack, one.service): RolloutState(one, Revision(4)) for one in rollouts},
         leader=Leader(node=NodeName("node-1")),
     )
 
