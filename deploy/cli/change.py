@@ -1,16 +1,15 @@
 """Commands that change the cluster: deploy, rm. Both wait until the change has come true."""
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from deploy.cli.connect import Connection
+from deploy.cli.files import Chosen, file_options, load_stack
 from deploy.cli.screen import Show, progress_shown
 from deploy.render import blocked_message, ready_line, remaining_message
 from shared.api import Accepted, StackProgress, StackUpload
@@ -37,22 +36,13 @@ _timeout_option = click.option(
 
 
 @click.command()
-@click.option(
-    "-f",
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A Compose file; repeated, later ones change earlier ones. Default: ./compose.yaml.",
-)
-@click.option("--name", help="The stack's name; default: the file's, else its folder's.")
+@file_options
 @_timeout_option
 @click.option("--detach", is_flag=True, help="Return as soon as the stack is stored.")
 @click.pass_obj
 def deploy(
     connection: Connection,
-    files: tuple[Path, ...],
-    name: str | None,
+    chosen: Chosen,
     timeout_s: float,
     *,
     detach: bool,
@@ -62,11 +52,7 @@ def deploy(
     Deploying the same file again changes nothing. A stack that does not come up stays stored, and
     hafen keeps trying: the exit code is 6 and the message says what blocks it.
     """
-    from deploy.compose import find, load  # noqa: PLC0415 - reads YAML, which no other command does
-
-    loaded = load(files or (find(Path()),), os.environ, name)
-    for warning in loaded.warnings:
-        click.echo(f"hafen: {warning}", err=True)
+    loaded = load_stack(chosen)
     upload = StackUpload(services=loaded.services, source=loaded.source)
     click.echo(
         connection.run(

@@ -98,13 +98,13 @@ def test_help_lists_every_command() -> None:
 
     listed = {line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()}
     assert listed == {
-        *("deploy", "ls", "ps", "logs", "events", "status", "doctor", "node", "rm"),
+        *("deploy", "config", "ls", "ps", "logs", "events", "status", "doctor", "node", "rm"),
         "image",
         *("run", "lab", "version"),
     }
 
 
-@pytest.mark.parametrize("name", ["deploy", "ls", "ps", "logs", "events", "status", "rm"])
+@pytest.mark.parametrize("name", ["deploy", "config", "ls", "ps", "logs", "events", "status", "rm"])
 def test_every_command_explains_itself(name: str) -> None:
     shown = CliRunner().invoke(cli, [name, "--help"])
 

@@ -71,7 +71,7 @@ def test_a_bare_name_in_a_list_still_takes_its_value_from_outside() -> None:
 
 def test_problems_name_the_file_they_are_in() -> None:
     first = "services:\n  web:\n    image: 5\n    environment: [A=1, A=2, 7, $NO]\n"
-    second = "services:\n  web:\n    labels: {a: 1}\n    volumes: []\n    ports: x\n"
+    second = "services:\n  web:\n    labels: {a: 1}\n    volumes: x\n    ports: x\n"
     third = "services:\n  web:\n    environment: {B: 1}\n    ports: []\n    labels: 3\n"
     assert problems(first, second, third) == [
         "a.yaml:3: services.web.image: expected text, got 5; put it in quotes",
@@ -81,7 +81,7 @@ def test_problems_name_the_file_they_are_in() -> None:
             "a.yaml:4: services.web.environment[3]: variable NO is not set; "
             "set it or write ${NO:-default}"
         ),
-        "b.yaml:4: services.web.volumes: hafen does not know this key yet",
+        'b.yaml:4: services.web.volumes: expected a list, got "x"',
         "c.yaml:5: services.web.labels: 3 cannot replace a mapping from b.yaml:3",
     ]
 
