@@ -96,6 +96,8 @@ def build(at: Cursor, context: Context) -> Build:
         raise at.refuse("context is missing: the folder with the Dockerfile")
     if is_remote(found.context):
         raise at.refuse(f"{quoted(found.context)}: hafen builds folders of this computer; clone it")
+    if len(found.platforms) > 1:
+        raise at.below("platforms").refuse("hafen builds for one platform at a time; write one")
     if found.dockerfile and found.inline:
         raise at.refuse("dockerfile and dockerfile_inline contradict each other; keep one")
     return found
