@@ -207,7 +207,7 @@ TOP: Final[Table] = {
     "version": Field("", _version, Standing.WARNS),
     "services": checked(_nothing),
     "include": checked(_nothing),
-    "networks": Field("networks", naming.top),
+    "networks": Field("networks", naming.top, Standing.WARNS),
     "volumes": checked(_nothing),  # these three need the project: see _table
     "configs": checked(_nothing),
     "secrets": checked(_nothing),

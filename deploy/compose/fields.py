@@ -147,9 +147,9 @@ def warned(why: str) -> Field:
     return Field("", lambda at: at.warn(why), Standing.WARNS)
 
 
-def checked(parse: Callable[[Cursor], object]) -> Field:
+def checked(parse: Callable[[Cursor], object], standing: Standing = Standing.WORKS) -> Field:
     """Return the row of a key that is read for its mistakes only."""
-    return Field("", parse)
+    return Field("", parse, standing)
 
 
 def record(at: Cursor, start: R, table: Table, hints: Lookup[str, str] | None = None) -> R:

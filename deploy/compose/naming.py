@@ -7,6 +7,7 @@ one warning says so.
 
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from deploy.compose.context import Context
 from deploy.compose.fields import (
     Cursor,
     Field,
+    Standing,
     Table,
     checked,
     each,
@@ -162,45 +164,50 @@ def _external(at: Cursor) -> None:
         truth(at)
 
 
+def _idle(parse: Callable[[Cursor], object]) -> Field:
+    """Return the row of a key that is read, and does nothing yet: NETWORKS_WARNING says so."""
+    return checked(parse, Standing.WARNS)
+
+
 def _values(at: Cursor) -> None:
     pairs(at, lambda _: "")
 
 
 _MAC: Final = "hafen chooses the addresses of containers; leave it out"
 ATTACHMENT: Final[Table] = {
-    "aliases": checked(texts),
-    "interface_name": checked(text),
-    "ipv4_address": checked(_address),
-    "ipv6_address": checked(_address),
-    "link_local_ips": checked(lambda at: each(items(at), _address)),
+    "aliases": _idle(texts),
+    "interface_name": _idle(text),
+    "ipv4_address": _idle(_address),
+    "ipv6_address": _idle(_address),
+    "link_local_ips": _idle(lambda at: each(items(at), _address)),
     "mac_address": refused(_MAC),
-    "driver_opts": checked(_values),
-    "priority": checked(value_text),
-    "gw_priority": checked(value_text),
+    "driver_opts": _idle(_values),
+    "priority": _idle(value_text),
+    "gw_priority": _idle(value_text),
 }
 IPAM_CONFIG: Final[Table] = {
-    "subnet": checked(_subnet),
-    "ip_range": checked(_subnet),
-    "gateway": checked(_address),
-    "aux_addresses": checked(_values),
+    "subnet": _idle(_subnet),
+    "ip_range": _idle(_subnet),
+    "gateway": _idle(_address),
+    "aux_addresses": _idle(_values),
 }
 IPAM: Final[Table] = {
-    "driver": checked(text),
-    "config": checked(_ipam_config),
-    "options": checked(_values),
+    "driver": _idle(text),
+    "config": _idle(_ipam_config),
+    "options": _idle(_values),
 }
 NETWORK_EXTERNAL: Final[Table] = {"name": checked(text)}
 NETWORK: Final[Table] = {
-    "name": checked(text),
-    "driver": checked(text),
-    "driver_opts": checked(_values),
-    "ipam": checked(_ipam),
-    "external": checked(_external),
-    "internal": checked(truth),
-    "enable_ipv4": checked(truth),
-    "enable_ipv6": checked(truth),
-    "attachable": checked(truth),
-    "labels": checked(_values),
+    "name": _idle(text),
+    "driver": _idle(text),
+    "driver_opts": _idle(_values),
+    "ipam": _idle(_ipam),
+    "external": _idle(_external),
+    "internal": _idle(truth),
+    "enable_ipv4": _idle(truth),
+    "enable_ipv6": _idle(truth),
+    "attachable": _idle(truth),
+    "labels": _idle(_values),
 }
 NAMING: Final[Table] = {
     "hostname": Field("naming.hostname", _host),

@@ -124,7 +124,7 @@ def _table(context: Context) -> Table:
         "volumes": Field("mounts", lambda at: volumes(at, context)),
         "configs": Field("configs", lambda at: uses(at, context.configs, is_secret=False)),
         "secrets": Field("secrets", lambda at: uses(at, context.secrets, is_secret=True)),
-        "networks": Field("has_networks", lambda at: used(at, context)),
+        "networks": Field("has_networks", lambda at: used(at, context), Standing.WARNS),
     }
 
 
@@ -221,6 +221,10 @@ def _runtime(at: Cursor) -> None:
         at.warn(f"hafen runs everything with crun; {quoted(text(at))} is not used")
 
 
+def _resolved(_: Cursor) -> None:
+    """Leave a key to an earlier step: it is gone before a service is read."""
+
+
 def _in_context(at: Cursor) -> None:
     """Stand for a row that is made anew for every project; see `_table`."""
     raise RefusedError(at.refuse("its project is not known"))
@@ -228,14 +232,23 @@ def _in_context(at: Cursor) -> None:
 
 _HOOKS: Final = "hafen runs no hooks; do it in the entrypoint, or in a job that this depends on"
 _MODELS: Final = "hafen runs no models itself; run one as a service"
-_CONTEXTUAL: Final = ("build", "environment", "env_file", "label_file", "volumes", "configs")
+_CONTEXTUAL: Final = (
+    "build",
+    "environment",
+    "env_file",
+    "label_file",
+    "volumes",
+    "configs",
+    "secrets",
+)
 ENV_FILE: Final[Table] = {
     "path": Field("path", text),
     "required": Field("required", truth),
     "format": Field("is_raw", _format),
 }
 SERVICE: Final[Table] = {
-    **{key: checked(_in_context) for key in (*_CONTEXTUAL, "secrets", "networks")},
+    **{key: checked(_in_context) for key in _CONTEXTUAL},
+    "networks": checked(_in_context, Standing.WARNS),
     **SECURITY,
     **TUNING,
     **NAMING,
@@ -265,7 +278,7 @@ SERVICE: Final[Table] = {
     "deploy": Field("deploy", deploy),
     "gpus": Field("gpus", gpus),
     "profiles": checked(_profiles),
-    "extends": refused("it is resolved before; this one could not be"),
+    "extends": checked(_resolved),
     "container_name": warned("hafen names containers itself: there may be several of a service"),
     "logging": warned("hafen keeps the logs of containers itself; see `hafen logs`"),
     "runtime": Field("", _runtime, Standing.WARNS),
