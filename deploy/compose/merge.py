@@ -5,7 +5,7 @@ yet, single values by replacing. The exceptions stand in tables: command lines a
 what has a short and a long form is merged in the long one, and some lists have keys of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from deploy.compose.errors import Problems
@@ -102,7 +102,7 @@ def _long(node: Node, in_service: Path, path: Path, problems: Problems) -> Node:
 def _lists(old: Sequence, new: Sequence, in_service: Path) -> Sequence:
     """Return both lists, one after the other; what the newer has too goes from the older."""
     key = _KEYS.get(in_service, plain)
-    replaced = [key(item) for item in new.items]
+    replaced = {key(item) for item in new.items}
     kept = (settled(item) for item in old.items if key(item) not in replaced)
     return Sequence(new.mark, (*kept, *new.items))
 
@@ -139,7 +139,7 @@ def _value(node: Mapping, key: str, otherwise: str) -> str:
     return entry.value.text if entry and isinstance(entry.value, Scalar) else otherwise
 
 
-def _port_key(node: Node) -> object:
+def _port_key(node: Node) -> Hashable:
     """Return address:published:target/protocol of either form: two that say the same are equal."""
     match node:
         case Scalar():
@@ -153,7 +153,7 @@ def _port_key(node: Node) -> object:
             return plain(node)
 
 
-def _second(node: Node) -> object:
+def _second(node: Node) -> Hashable:
     """Return where in the container something of the form source:target[:mode] is."""
     match node:
         case Scalar():
@@ -165,7 +165,7 @@ def _second(node: Node) -> object:
             return plain(node)
 
 
-def _file_key(node: Node) -> object:
+def _file_key(node: Node) -> Hashable:
     """Return where in the container a config or a secret is, or its name."""
     match node:
         case Scalar():
@@ -176,7 +176,7 @@ def _file_key(node: Node) -> object:
             return plain(node)
 
 
-_KEYS: Final[dict[Path, Callable[[Node], object]]] = {
+_KEYS: Final[dict[Path, Callable[[Node], Hashable]]] = {
     ("ports",): _port_key,
     ("volumes",): _second,
     ("devices",): _second,

@@ -7,6 +7,7 @@ YAML aliases share are shared here too, so walks must not count on a node having
 import enum
 import json
 import re
+from collections.abc import Hashable
 from typing import Final
 
 import msgspec
@@ -93,15 +94,15 @@ class Mapping(msgspec.Struct, frozen=True):
 Node = Scalar | Sequence | Mapping
 
 
-def plain(node: Node) -> object:
+def plain(node: Node) -> Hashable:
     """Return a value without its places: two that are equal say the same."""
     match node:
         case Scalar():
             return node.text
         case Sequence():
-            return [plain(item) for item in node.items]
+            return tuple(plain(item) for item in node.items)
         case Mapping():
-            return {entry.key: plain(entry.value) for entry in node.entries}
+            return frozenset((entry.key, plain(entry.value)) for entry in node.entries)
 
 
 def settled(node: Node) -> Node:
