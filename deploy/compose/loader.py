@@ -3,6 +3,7 @@
 What to do with the bytes is in steps.py; here is what touches the disk.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -129,11 +130,17 @@ def fetch(path: str, most: int) -> bytes:
     Raises:
         OSError: there is none, or it is none that ends, such as a pipe.
     """
+    # A pipe that nobody writes to would keep an ordinary open waiting for ever.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(handle, "rb") as file:  # noqa: PTH123 - of a handle
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+    try:
+        if stat.S_ISDIR(mode := os.fstat(handle).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
             raise OSError(0, "it is no ordinary file")
-        return file.read(most)
+        with open(handle, "rb", closefd=False) as file:  # noqa: PTH123 - of a handle
+            return file.read(most)
+    finally:
+        os.close(handle)
 
 
 def _content(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """Compose files on disk, the stack's name, and the example that is shipped."""
 
+import os
 import re
 from pathlib import Path
 
@@ -147,3 +148,32 @@ def test_the_page_about_compose_shows_real_messages(
     write(tmp_path, shown.group(1))
     monkeypatch.chdir(tmp_path)
     assert refusal([Path("compose.yaml")]) + "\n" == shown.group(2)
+
+
+def test_files_beside_are_found_from_the_first_files_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "shop", "services: {web: {extends: {file: b.yaml, service: b}}}")
+    write(tmp_path / "shop", "services: {b: {image: b, volumes: ['./x:/x'], user: []}}", "b.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert refusal([Path("shop/compose.yaml")]).startswith("shop/b.yaml:1: services.web.user: ")
+    write(tmp_path / "shop", "services: {b: {image: b, volumes: ['./x:/x']}}", "b.yaml")
+    mounts = load([Path("shop/compose.yaml")], {}).services[0].workload.mounts
+    assert [mount.source for mount in mounts] == [f"{path.parent}/x"]
+
+
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for file in ("pipe", "/dev/zero", "."):
+        path = write(tmp_path, f"services: {{web: {{image: a, env_file: {file}}}}}")
+        assert "cannot read" in refusal([path])
+
+
+def test_contents_and_builds_come_with_the_stack(tmp_path: Path) -> None:
+    write(tmp_path, "hunter2", "pw.txt")
+    text = "name: shop\nservices: {web: {build: ., secrets: [pw]}}\nsecrets: {pw: {file: pw.txt}}"
+    found = load([write(tmp_path, text)], {})
+    assert list(found.contents.values()) == [b"hunter2"]
+    assert list(found.contents) == [found.services[0].workload.files[0].content]
+    assert [(build.image, build.context) for build in found.builds] == [("shop-web", str(tmp_path))]
+    assert "hunter2" not in found.source
