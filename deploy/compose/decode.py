@@ -29,7 +29,7 @@ from deploy.compose.order import dependencies
 from deploy.compose.ports import refuse_shared
 from deploy.compose.service import Service, service
 from deploy.compose.tree import Mapping, Scalar, Sequence, quoted
-from shared.model import Dependency, DependsOn, ServiceSpec
+from shared.model import Dependency, DependsOn, MountKind, ServiceSpec
 
 SERVICES_MAX: Final = 1_000
 
@@ -88,6 +88,7 @@ def decode(
     except RefusedError:
         return Decoded()
     _warn_of_networks(top, found)
+    _warn_of_paths(context.folder, found)
     builds = tuple(one.build for _, one in found.values() if one.build is not None)
     used = {one.content for spec in specs for one in spec.workload.files}
     known = {**dict(file.configs.values()), **dict(file.secrets.values())}
@@ -172,6 +173,18 @@ def _warn_of_networks(top: Cursor, found: _Found) -> None:
     places += [] if top.below("networks") is top else [top.below("networks")]
     if places:
         min(places, key=lambda place: place.mark).warn(naming.NETWORKS_WARNING)
+
+
+def _warn_of_paths(folder: str, found: _Found) -> None:
+    """Say once that a node does not have what lies beside the Compose file."""
+    for child, one in found.values():
+        for mount in one.mounts:
+            if mount.kind is MountKind.BIND and f"{mount.source}/".startswith(f"{folder}/"):
+                child.below("volumes").warn(
+                    f"{quoted(mount.source)} is mounted from the node that runs the container, not "
+                    "from this computer; put it there, into the image, or into configs"
+                )
+                return
 
 
 def _named(at: Cursor) -> Cursor:

@@ -137,7 +137,7 @@ def fetch(path: str, most: int) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not stat.S_ISREG(mode):
             raise OSError(0, "it is no ordinary file")
-        with open(handle, "rb", closefd=False) as file:  # noqa: PTH123 - of a handle
+        with open(handle, "rb", closefd=False) as file:
             return file.read(most)
     finally:
         os.close(handle)

@@ -1,9 +1,14 @@
 """`include` and `profiles`: which services a project has."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deploy.compose.assemble import INCLUDE_DEPTH_MAX
 from deploy.compose.library import FILES_MAX
+from shared.errors import SpecError
 from tests.unit.deploy.compose.given import problems, problems_beside, understood
 
 
@@ -140,3 +145,41 @@ def test_waiting_for_an_inactive_service_is_refused() -> None:
     assert problems("services: {a: {image: a, profiles: [x]}}") == [
         "a.yaml:1: services: every service has a profile and none is active; say --profile"
     ]
+
+
+FILES = ("a.yaml", "b.yaml", "c.yaml", "d.yaml")
+GRAPHS = st.fixed_dictionaries(
+    {
+        name: st.tuples(
+            st.lists(st.sampled_from(FILES), max_size=3),
+            st.lists(
+                st.tuples(st.sampled_from("xyz"), st.sampled_from(FILES), st.sampled_from("xyz")),
+                max_size=3,
+            ),
+        )
+        for name in FILES
+    }
+)
+
+
+@given(GRAPHS)
+def test_files_that_name_each_other_in_every_way_come_to_an_end(
+    graph: dict[str, tuple[list[str], list[tuple[str, str, str]]]],
+) -> None:
+    beside = {}
+    for name, (includes, extends) in graph.items():
+        services = {
+            f"{name[0]}{service}": {
+                "image": "app",
+                "extends": {"file": file, "service": f"{file[0]}{other}"},
+            }
+            for service, file, other in extends
+        }
+        whole = {"include": includes, "services": {f"{name[0]}x": {"image": name}, **services}}
+        beside[name] = json.dumps(whole)
+    try:
+        found = understood(beside["a.yaml"], beside=beside).decoded.services
+    except SpecError as error:
+        assert all(": " in line for line in str(error).splitlines())
+    else:
+        assert len(found) >= 1

@@ -109,6 +109,19 @@ def test_what_cannot_be_mounted(body: str, why: str) -> None:
     assert line.startswith(why)
 
 
+def test_a_path_beside_the_file_is_said_to_be_the_nodes_once() -> None:
+    text = """
+    services:
+      a: {image: a, volumes: ['/etc/x:/x']}
+      b: {image: b, volumes: ['./b:/b', './c:/c']}
+      c: {image: c, volumes: ['.:/all']}
+    """
+    assert understood(text).warnings == (
+        'compose.yaml:4: services.b.volumes: "/shop/b" is mounted from the node that runs the '
+        "container, not from this computer; put it there, into the image, or into configs",
+    )
+
+
 def test_a_volume_that_is_no_folder_of_a_node_is_refused() -> None:
     text = "services: {a: {image: a}}\nvolumes: {n: {driver: nfs}, o: {driver_opts: {type: nfs}}}"
     assert [line.split(": ", 2)[1] for line in problems_beside({}, text)] == [
