@@ -33,6 +33,8 @@ from deploy.compose.tree import (
 from shared.errors import SpecError
 
 INCLUDE_DEPTH_MAX: Final = 16  # of files that include files: more is a mistake
+# Counted each time: files that all include all others would be put together in every order.
+INCLUDES_MAX: Final = 100
 
 _RESOURCES: Final = ("services", "networks", "volumes", "configs", "secrets", "models")
 
@@ -64,6 +66,8 @@ class Assembler:
 
     def __init__(self, library: Library, problems: Problems) -> None:
         self._library, self._problems = library, problems
+        self._parsed: dict[tuple[str, bytes], Mapping] = {}
+        self._includes = 0
 
     def project(self, files: List[tuple[str, bytes]], project: Project) -> Mapping:
         """Return the tree of a project.
@@ -93,8 +97,10 @@ class Assembler:
 
     def _read(self, path: str, content: bytes, folder: str, variables: Lookup[str, str]) -> Mapping:
         shown = self._library.shown(path)
-        tree = parse(content, shown, self._library.order(shown), self._problems)
-        tree = Expander(variables, self._problems).mapping(tree)
+        order = self._library.order(shown)
+        if (path, content) not in self._parsed:
+            self._parsed[path, content] = parse(content, shown, order, self._problems)
+        tree = Expander(variables, self._problems).mapping(self._parsed[path, content])
         return absolute(tree, Base(folder, variables.get("HOME", "")))
 
     def _services_of(self, file: str, at: Cursor, project: Project) -> Mapping:
@@ -124,6 +130,9 @@ class Assembler:
     def _one(self, at: Cursor, outer: Project) -> Mapping:
         """Return the tree of one included project."""
         wanted = Include((text(at),)) if isinstance(at.node, Scalar) else _wanted(at)
+        self._includes += 1
+        if self._includes > INCLUDES_MAX:
+            raise at.refuse(f"files include files more than {INCLUDES_MAX} times")
         if len(outer.chain) > INCLUDE_DEPTH_MAX:
             raise at.refuse(f"files include files more than {INCLUDE_DEPTH_MAX} deep")
         base = Base(outer.folder, outer.variables.get("HOME", ""))

@@ -117,8 +117,10 @@ def test_a_path_beside_the_file_is_said_to_be_the_nodes_once() -> None:
       c: {image: c, volumes: ['.:/all']}
     """
     assert understood(text).warnings == (
-        'compose.yaml:4: services.b.volumes: "/shop/b" is mounted from the node that runs the '
-        "container, not from this computer; put it there, into the image, or into configs",
+        (
+            'compose.yaml:4: services.b.volumes: "/shop/b" is mounted from the node that runs the '
+            "container, not from this computer; put it there, into the image, or into configs"
+        ),
     )
 
 
