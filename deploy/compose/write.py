@@ -15,6 +15,7 @@ from deploy.compose.tree import Kind, Mapping, Node, Scalar, Sequence
 _PLAIN: Final = re.compile(
     r"[A-Za-z_./](?:[A-Za-z0-9_./ +=@,()-]|:(?![ ]|\Z))*|[0-9][A-Za-z0-9_./ +=@,()-]*"
 )
+_OLD_TRUTH: Final = {"y", "n", "yes", "no", "on", "off"}  # to readers of YAML 1.1
 _STEADY: Final = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _STEADY_FLOAT: Final = re.compile(r"-?(0|[1-9][0-9]{0,5})\.[0-9]{0,3}[1-9]")
 
@@ -90,7 +91,7 @@ def _single(node: Node) -> str:
 
 
 def _word(text: str) -> str:
-    is_safe = _PLAIN.fullmatch(text) and not text.endswith(" ")
+    is_safe = _PLAIN.fullmatch(text) and not text.endswith(" ") and text.lower() not in _OLD_TRUTH
     if is_safe and kind_of(text) is Kind.TEXT and not text.startswith(("---", "...")):
         return text
     return "".join(_char(char) for char in json.dumps(text, ensure_ascii=False))
