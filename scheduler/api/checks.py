@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
+from scheduler.api.change_checks import change_problems
 from shared.api import StackUpload
 from shared.errors import SpecError
 from shared.model import (
@@ -94,6 +95,7 @@ def problems(
     yield from _twice(upload.services)
     for spec in upload.services:
         yield from _service(spec)
+    yield from change_problems(upload.services)
     yield from _ports(name, upload.services, others)
     yield from _contents(name, upload)
 

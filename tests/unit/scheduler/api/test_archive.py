@@ -47,7 +47,9 @@ class Bench:
 
 def mounting(*digests: str, image: str = "app:1") -> ServiceSpec:
     one = spec(image=image)
-    files = tuple(MountedFile(content=f"shop/cfg/{each}", target="/cfg") for each in digests)
+    files = tuple(
+        MountedFile(content=f"shop/cfg/{each}", target=f"/cfg/{each}") for each in digests
+    )
     return msgspec.structs.replace(one, workload=msgspec.structs.replace(one.workload, files=files))
 
 
