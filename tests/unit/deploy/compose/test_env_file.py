@@ -33,6 +33,10 @@ def test_later_files_win_and_the_services_own_words_win_over_all() -> None:
     assert environment("env_file: [b.env, a.env], environment: {A: 3}", OUT="")["A"] == "3"
 
 
+def test_what_a_file_does_not_name_does_not_reach_containers() -> None:
+    assert environment("env_file: b.env", OTHER="other") == {"A": "2"}
+
+
 def test_a_raw_file_is_taken_as_it_is() -> None:
     body = "env_file: [{path: raw.env, format: raw}]"
     assert environment(body, BARE="b") == {"A": "'1'", "B": "${A} # kept", "BARE": "b"}

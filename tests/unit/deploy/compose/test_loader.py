@@ -164,7 +164,7 @@ def test_files_beside_are_found_from_the_first_files_folder(
 
 def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for file in ("pipe", "/dev/zero", "."):
+    for file in ("pipe", "/dev/zero", ".", "compose.yaml/x", "x" * 300):
         path = write(tmp_path, f"services: {{web: {{image: a, env_file: {file}}}}}")
         assert "cannot read" in refusal([path])
 
