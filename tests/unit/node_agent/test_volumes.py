@@ -30,7 +30,7 @@ async def test_what_is_here_is_told_and_what_is_to_leave_goes_once_nobody_uses_i
 
     volumes.look(("shop_data",))
     soon_s = await volumes.one_pass()
-    assert volumes.present == ("shop_data",)
+    assert list(volumes.present) == ["shop_data"]
     assert volumes.problems == (f"cannot remove a volume: volume shop_data: {A} still uses it",)
     await runtime.remove(A)
     late_s = await volumes.one_pass()
