@@ -6,7 +6,7 @@ SOURCES := $(PACKAGES) tests $(wildcard bench)
 LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
+.PHONY: help setup demo check test sim mutants bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -31,6 +31,11 @@ test: setup ## Every test there is, also those on real etcd, crun, HAProxy and k
 sim: ## Many seeds of the simulation, on all cores: make sim SEEDS=100000
 	@deploy/setup/venv.sh dev
 	SEEDS=$(or $(SEEDS),10000) $(PYTHON) -m pytest -q -s tests/sim/test_sim.py
+
+mutants: ## Broken Compose files, on one core: make mutants MUTANTS=10000
+	@deploy/setup/venv.sh dev
+	MUTANTS=$(or $(MUTANTS),10000) $(PYTHON) -m pytest -q --timeout=1200 \
+		tests/unit/deploy/compose/test_mutants.py
 
 bench: setup ## Measure, and write the figures to bench/out
 	@deploy/setup/venv.sh dev

@@ -14,10 +14,18 @@ if TYPE_CHECKING:  # it reads YAML, and --help must not wait for that
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """What a person chose: files (none: the folder's own), and a name (None: the files' own)."""
+    """What a person chose.
+
+    Attributes:
+        files: none: the folder's own.
+        name: None: the files' or the folder's.
+        env_files: none: `.env` beside the first file.
+    """
 
     files: tuple[Path, ...] = ()
     name: str | None = None
+    profiles: tuple[str, ...] = ()
+    env_files: tuple[Path, ...] = ()
 
 
 _OPTIONS: Final = (
@@ -30,15 +38,36 @@ _OPTIONS: Final = (
         help="A Compose file; repeated, later ones change earlier ones. Default: ./compose.yaml.",
     ),
     click.option("--name", help="The stack's name; default: the file's, else its folder's."),
+    click.option(
+        "--profile",
+        "profiles",
+        multiple=True,
+        metavar="NAME",
+        help="Services with this profile, too; * is all (also COMPOSE_PROFILES). May be repeated.",
+    ),
+    click.option(
+        "--env-file",
+        "env_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Variables for the files, in place of .env; repeated, later ones win.",
+    ),
 )
 
 
 def file_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command -f and --name; it takes them as `chosen`."""
+    """Give a command -f, --name, --profile and --env-file; it takes them as `chosen`."""
 
     @functools.wraps(command)
-    def with_files(*args: Any, files: tuple[Path, ...], name: str | None, **given: Any) -> None:
-        command(*args, chosen=Chosen(files, name), **given)
+    def with_files(
+        *args: Any,
+        files: tuple[Path, ...],
+        name: str | None,
+        profiles: tuple[str, ...],
+        env_files: tuple[Path, ...],
+        **given: Any,
+    ) -> None:
+        command(*args, chosen=Chosen(files, name, profiles, env_files), **given)
 
     decorated: Callable[..., None] = with_files
     for option in reversed(_OPTIONS):
@@ -46,7 +75,7 @@ def file_options(command: Callable[..., None]) -> Callable[..., None]:
     return decorated
 
 
-def load_stack(chosen: Chosen) -> "LoadedStack":
+def load_stack(chosen: Chosen, *, is_quiet: bool = False) -> "LoadedStack":
     """Return the stack that the options choose; its warnings are shown on standard error.
 
     Raises:
@@ -54,7 +83,13 @@ def load_stack(chosen: Chosen) -> "LoadedStack":
     """
     from deploy.compose import find, load  # noqa: PLC0415 - reads YAML, which few commands do
 
-    loaded = load(chosen.files or (find(Path()),), os.environ, chosen.name)
-    for warning in loaded.warnings:
+    loaded = load(
+        chosen.files or (find(Path()),),
+        os.environ,
+        chosen.name,
+        profiles=chosen.profiles,
+        env_files=chosen.env_files or None,
+    )
+    for warning in () if is_quiet else loaded.warnings:
         click.echo(f"hafen: {warning}", err=True)
     return loaded

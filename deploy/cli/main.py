@@ -13,6 +13,7 @@ from deploy.cli.group import HafenGroup, Lazy
 _COMMANDS: Final = {
     "deploy": Lazy("deploy.cli.deploy", "deploy", "Run what a Compose file asks for."),
     "plan": Lazy("deploy.cli.deploy", "plan", "Show what a deploy would do."),
+    "config": Lazy("deploy.cli.config", "config", "Show what a Compose file says, in full."),
     "ls": Lazy("deploy.cli.listing", "ls", "Show services: ready replicas, ports, problems."),
     "ps": Lazy("deploy.cli.listing", "ps", "Show allocations: what runs where."),
     "logs": Lazy("deploy.cli.follow", "logs", "Show what a service's containers write."),

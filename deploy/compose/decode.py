@@ -1,4 +1,4 @@
-"""The located tree of a whole file -> the stack's services, normalised into hafen's records.
+"""The located tree of a whole project -> the stack's services, normalised into hafen's records.
 
 Pure.
 """
@@ -8,58 +8,112 @@ from typing import Final
 
 import msgspec
 
-from deploy.compose.errors import Problems
-from deploy.compose.fields import Cursor, Field, Table, each, record, text
+from deploy.compose import contents, mounts, naming
+from deploy.compose.building import Build
+from deploy.compose.context import Context
+from deploy.compose.errors import Problems, RefusedError
+from deploy.compose.fields import (
+    Cursor,
+    Field,
+    Standing,
+    Table,
+    checked,
+    each,
+    record,
+    refused,
+    text,
+)
 from deploy.compose.names import RULE, is_name
+from deploy.compose.normalise import normalise
+from deploy.compose.order import dependencies
 from deploy.compose.ports import refuse_shared
 from deploy.compose.service import Service, service
-from deploy.compose.tree import Mapping, quoted
-from shared.model import ServiceName, ServiceSpec, Workload
+from deploy.compose.tree import Mapping, Scalar, Sequence, quoted
+from shared.model import Dependency, DependsOn, MountKind, ServiceSpec
 
 SERVICES_MAX: Final = 1_000
 
 
-class File(msgspec.Struct, frozen=True):
-    """A decoded Compose file; `name` is empty when the file does not give one."""
-
-    name: str = ""
-    version: str = ""
-    services: tuple[ServiceSpec, ...] = ()
-
-
 class Decoded(msgspec.Struct, frozen=True):
-    """What a file says, and what a person should know about it although it is not wrong."""
+    """What a project says.
 
-    file: File
-    warnings: tuple[str, ...]
+    Attributes:
+        contents: of configs and secrets, by name.
+        builds: the images that are to be built, one for each service that says so.
+    """
+
+    services: tuple[ServiceSpec, ...] = ()
+    contents: Lookup[str, bytes] = {}
+    builds: tuple[Build, ...] = ()
 
 
-def decode(tree: Mapping, variables: Lookup[str, str], problems: Problems) -> Decoded:
-    """Return the services of an expanded tree; whatever is wrong goes to `problems`.
+_Found = Lookup[str, tuple[Cursor, Service]]
+
+
+class _File(msgspec.Struct, frozen=True):
+    """What the top of a file says apart from services."""
+
+    volumes: Lookup[str, str] = {}
+    networks: frozenset[str] = frozenset()
+    configs: Lookup[str, tuple[str, bytes]] = {}
+    secrets: Lookup[str, tuple[str, bytes]] = {}
+
+
+def decode(
+    tree: Mapping, context: Context, profiles: frozenset[str], problems: Problems
+) -> Decoded:
+    """Return what an expanded tree says; whatever is wrong goes to `problems`.
 
     Args:
-        tree: the top of the file.
-        variables: for names in `environment` that have no value.
+        tree: the top of the project.
+        context: without volumes, configs, secrets, networks: they are read here.
+        profiles: the active ones; * stands for all.
         problems: when it is empty afterwards, the result is whole.
     """
     top = Cursor(tree, tree.mark, (), problems)
-    table: Table = {
-        "name": Field("name", _name),
-        "version": Field("version", lambda at: at.scalar("text").text),
-        "services": Field("services", lambda at: _services(at, variables)),
-    }
-    file = record(top, File(), table)
-    if tree.get("services") is None:
+    file = record(top, _File(), _table(context))
+    context = msgspec.structs.replace(
+        context,
+        volumes=file.volumes,
+        networks=file.networks,
+        configs={key: name for key, (name, _) in file.configs.items()},
+        secrets={key: name for key, (name, _) in file.secrets.items()},
+    )
+    entry = tree.get("services")
+    if entry is None:
         top.refuse("services is missing")
-    return Decoded(file, _warnings(tree))
+        return Decoded()
+    try:
+        found, specs = _services(top.below("services"), context, profiles)
+    except RefusedError:
+        return Decoded()
+    _warn_of_networks(top, found)
+    _warn_of_paths(context.folder, found)
+    builds = tuple(one.build for _, one in found.values() if one.build is not None)
+    used = {one.content for spec in specs for one in spec.workload.files}
+    known = {**dict(file.configs.values()), **dict(file.secrets.values())}
+    return Decoded(specs, {name: known[name] for name in sorted(used)}, builds)
 
 
-def _warnings(tree: Mapping) -> tuple[str, ...]:
-    version = tree.get("version")
-    if version is None:
-        return ()
-    where = f"{version.mark.file}:{version.mark.line}"
-    return (f"{where}: version: has no meaning any more; it can be left out",)
+def stack_name(tree: Mapping, problems: Problems) -> str:
+    """Return the name that a project gives itself; empty where it gives none, or a wrong one."""
+    top = Cursor(tree, tree.mark, (), problems)
+    found = each([top.below("name")] if tree.get("name") else [], _name)
+    return found[0] if found else ""
+
+
+def is_active(node: Mapping, profiles: frozenset[str]) -> bool:
+    """Say whether a service is deployed: it has no profile, or an active one."""
+    entry = node.get("profiles")
+    if entry is None or not isinstance(entry.value, Sequence) or not entry.value.items:
+        return True
+    own = {item.text for item in entry.value.items if isinstance(item, Scalar)}
+    return "*" in profiles or bool(own & profiles)
+
+
+def _version(at: Cursor) -> None:
+    at.scalar("text")
+    at.warn("has no meaning any more; it can be left out")
 
 
 def _name(at: Cursor) -> str:
@@ -69,42 +123,106 @@ def _name(at: Cursor) -> str:
     return name
 
 
-def _services(at: Cursor, variables: Lookup[str, str]) -> tuple[ServiceSpec, ...]:
+def _services(
+    at: Cursor, context: Context, profiles: frozenset[str]
+) -> tuple[_Found, tuple[ServiceSpec, ...]]:
     children = at.entries("services by name")
     if not children:
         raise at.refuse("there is no service here")
     if len(children) > SERVICES_MAX:
         raise at.refuse(f"{len(children)} services; {SERVICES_MAX} are the most")
-    found = each(children, lambda child: (_service_name(child), service(child, variables)))
-    refuse_shared([port for _, one in found for port in one.ports], at.problems)
-    return tuple(normalise(name, one) for name, one in found)
+    named = each(children, _named)
+    active = [
+        child
+        for child in named
+        if not isinstance(child.node, Mapping) or is_active(child.node, profiles)
+    ]
+    if named and not active:
+        raise at.refuse("every service has a profile and none is active; say --profile")
+    pairs = each(
+        active, lambda child: (child, _with_image(child, service(child, context), context))
+    )
+    found = {child.key: (child, one) for child, one in pairs}
+    refuse_shared([port for _, one in found.values() for port in one.ports], at.problems)
+    wanted = {name: (*one.depends_on, *one.links) for name, (_, one) in found.items()}
+    # One that was refused is there all the same: what waits for it is no further problem.
+    broken = {child.key: () for child in active if child.key not in found}
+    inactive = frozenset(child.key for child in named) - {child.key for child in active}
+    first = dependencies({**wanted, **broken}, inactive)
+    return found, _normalised(found, first)
 
 
-def _service_name(at: Cursor) -> ServiceName:
+def _normalised(
+    found: _Found, first: Lookup[str, tuple[Dependency, ...]]
+) -> tuple[ServiceSpec, ...]:
+    awaited = {
+        one.service
+        for all_ in first.values()
+        for one in all_
+        if one.condition is DependsOn.COMPLETED
+    }
+    return tuple(
+        normalise(child, one, first[name], is_awaited=name in awaited)
+        for name, (child, one) in found.items()
+    )
+
+
+def _warn_of_networks(top: Cursor, found: _Found) -> None:
+    """Say once, at the first place, what networks do not do yet."""
+    places = [child.below("networks") for child, one in found.values() if one.has_networks]
+    places += [] if top.below("networks") is top else [top.below("networks")]
+    if places:
+        min(places, key=lambda place: place.mark).warn(naming.NETWORKS_WARNING)
+
+
+def _warn_of_paths(folder: str, found: _Found) -> None:
+    """Say once that a node does not have what lies beside the Compose file."""
+    for child, one in found.values():
+        for mount in one.mounts:
+            if mount.kind is MountKind.BIND and f"{mount.source}/".startswith(f"{folder}/"):
+                child.below("volumes").warn(
+                    f"{quoted(mount.source)} is mounted from the node that runs the container, not "
+                    "from this computer; put it there, into the image, or into configs"
+                )
+                return
+
+
+def _named(at: Cursor) -> Cursor:
     if not is_name(at.key):
         raise at.refuse(f"{quoted(at.key)} cannot name a service: {RULE}")
-    return ServiceName(at.key)
+    return at
 
 
-def normalise(name: ServiceName, found: Service) -> ServiceSpec:
-    """Return a service in the shape that the scheduler and the nodes work with."""
-    workload = Workload(
-        image=found.image,
-        command=found.command,
-        entrypoint=found.entrypoint,
-        environment=found.environment,
-        labels=found.labels,
-        healthcheck=found.healthcheck,
-        stop_grace_period_s=found.stop_grace_period_s,
-        limits=found.deploy.resources.limits,
-        reservations=found.deploy.resources.reservations,
-        ports=tuple(located.port for located in found.ports),
-        exclusive=found.own.exclusive,
-    )
-    return ServiceSpec(
-        name=name,
-        workload=workload,
-        replicas=found.deploy.replicas,
-        placement=found.deploy.placement,
-        standby=found.own.standby,
-    )
+def _with_image(at: Cursor, found: Service, context: Context) -> Service:
+    """Return a service that knows what its image is called, also when it is built."""
+    if found.build is None:
+        return found
+    name = found.image or f"{context.stack}-{at.key}"
+    build = msgspec.structs.replace(found.build, image=name)
+    return msgspec.structs.replace(found, image=name, build=build)
+
+
+def _table(context: Context) -> Table:
+    return {
+        **TOP,
+        "volumes": Field("volumes", lambda at: mounts.top(at, context)),
+        "configs": Field("configs", lambda at: contents.top(at, context, contents.CONFIG)),
+        "secrets": Field("secrets", lambda at: contents.top(at, context, contents.SECRET)),
+    }
+
+
+def _nothing(_: Cursor) -> None:
+    """Leave a key to another step."""
+
+
+TOP: Final[Table] = {
+    "name": checked(_nothing),  # see stack_name
+    "version": Field("", _version, Standing.WARNS),
+    "services": checked(_nothing),
+    "include": checked(_nothing),
+    "networks": Field("networks", naming.top, Standing.WARNS),
+    "volumes": checked(_nothing),  # these three need the project: see _table
+    "configs": checked(_nothing),
+    "secrets": checked(_nothing),
+    "models": refused("hafen runs no models itself; run one as a service"),
+}

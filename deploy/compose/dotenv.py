@@ -40,6 +40,34 @@ def parse(
     return _Reader(text.replace("\r\n", "\n"), file, environment, problems).variables()
 
 
+def own(text: str, file: str, environment: Mapping[str, str], problems: Problems) -> dict[str, str]:
+    """Return what an `env_file` sets, for a container: the environment changes none of it.
+
+    A name that stands alone has the environment's value, if it has one there.
+    """
+    reader = _Reader(text.replace("\r\n", "\n"), file, environment, problems)
+    reader.variables()
+    bare = {name: environment[name] for name in reader.bare if name in environment}
+    return {**bare, **reader.found}
+
+
+def raw(text: str, file: str, environment: Mapping[str, str], problems: Problems) -> dict[str, str]:
+    """Return what an `env_file` with `format: raw` sets: no quotes, no variables, no escapes."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        name = name.strip()
+        if not name or "\0" in line:
+            problems.add(Mark(-1, number, file), (), "expected NAME=value")
+        elif equals:
+            found[name] = value
+        elif name in environment:
+            found[name] = environment[name]
+    return found
+
+
 class _Reader:
     """Goes through one text; one use."""
 
@@ -48,9 +76,10 @@ class _Reader:
     ) -> None:
         self._text, self._file = text, file
         self._problems = problems
-        self._found: dict[str, str] = {}
+        self.found: dict[str, str] = {}
+        self.bare: list[str] = []
         # Looked up from left to right: the environment wins.
-        self._known = ChainMap(dict(environment), self._found)
+        self._known = ChainMap(dict(environment), self.found)
         self._at = 0
 
     def variables(self) -> dict[str, str]:
@@ -74,6 +103,7 @@ class _Reader:
         self._at = name.end()
         if _REST.match(self._text, self._at):  # a name alone: the environment's, if it has it
             self._at = self._line_end(self._at)
+            self.bare.append(name.group(1))
             return True
         if not self._text.startswith("=", self._at):
             return self._refuse(start, "expected NAME=value")
@@ -97,13 +127,13 @@ class _Reader:
             return self._refuse(start, f"only a comment may follow the value of {name}")
         self._at = rest.end()
         if quote == "'":
-            self._found[name] = value.group(1)
+            self.found[name] = value.group(1)
             return True
         return self._set(name, _ESCAPE.sub(_unescaped, value.group(1)), start)
 
     def _set(self, name: str, value: str, start: int) -> bool:
         try:
-            self._found[name] = expand(value, self._known)
+            self.found[name] = expand(value, self._known)
         except ExpandError as error:
             self._problems.add(self._mark(start), (name,), str(error))
         return True

@@ -3,6 +3,7 @@
 Pure.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from shared.errors import SpecError
 
 # More than a screenful helps nobody: the first ones are usually the cause of the rest.
 PROBLEMS_MAX: Final = 20
+WARNINGS_MAX: Final = 100  # these are read after the deploy, so there may be more of them
 
 
 class RefusedError(Exception):
@@ -37,23 +39,36 @@ def _place(problem: Problem) -> tuple[Mark, list[tuple[int, str]], str]:
     return problem.mark, path, problem.what
 
 
+def _lines(found: Iterable[Problem], most: int) -> list[str]:
+    in_order = sorted(found, key=_place)
+    lines = [str(problem) for problem in in_order[:most]]
+    more = len(in_order) - len(lines)
+    return [*lines, f"... and {more} more"] if more else lines
+
+
 class Problems:
     """A growing list of problems; the same one is kept once, however often a walk meets it."""
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
+        self._warned: dict[Problem, None] = {}
 
     def add(self, mark: Mark, path: Path, what: str) -> RefusedError:
         """Write a problem down; return the error for callers that cannot go on."""
         self._found[Problem(mark, path, what)] = None
         return RefusedError(what)
 
+    def warn(self, mark: Mark, path: Path, what: str) -> None:
+        """Write down what a person should know about a file that is not wrong."""
+        self._warned[Problem(mark, path, what)] = None
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return all warnings, a line each, in the order of files and lines."""
+        return tuple(_lines(self._warned, WARNINGS_MAX))
+
     def error(self) -> SpecError:
         """Return everything found as one error, a line each, in the order of files and lines."""
-        found = sorted(self._found, key=_place)
-        lines = [str(problem) for problem in found[:PROBLEMS_MAX]]
-        more = len(found) - len(lines)
-        return SpecError("\n".join([*lines, f"... and {more} more"] if more else lines))
+        return SpecError("\n".join(_lines(self._found, PROBLEMS_MAX)))
 
     def raise_any(self) -> None:
         """Return if nothing was found.

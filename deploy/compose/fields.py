@@ -7,6 +7,7 @@ more, add a row.
 
 import contextlib
 import difflib
+import enum
 import re
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Lookup
@@ -60,6 +61,10 @@ class Cursor(msgspec.Struct, frozen=True):
             return RefusedError(what)
         return self.refuse(f"expected {what}, got {shown(self.node)}")
 
+    def warn(self, what: str) -> None:
+        """Write down what a person should know about this value, although it is not wrong."""
+        self.problems.warn(self.mark, self.path, what)
+
     def is_null(self) -> bool:
         """Say whether nothing is written here."""
         return isinstance(self.node, Scalar) and self.node.kind is Kind.NULL
@@ -105,14 +110,46 @@ class Cursor(msgspec.Struct, frozen=True):
         return str(self.path[-1])
 
 
+class Standing(enum.StrEnum):
+    """What hafen does with a key; docs/compose.md says the same word."""
+
+    WORKS = "works"
+    WARNS = "warns"
+    REFUSED = "refused"
+
+
 class Field(msgspec.Struct, frozen=True):
-    """A row of a table: which attribute a key fills, and how its value is read."""
+    """A row of a table: which attribute a key fills, and how its value is read.
+
+    Attributes:
+        attribute: with a dot, of a record inside; empty: the value is not kept.
+    """
 
     attribute: str
     parse: Callable[[Cursor], object]
+    standing: Standing = Standing.WORKS
 
 
 Table = Lookup[str, Field]
+
+
+def refused(why: str) -> Field:
+    """Return the row of a key that hafen refuses; `why` says what to write instead."""
+
+    def refuse(at: Cursor) -> None:
+        raise at.refuse(why)
+
+    return Field("", refuse, Standing.REFUSED)
+
+
+def warned(why: str) -> Field:
+    """Return the row of a key that cannot matter on a cluster: it is left out, visibly."""
+    return Field("", lambda at: at.warn(why), Standing.WARNS)
+
+
+def checked(parse: Callable[[Cursor], object], standing: Standing = Standing.WORKS) -> Field:
+    """Return the row of a key that is read for its mistakes only."""
+    return Field("", parse, standing)
 
 
 def record(at: Cursor, start: R, table: Table, hints: Lookup[str, str] | None = None) -> R:
@@ -125,29 +162,47 @@ def record(at: Cursor, start: R, table: Table, hints: Lookup[str, str] | None = 
         hints: what to say about keys that are not, where there is more to say.
     """
     values, _ = _read(at, table, hints or {})
-    return msgspec.structs.replace(start, **values)
+    return _filled(start, values)
 
 
 def sound_record(at: Cursor, start: R, table: Table) -> R:
     """Return what `record` returns; refuse the whole where a part of it was refused."""
     values, is_sound = _read(at, table, {})
     if not is_sound:
-        raise RefusedError("a part of it was refused")
-    return msgspec.structs.replace(start, **values)
+        raise RefusedError("a part of it was refused")  # what was wrong is written down already
+    return _filled(start, values)
+
+
+def _filled(start: R, values: Lookup[str, object]) -> R:
+    """Return a record with new values; "security.user" is `user` of the record in `security`."""
+    own: dict[str, object] = {}
+    inner: dict[str, dict[str, object]] = {}
+    for attribute, value in values.items():
+        outer, _, name = attribute.rpartition(".")
+        (inner.setdefault(outer, {}) if outer else own)[name] = value
+    for outer, of_inner in inner.items():
+        own[outer] = msgspec.structs.replace(getattr(start, outer), **of_inner)
+    return msgspec.structs.replace(start, **own)
 
 
 def _read(at: Cursor, table: Table, hints: Lookup[str, str]) -> tuple[dict[str, object], bool]:
     """Return attribute -> value, and whether nothing was refused."""
     values: dict[str, object] = {}
-    children = at.entries()
-    for child in children:
+    is_sound = True
+    for child in at.entries():
         field = table.get(child.key)
         if field is None:
             child.refuse(_unknown(child.key, table, hints))
+            is_sound = False
             continue
-        with contextlib.suppress(RefusedError):
-            values[field.attribute] = field.parse(child)
-    return values, len(values) == len(children)
+        try:
+            value = field.parse(child)
+        except RefusedError:
+            is_sound = False
+            continue
+        if field.attribute:
+            values[field.attribute] = value
+    return values, is_sound
 
 
 def _unknown(key: str, table: Table, hints: Lookup[str, str]) -> str:
@@ -216,6 +271,29 @@ def amount(at: Cursor, convert: Callable[[str], T]) -> T:
         return convert(node.text)
     except ValueError as error:
         raise at.refuse(f"{error}, got {shown(node)}") from error
+
+
+def one_of(at: Cursor, *words: str) -> str:
+    """Return one of these words."""
+    word = text(at)
+    if word not in words:
+        raise at.expected(f"{', '.join(words[:-1])} or {words[-1]}")
+    return word
+
+
+def items(at: Cursor) -> list[Cursor]:
+    """Return the items of a list; nothing at all counts as empty."""
+    return [] if at.is_null() else at.items()
+
+
+def one_or_more(at: Cursor) -> list[Cursor]:
+    """Return the items of a list, or a single value as the only one."""
+    return [at] if isinstance(at.node, Scalar) and not at.is_null() else items(at)
+
+
+def texts(at: Cursor) -> tuple[str, ...]:
+    """Return a list of texts; numbers and truth values are taken as they are spelt."""
+    return each(items(at), value_text)
 
 
 def pairs(at: Cursor, bare: Callable[[str], str | None]) -> dict[str, str]:

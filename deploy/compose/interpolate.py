@@ -180,7 +180,8 @@ class Expander:
     def _entry(self, entry: Entry, path: Path) -> Entry:
         if is_extension(path, entry.key):
             return entry
-        return Entry(entry.mark, entry.key, self.tree(entry.value, (*path, entry.key)))
+        value = self.tree(entry.value, (*path, entry.key))
+        return Entry(entry.mark, entry.key, value, entry.tag)
 
     def _scalar(self, node: Scalar, path: Path) -> Scalar:
         if "$" not in node.text:

@@ -10,7 +10,17 @@ from typing import Final
 import msgspec
 
 from deploy.compose.errors import Problems
-from deploy.compose.fields import Cursor, Field, Table, each, sound_record, text, whole
+from deploy.compose.fields import (
+    Cursor,
+    Field,
+    Table,
+    checked,
+    each,
+    one_of,
+    sound_record,
+    text,
+    whole,
+)
 from deploy.compose.tree import Kind, Mapping, Mark, Path, Scalar, shown
 from shared.model import Protocol, PublishedPort
 from shared.settings import RESERVED_PORTS
@@ -23,7 +33,10 @@ _SHORT: Final = re.compile(
     r"(?:(?P<published>[0-9]{1,5}(?:-[0-9]{1,5})?):)?(?P<target>[0-9]{1,5}(?:-[0-9]{1,5})?)"
     r"(?:/(?P<transport>[a-z]+))?"
 )
-_WITH_ADDRESS: Final = re.compile(r"(?:\[[^\]]*\]|[0-9a-zA-Z.]*[.][0-9a-zA-Z.]*):.*")
+_WITH_ADDRESS: Final = re.compile(
+    r"(?P<address>\[[^\]]*\]|[0-9a-zA-Z.]*[.][0-9a-zA-Z.]*|::):(?P<rest>.*)"
+)
+_EVERY_ADDRESS: Final = {"", "0.0.0.0", "::"}
 _EXPECTED: Final = 'a port such as "8080:80"'
 
 
@@ -41,10 +54,7 @@ class _Long(msgspec.Struct, frozen=True):
     target: int = 0
     published: int = 0
     protocol: Protocol = Protocol.TCP
-    transport: str = "tcp"
-    mode: str = "ingress"
-    host_ip: str = ""
-    name: str = ""
+    is_tcp: bool = True
 
 
 def ports(at: Cursor) -> tuple[Located, ...]:
@@ -70,7 +80,7 @@ def refuse_shared(located: Sequence[Located], problems: Problems) -> None:
 
 
 def _port(at: Cursor) -> tuple[Located, ...]:
-    found = (_long(at),) if isinstance(at.node, Mapping) else _short(at)
+    found = _long(at) if isinstance(at.node, Mapping) else _short(at)
     for port in found:
         if port.published in RESERVED_PORTS:
             raise at.refuse(f"hafen itself listens on port {port.published}; publish another")
@@ -79,21 +89,27 @@ def _port(at: Cursor) -> tuple[Located, ...]:
 
 def _short(at: Cursor) -> tuple[PublishedPort, ...]:
     node = at.scalar(_EXPECTED)
-    if _WITH_ADDRESS.fullmatch(node.text):
-        raise at.refuse('hafen publishes on every address of every node; write "8080:80"')
-    match = _SHORT.fullmatch(node.text)
+    line = node.text
+    if match := _WITH_ADDRESS.fullmatch(line):
+        _check_address(at, match["address"].strip("[]"))
+        line = match["rest"]
+    match = _SHORT.fullmatch(line)
     if match is None or node.kind not in {Kind.TEXT, Kind.INT}:
         raise at.expected(_EXPECTED)
-    _check_transport(at, match["transport"] or "tcp")
+    is_tcp = _is_tcp(at, match["transport"] or "tcp")
+    target = _range(at, match["target"])
     if match["published"] is None:
-        raise _unpublished(at, match["target"])
-    published, target = _range(at, match["published"]), _range(at, match["target"])
+        if is_tcp:
+            _warn_unpublished(at, match["target"])
+        return ()
+    published = _range(at, match["published"])
     if len(published) != len(target):
         raise at.refuse(
             f"{len(published)} published ports cannot lead to {len(target)} in the container"
         )
     pairs = zip(published, target, strict=True)
-    return tuple(PublishedPort(published=outer, target=inner) for outer, inner in pairs)
+    found = (PublishedPort(published=outer, target=inner) for outer, inner in pairs)
+    return tuple(found) if is_tcp else ()
 
 
 def _range(at: Cursor, digits: str) -> range:
@@ -106,25 +122,42 @@ def _range(at: Cursor, digits: str) -> range:
     return ports_
 
 
-def _check_transport(at: Cursor, transport: str) -> None:
-    if transport != "tcp":
+def _is_tcp(at: Cursor, transport: str) -> bool:
+    """Say whether a port can be published; udp is left out visibly, so far."""
+    if transport == "udp":
+        at.warn("udp ports are not published yet")
+    elif transport != "tcp":
         raise at.refuse(f"hafen publishes tcp only so far, not {transport}")
+    return transport == "tcp"
 
 
-def _unpublished(at: Cursor, target: str) -> Exception:
-    return at.refuse(
-        f"Compose would publish a port of its own choice; "
-        f'say which one to publish, as in "8080:{target}"'
+def _check_address(at: Cursor, address: str) -> None:
+    if address not in _EVERY_ADDRESS:
+        raise at.refuse(
+            f"hafen publishes on every address of every node, so what is meant for {address} only "
+            'would be open to all; write "8080:80" if it may be, or leave the port out: containers '
+            "reach each other without"
+        )
+
+
+def _warn_unpublished(at: Cursor, target: str) -> None:
+    at.warn(
+        f"it is not published: Compose would choose a port at random, and here every node would "
+        f'have to choose the same; to publish it, write "8080:{target}"'
     )
 
 
-def _long(at: Cursor) -> PublishedPort:
-    long = sound_record(at, _Long(), _LONG)
+def _long(at: Cursor) -> tuple[PublishedPort, ...]:
+    long = sound_record(at, _Long(), LONG_PORT)
     if not long.target:
         raise at.refuse("target is missing: the port inside the container")
+    if not long.is_tcp:
+        return ()
     if not long.published:
-        raise _unpublished(at, str(long.target))
-    return PublishedPort(published=long.published, target=long.target, protocol=long.protocol)
+        _warn_unpublished(at, str(long.target))
+        return ()
+    port = PublishedPort(published=long.published, target=long.target, protocol=long.protocol)
+    return (port,)
 
 
 def _number(at: Cursor) -> int:
@@ -133,9 +166,8 @@ def _number(at: Cursor) -> int:
     return whole(at, 1, PORT_MAX)
 
 
-def _transport(at: Cursor) -> str:
-    _check_transport(at, transport := text(at))
-    return transport
+def _transport(at: Cursor) -> bool:
+    return _is_tcp(at, text(at))
 
 
 def _application(at: Cursor) -> Protocol:
@@ -145,22 +177,21 @@ def _application(at: Cursor) -> Protocol:
     return Protocol(name)
 
 
-def _mode(at: Cursor) -> str:
-    if text(at) != "ingress":
-        raise at.refuse(f"hafen publishes on every node, mode: ingress; got {shown(at.node)}")
-    return "ingress"
+def _mode(at: Cursor) -> None:
+    if one_of(at, "ingress", "host") == "host":
+        at.warn("hafen publishes on every node, also on those that run no replica")
 
 
-def _host_ip(at: Cursor) -> str:
-    raise at.refuse("hafen publishes on every address of every node; leave this out")
+def _host_ip(at: Cursor) -> None:
+    _check_address(at, text(at))
 
 
-_LONG: Final[Table] = {
+LONG_PORT: Final[Table] = {
     "target": Field("target", _number),
     "published": Field("published", _number),
     "app_protocol": Field("protocol", _application),
-    "protocol": Field("transport", _transport),
-    "mode": Field("mode", _mode),
-    "host_ip": Field("host_ip", _host_ip),
-    "name": Field("name", text),  # for people only, in Compose as well
+    "protocol": Field("is_tcp", _transport),
+    "mode": checked(_mode),
+    "host_ip": checked(_host_ip),
+    "name": checked(text),  # for people only, in Compose as well
 }

@@ -32,6 +32,7 @@ from deploy.compose.tree import (
     Path,
     Scalar,
     Sequence,
+    Tag,
     printable,
     quoted,
 )
@@ -44,6 +45,7 @@ NODES_MAX: Final = 100_000  # counted after aliases: nine short lines could stan
 ContentEvent = ScalarEvent | SequenceStartEvent | MappingStartEvent
 
 _TEXT_TAGS: Final = {"!", "tag:yaml.org,2002:str"}
+_MERGE_TAGS: Final = {str(Tag.RESET), str(Tag.OVERRIDE)}
 _KINDS: Final = (
     (Kind.NULL, re.compile(r"|~|null|Null|NULL")),
     (Kind.BOOL, re.compile(r"true|True|TRUE|false|False|FALSE")),
@@ -218,16 +220,29 @@ class _Reader:
                 merged += self._merge_sources(value, mark, path)
                 continue
             key = self._key(event, path, depth)
-            value = self._node(self._next(), (*path, key), depth + 1)
+            event = self._next()
+            tag = self._merge_tag(event)
+            value = self._node(event, (*path, key), depth + 1)
             if key in entries:
                 what = f"the same key is in line {entries[key].mark.line} already"
                 self._problems.add(mark, (*path, key), what)
-            entries.setdefault(key, Entry(mark, key, value))
+            entries.setdefault(key, Entry(mark, key, value, tag))
         for source in merged:
             # What stands here wins over what is merged in; of several sources the first wins.
             for entry in source.entries:
                 entries.setdefault(entry.key, entry)
         return Mapping(self._mark(start), tuple(entries.values()))
+
+    @staticmethod
+    def _merge_tag(event: Event) -> Tag:
+        """Return what a value's tag says about merging, and take it off the event."""
+        tag = getattr(event, "tag", None)
+        if tag not in _MERGE_TAGS or not isinstance(event, ContentEvent):
+            return Tag.NONE
+        event.ctag = None
+        if isinstance(event, ScalarEvent) and not event.style:
+            event.implicit = (True, False)  # without the tag it is an ordinary plain scalar
+        return Tag(str(tag))
 
     def _key(self, event: Event, path: Path, depth: int) -> str:
         node = self._node(event, path, depth + 1)

@@ -3,6 +3,7 @@
 Pure. A key that is in no table is refused by name: nothing a person wrote is ignored.
 """
 
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping as Lookup
@@ -10,119 +11,121 @@ from typing import Final
 
 import msgspec
 
+from deploy.compose.building import Build, build, image, platform
+from deploy.compose.contents import uses
+from deploy.compose.context import Context
+from deploy.compose.deploys import Deploy, deploy, gpus, restart
+from deploy.compose.errors import RefusedError
 from deploy.compose.fields import (
     Cursor,
     Field,
+    Standing,
     Table,
-    amount,
+    checked,
     each,
+    items,
+    one_or_more,
     pairs,
     record,
+    refused,
     sound_record,
     text,
     truth,
-    whole,
+    warned,
 )
+from deploy.compose.health import healthcheck, period
+from deploy.compose.mounts import refuse_shared, tmpfs, volumes
+from deploy.compose.naming import NAMING, used
+from deploy.compose.order import Wanted, depends_on, links
+from deploy.compose.own import Own, own
 from deploy.compose.ports import Located, ports
-from deploy.compose.tree import OWN_KEY, Sequence, quoted
-from deploy.compose.units import byte_count, cpu_millis, duration_s
-from shared.model import Constraint, HealthCheck, Placement, Resources
-
-REPLICAS_MAX: Final = 10_000  # a larger number is a slip of the finger on a few hosts
-RETRIES_MAX: Final = 1_000
-PIDS_MAX: Final = 1 << 22  # the kernel's own limit
-STANDBY_MAX: Final = 100  # each is a container kept on a node of its own
-MEMORY_LIMIT_BYTES_MIN: Final = 6 * 1024 * 1024  # Docker's: with less, a container does not start
-IMAGE_CHARS_MAX: Final = 512
-
-_COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_IMAGE: Final = re.compile(
-    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"
-    rf"{_COMPONENT}(?:/{_COMPONENT})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[A-Za-z0-9_+.-]+:[0-9a-fA-F]{32,128})?"
+from deploy.compose.security import SECURITY, Options
+from deploy.compose.tree import OWN_KEY, Mapping, Sequence, quoted
+from deploy.compose.tuning import TUNING, Older
+from shared.model import (
+    HealthCheck,
+    Mount,
+    MountedFile,
+    Naming,
+    PullPolicy,
+    RestartPolicy,
+    Security,
+    Tuning,
 )
-_CONSTRAINT: Final = re.compile(r"\s*(\S+?)\s*(==|!=)\s*(\S(?:.*\S)?)\s*")
-_LABEL: Final = re.compile(r"node\.labels\.[A-Za-z0-9][A-Za-z0-9._/-]*")
 
-
-class Asked(msgspec.Struct, frozen=True):
-    """`deploy.resources`."""
-
-    limits: Resources = Resources()
-    reservations: Resources = Resources()
-
-
-class Deploy(msgspec.Struct, frozen=True):
-    """`deploy`, with Compose's defaults."""
-
-    replicas: int = 1
-    resources: Asked = Asked()
-    placement: Placement = Placement()
-
-
-class Check(msgspec.Struct, frozen=True):
-    """`healthcheck`, with Docker's defaults; `test` is None when missing, () when it says NONE."""
-
-    test: tuple[str, ...] | None = None
-    disable: bool = False
-    interval_s: float = 30.0
-    timeout_s: float = 30.0
-    retries: int = 3
-    start_period_s: float = 0.0
-    start_interval_s: float = 5.0
-
-
-class Own(msgspec.Struct, frozen=True):
-    """`x-hafen`: what Compose has no word for."""
-
-    standby: int = 0
-    exclusive: bool = False
+_SIGNAL: Final = re.compile(r"(?:SIG)?[A-Z][A-Z0-9]{1,8}(?:[+-][0-9]{1,2})?|[0-9]{1,2}")
+_PORT: Final = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:/(?:tcp|udp|sctp))?")
 
 
 class Service(msgspec.Struct, frozen=True):
     """One service in Compose's shape; `normalise` gives it hafen's."""
 
     image: str = ""
+    build: Build | None = None
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
+    env_file: Lookup[str, str] = {}
     environment: Lookup[str, str] = {}
+    label_file: Lookup[str, str] = {}
     labels: Lookup[str, str] = {}
     ports: tuple[Located, ...] = ()
     healthcheck: HealthCheck | None = None
     stop_grace_period_s: float = 10.0
+    stop_signal: str = ""
+    working_dir: str = ""
+    init: bool = False
+    tty: bool = False
+    stdin: bool = False
+    platform: str = ""
+    pull: PullPolicy = PullPolicy.MISSING
+    restart: RestartPolicy | None = None
+    mounts: tuple[Mount, ...] = ()
+    tmpfs: tuple[Mount, ...] = ()
+    configs: tuple[MountedFile, ...] = ()
+    secrets: tuple[MountedFile, ...] = ()
+    security: Security = Security()
+    options: Options = Options()
+    naming: Naming = Naming()
+    tuning: Tuning = Tuning()
+    older: Older = Older()
+    gpus: Lookup[str, int] = {}
+    depends_on: tuple[Wanted, ...] = ()
+    links: tuple[Wanted, ...] = ()
+    has_networks: bool = False
     deploy: Deploy = Deploy()
     own: Own = Own()
 
 
-def service(at: Cursor, variables: Lookup[str, str]) -> Service:
-    """Return the service at the cursor.
+class _EnvFile(msgspec.Struct, frozen=True):
+    path: str = ""
+    required: bool = True
+    is_raw: bool = False
 
-    Args:
-        at: the service's mapping.
-        variables: where `environment` finds the value of a name that stands alone.
-    """
-    table = {
-        **SERVICE,
-        "environment": Field("environment", lambda child: pairs(child, variables.get)),
-    }
-    found = record(at, Service(), table, _HINTS)
+
+def service(at: Cursor, context: Context) -> Service:
+    """Return the service at the cursor."""
+    found = record(at, Service(), _table(context))
     keys = {child.key for child in at.entries()}
-    # With build the line about build says it all.
-    if not keys & {"image", "build"}:
+    if not keys & {"image", "build", "provider"}:
         at.refuse("image is missing")
-    if found.own.exclusive and found.deploy.replicas > 1:
-        at.below(OWN_KEY, "exclusive").refuse(
-            f"at most one copy may run, but deploy.replicas is {found.deploy.replicas}; write "
-            "replicas: 1, and standby: 1 here for a spare copy"
-        )
+    mounts = (*found.mounts, *found.tmpfs)
+    refuse_shared(mounts, at.below("volumes"))
     return found
 
 
-def _image(at: Cursor) -> str:
-    name = text(at)
-    if len(name) > IMAGE_CHARS_MAX or not _IMAGE.fullmatch(name):
-        raise at.expected("an image such as registry.example.com/team/app:1.2")
-    return name
+def _table(context: Context) -> Table:
+    """Return every row, those included that need the project around the service."""
+    return {
+        **SERVICE,
+        "build": Field("build", lambda at: build(at, context)),
+        "environment": Field("environment", lambda at: pairs(at, context.variables.get)),
+        "env_file": Field("env_file", lambda at: _env_file(at, context)),
+        "label_file": Field("label_file", lambda at: _label_file(at, context)),
+        "volumes": Field("mounts", lambda at: volumes(at, context)),
+        "configs": Field("configs", lambda at: uses(at, context.configs, is_secret=False)),
+        "secrets": Field("secrets", lambda at: uses(at, context.secrets, is_secret=True)),
+        "networks": Field("has_networks", lambda at: used(at, context), Standing.WARNS),
+    }
 
 
 def _words(at: Cursor) -> tuple[str, ...] | None:
@@ -141,190 +144,148 @@ def _labels(at: Cursor) -> dict[str, str]:
     return pairs(at, lambda _: "")
 
 
-# ---------------------------------------------------------------- healthcheck
+def _env_file(at: Cursor, context: Context) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in each(one_or_more(at), lambda child: _one_env_file(child, context)):
+        found.update(one)
+    return found
 
 
-def _test(at: Cursor) -> tuple[str, ...] | None:
-    if not isinstance(at.node, Sequence):
-        return ("/bin/sh", "-c", text(at))
-    words = each(at.items(), text)
-    match words:
-        case ():
-            return None
-        case ("NONE",):
-            return ()
-        case ("CMD", _, *_):
-            return words[1:]
-        case ("CMD-SHELL", line):
-            return ("/bin/sh", "-c", line)
-        case _:
-            raise at.refuse(
-                'expected ["CMD", program, argument ...], ["CMD-SHELL", line] or ["NONE"]'
-            )
+def _one_env_file(at: Cursor, context: Context) -> dict[str, str]:
+    if isinstance(at.node, Mapping):
+        file = sound_record(at, _EnvFile(), ENV_FILE)
+        if not file.path:
+            raise at.refuse("path is missing")
+    else:
+        file = _EnvFile(text(at))
+    if not file.required and not context.library.has(file.path):
+        return {}
+    return context.pairs_of(file.path, at, is_raw=file.is_raw)
 
 
-def _period(at: Cursor) -> float:
-    return amount(at, duration_s)
+def _label_file(at: Cursor, context: Context) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for child in one_or_more(at):
+        found.update(context.pairs_of(text(child), child))
+    return found
 
 
-def _interval(at: Cursor) -> float:
-    seconds = _period(at)
-    if seconds <= 0:
-        raise at.expected("more than 0s")
-    return seconds
+def _format(at: Cursor) -> bool:
+    if text(at) not in {"raw", ""}:
+        raise at.expected("raw, or nothing")
+    return text(at) == "raw"
 
 
-def _healthcheck(at: Cursor) -> HealthCheck | None:
-    check = sound_record(at, Check(), _CHECK)
-    if check.disable and check.test:
-        raise at.refuse("disable and test contradict each other; keep one")
-    if check.disable or check.test == ():
-        return None
-    if check.test is None:
-        raise at.refuse("test is missing; hafen does not read the image's own health check yet")
-    return HealthCheck(
-        test=check.test,
-        interval_s=check.interval_s,
-        timeout_s=check.timeout_s,
-        retries=check.retries,
-        start_period_s=check.start_period_s,
-        start_interval_s=check.start_interval_s,
-    )
+def _signal(at: Cursor) -> str:
+    node = at.scalar("a signal such as SIGINT")
+    if not _SIGNAL.fullmatch(node.text):
+        raise at.expected("a signal such as SIGINT")
+    return node.text
 
 
-# ---------------------------------------------------------------- deploy
+def _working_dir(at: Cursor) -> str:
+    path = text(at)
+    if not path.startswith("/"):
+        raise at.expected("an absolute path in the container")
+    return posixpath.normpath(path)
 
 
-def _resources(at: Cursor) -> Asked:
-    asked = sound_record(at, Asked(), _RESOURCES)
-    for key, limit, reserved in (
-        ("cpus", asked.limits.cpu_millis, asked.reservations.cpu_millis),
-        ("memory", asked.limits.memory_bytes, asked.reservations.memory_bytes),
-    ):
-        if limit and reserved > limit:
-            at.below("reservations", key).refuse(f"reserves more than limits.{key} allows")
-    return asked
+def _pull(at: Cursor) -> PullPolicy:
+    policy = text(at)
+    if policy in {"missing", "if_not_present", "build"}:
+        return PullPolicy.MISSING
+    if policy in {"always", "never"}:
+        return PullPolicy(policy)
+    if policy in {"daily", "weekly"} or policy.startswith("every_"):
+        raise at.refuse("hafen keeps no time of a pull; write always or missing")
+    raise at.expected("always, missing, never or build")
 
 
-def _memory_limit(at: Cursor) -> int:
-    count = amount(at, byte_count)
-    if 0 < count < MEMORY_LIMIT_BYTES_MIN:
-        raise at.refuse(f"{count} bytes are too few to start a container; is the unit missing?")
-    return count
+def _expose(at: Cursor) -> None:
+    for child in items(at):
+        node = child.scalar("a port")
+        if not _PORT.fullmatch(node.text):
+            child.expected("a port such as 5432")
 
 
-def _cpus(at: Cursor) -> int:
-    return amount(at, cpu_millis)
+def _profiles(at: Cursor) -> None:
+    each(items(at), text)
 
 
-def _memory(at: Cursor) -> int:
-    return amount(at, byte_count)
+def _no_service(key: str) -> Field:
+    return refused(f"containers of other services may be on other nodes; write {key}")
 
 
-def _constraint(at: Cursor) -> Constraint:
-    match = _CONSTRAINT.fullmatch(text(at))
-    if match is None:
-        raise at.expected('a constraint such as "node.labels.zone == a"')
-    key, sign, value = match.groups()
-    if key not in {"node.hostname", "node.id"} and not _LABEL.fullmatch(key):
-        raise at.refuse(
-            f"hafen does not know {quoted(key)}; use node.labels.NAME, node.hostname or node.id"
-        )
-    return Constraint(key=key, value=value, equal=sign == "==")
+def _runtime(at: Cursor) -> None:
+    if text(at) not in {"runc", "crun"}:
+        at.warn(f"hafen runs everything with crun; {quoted(text(at))} is not used")
 
 
-class _Preference(msgspec.Struct, frozen=True):
-    spread: str = ""
+def _resolved(_: Cursor) -> None:
+    """Leave a key to an earlier step: it is gone before a service is read."""
 
 
-def _preference(at: Cursor) -> str:
-    found = sound_record(at, _Preference(), _PREFERENCE)
-    if not found.spread:
-        raise at.expected("spread: node.labels.NAME")
-    return found.spread
+def _in_context(at: Cursor) -> None:
+    """Stand for a row that is made anew for every project; see `_table`."""
+    raise RefusedError(at.refuse("its project is not known"))
 
 
-def _spread(at: Cursor) -> str:
-    label = text(at)
-    if not _LABEL.fullmatch(label):
-        raise at.expected("node.labels.NAME")
-    return label
-
-
-def _deploy(at: Cursor) -> Deploy:
-    return Deploy() if at.is_null() else record(at, Deploy(), DEPLOY, _DEPLOY_HINTS)
-
-
-def _placement(at: Cursor) -> Placement:
-    return record(at, Placement(), _PLACEMENT)
-
-
-def _own(at: Cursor) -> Own:
-    return Own() if at.is_null() else record(at, Own(), _OWN)
-
-
-# ---------------------------------------------------------------- the tables
-
-_CHECK: Final[Table] = {
-    "test": Field("test", _test),
-    "disable": Field("disable", truth),
-    "interval": Field("interval_s", _interval),
-    "timeout": Field("timeout_s", _interval),
-    "retries": Field("retries", lambda at: whole(at, 1, RETRIES_MAX)),
-    "start_period": Field("start_period_s", _period),
-    "start_interval": Field("start_interval_s", _interval),
-}
-_LIMITS: Final[Table] = {
-    "cpus": Field("cpu_millis", _cpus),
-    "memory": Field("memory_bytes", _memory_limit),
-    "pids": Field("pids", lambda at: whole(at, 0, PIDS_MAX)),
-}
-_RESERVATIONS: Final[Table] = {
-    "cpus": Field("cpu_millis", _cpus),
-    "memory": Field("memory_bytes", _memory),
-}
-_RESOURCES: Final[Table] = {
-    "limits": Field("limits", lambda at: sound_record(at, Resources(), _LIMITS)),
-    "reservations": Field("reservations", lambda at: sound_record(at, Resources(), _RESERVATIONS)),
-}
-_PREFERENCE: Final[Table] = {"spread": Field("spread", _spread)}
-_PLACEMENT: Final[Table] = {
-    "constraints": Field("constraints", lambda at: each(at.items(), _constraint)),
-    "preferences": Field("spread", lambda at: each(at.items(), _preference)),
-    "max_replicas_per_node": Field("max_replicas_per_node", lambda at: whole(at, 0, REPLICAS_MAX)),
-}
-DEPLOY: Final[Table] = {
-    "replicas": Field("replicas", lambda at: whole(at, 0, REPLICAS_MAX)),
-    "resources": Field("resources", _resources),
-    "placement": Field("placement", _placement),
-}
-_OWN: Final[Table] = {
-    "standby": Field("standby", lambda at: whole(at, 0, STANDBY_MAX)),
-    "exclusive": Field("exclusive", truth),
+_HOOKS: Final = "hafen runs no hooks; do it in the entrypoint, or in a job that this depends on"
+_MODELS: Final = "hafen runs no models itself; run one as a service"
+_CONTEXTUAL: Final = (
+    "build",
+    "environment",
+    "env_file",
+    "label_file",
+    "volumes",
+    "configs",
+    "secrets",
+)
+ENV_FILE: Final[Table] = {
+    "path": Field("path", text),
+    "required": Field("required", truth),
+    "format": Field("is_raw", _format),
 }
 SERVICE: Final[Table] = {
-    "image": Field("image", _image),
+    **{key: checked(_in_context) for key in _CONTEXTUAL},
+    "networks": checked(_in_context, Standing.WARNS),
+    **SECURITY,
+    **TUNING,
+    **NAMING,
+    "image": Field("image", image),
     "command": Field("command", _words),
     "entrypoint": Field("entrypoint", _words),
     "labels": Field("labels", _labels),
+    "annotations": warned("hafen hands no annotations to containers; labels it does"),
     "ports": Field("ports", ports),
-    "healthcheck": Field("healthcheck", _healthcheck),
-    "stop_grace_period": Field("stop_grace_period_s", _period),
-    "deploy": Field("deploy", _deploy),
-    OWN_KEY: Field("own", _own),
-}
-# What to do instead, where a person can do something today.
-_HINTS: Final[Lookup[str, str]] = {
-    "build": "build the image first and name it under image",
-    "cpus": "use deploy.resources.limits.cpus",
-    "mem_limit": "use deploy.resources.limits.memory",
-    "mem_reservation": "use deploy.resources.reservations.memory",
-    "pids_limit": "use deploy.resources.limits.pids",
-    "scale": "use deploy.replicas",
-    "restart": "leave it out: hafen restarts what ends, and replaces what keeps ending",
-    "expose": "leave it out: it has no effect",
-}
-_DEPLOY_HINTS: Final[Lookup[str, str]] = {
-    "labels": "labels beside deploy go to the containers",
-    "mode": "leave it out for a number of replicas",
+    "expose": checked(_expose),
+    "healthcheck": Field("healthcheck", healthcheck),
+    "stop_grace_period": Field("stop_grace_period_s", period),
+    "stop_signal": Field("stop_signal", _signal),
+    "working_dir": Field("working_dir", _working_dir),
+    "init": Field("init", truth),
+    "tty": Field("tty", truth),
+    "stdin_open": Field("stdin", truth),
+    "platform": Field("platform", platform),
+    "pull_policy": Field("pull", _pull),
+    "pull_refresh_after": refused("hafen keeps no time of a pull; write pull_policy: always"),
+    "restart": Field("restart", restart),
+    "tmpfs": Field("tmpfs", tmpfs),
+    "depends_on": Field("depends_on", depends_on),
+    "links": Field("links", links, Standing.WARNS),
+    "external_links": refused("write an address or a name of your own network into environment"),
+    "volumes_from": _no_service("the same named volume in both services"),
+    "deploy": Field("deploy", deploy),
+    "gpus": Field("gpus", gpus),
+    "profiles": checked(_profiles),
+    "extends": checked(_resolved),
+    "container_name": warned("hafen names containers itself: there may be several of a service"),
+    "logging": warned("hafen keeps the logs of containers itself; see `hafen logs`"),
+    "runtime": Field("", _runtime, Standing.WARNS),
+    "develop": warned("it is for `compose watch`; a deploy does not need it"),
+    "provider": refused("hafen runs containers only; make what it provides beforehand"),
+    "models": refused(_MODELS),
+    "post_start": refused(_HOOKS),
+    "pre_stop": refused(_HOOKS),
+    OWN_KEY: Field("own", own),
 }

@@ -7,6 +7,7 @@ YAML aliases share are shared here too, so walks must not count on a node having
 import enum
 import json
 import re
+from collections.abc import Hashable
 from typing import Final
 
 import msgspec
@@ -17,9 +18,12 @@ Path = tuple[str | int, ...]  # mapping keys and list positions, from the top of
 OWN_KEY: Final = "x-hafen"
 # Mappings whose keys a person chooses; everywhere else a key that starts with x- is an extension.
 _FREE_KEYS: Final[tuple[Path, ...]] = (
-    ("services",),
-    ("services", "*", "environment"),
-    ("services", "*", "labels"),
+    *((top,) for top in ("services", "networks", "volumes", "configs", "secrets", "models")),
+    *(("services", "*", key) for key in ("environment", "labels", "annotations", "sysctls")),
+    *(("services", "*", key) for key in ("depends_on", "networks", "extra_hosts", "ulimits")),
+    *(("services", "*", "build", key) for key in ("args", "labels", "additional_contexts")),
+    ("services", "*", "deploy", "labels"),
+    *((top, "*", "labels") for top in ("networks", "volumes", "configs", "secrets")),
 )
 _PLAIN_KEY: Final = re.compile(r"<<|[A-Za-z0-9_][A-Za-z0-9_-]*")
 _SHOWN_CHARS_MAX: Final = 40  # enough to recognise a value, short enough for one line
@@ -34,6 +38,14 @@ class Kind(enum.StrEnum):
     FLOAT = "float"
     TEXT = "text"
     BROKEN = "broken"  # a problem with it is already written down: say nothing more
+
+
+class Tag(enum.StrEnum):
+    """What a later file does to what stands under the same key in an earlier one."""
+
+    NONE = ""
+    RESET = "!reset"  # takes it away
+    OVERRIDE = "!override"  # takes its place, where it would have been merged
 
 
 class Mark(msgspec.Struct, frozen=True, order=True):
@@ -65,6 +77,7 @@ class Entry(msgspec.Struct, frozen=True):
     mark: Mark
     key: str
     value: "Node"
+    tag: Tag = Tag.NONE
 
 
 class Mapping(msgspec.Struct, frozen=True):
@@ -79,6 +92,34 @@ class Mapping(msgspec.Struct, frozen=True):
 
 
 Node = Scalar | Sequence | Mapping
+
+
+def plain(node: Node) -> Hashable:
+    """Return a value without its places: two that are equal say the same."""
+    match node:
+        case Scalar():
+            return node.text
+        case Sequence():
+            return tuple(plain(item) for item in node.items)
+        case Mapping():
+            return frozenset((entry.key, plain(entry.value)) for entry in node.entries)
+
+
+def settled(node: Node) -> Node:
+    """Return a tree whose tags have done what they say: nothing earlier is left for them."""
+    match node:
+        case Scalar():
+            return node
+        case Sequence():
+            return Sequence(node.mark, tuple(settled(item) for item in node.items))
+        case Mapping():
+            return settled_mapping(node)
+
+
+def settled_mapping(node: Mapping) -> Mapping:
+    """Return a mapping as `settled` does."""
+    kept = (entry for entry in node.entries if entry.tag is not Tag.RESET)
+    return Mapping(node.mark, tuple(Entry(one.mark, one.key, settled(one.value)) for one in kept))
 
 
 def is_extension(parent: Path, key: str) -> bool:

@@ -75,3 +75,14 @@ def cpu_millis(text: str) -> int:
     if millis != int(millis):
         raise ValueError("expected at most three digits after the point")
     return int(millis)
+
+
+def ratio(text: str) -> float:
+    """Return a share: "0.25" is a quarter.
+
+    Raises:
+        ValueError: it is not a number from 0 to 1.
+    """
+    if len(text) > _CHARS_MAX or not _DECIMAL.fullmatch(text) or Decimal(text) > 1:
+        raise ValueError("expected a number from 0 to 1")
+    return float(text)

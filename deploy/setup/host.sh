@@ -12,7 +12,7 @@ PACKAGES='
 busybox-static                  # the example image
 ca-certificates                 # registries, for skopeo
 conmon                          # holds a container stdio and exit status
-coreutils                       # nice
+coreutils                       # nice, cp
 crun                            # runs containers
 etcd-client                     # etcdctl, for people
 etcd-server                     # the cluster state
@@ -22,7 +22,7 @@ iproute2                        # ip, ss
 mount                           # mount, umount
 nftables                        # nft
 skopeo                          # fetches images
-tini                            # the init of a virtual host
+tini                            # the init of a virtual host, and of containers that ask for one
 umoci                           # unpacks images
 util-linux                      # unshare, nsenter, setpriv
 '

@@ -46,10 +46,13 @@ def bind(source: Path, target: Path) -> None:
 
 
 def below(directory: Path) -> tuple[Path, ...]:
-    """Return every mount point below `directory`, the innermost first."""
+    """Return every mount point below `directory`, the innermost first.
+
+    The kernel lists them by paths without links: a name that we were given may have some.
+    """
     lines = Path("/proc/thread-self/mountinfo").read_text().splitlines()
     points = (_plain(line.split()[4]) for line in lines)
-    found = [Path(point) for point in points if point.startswith(f"{directory}/")]
+    found = [Path(point) for point in points if point.startswith(f"{directory.resolve()}/")]
     return tuple(reversed(found))
 
 

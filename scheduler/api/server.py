@@ -1,7 +1,6 @@
 """The HTTP API of a scheduler replica: the unix socket for this host, mutual TLS for the others."""
 
 import asyncio
-import os
 import random
 from collections.abc import Sequence
 from typing import Final, NoReturn
@@ -15,14 +14,13 @@ from scheduler.api.handlers import Handlers
 from scheduler.api.health import HealthHandlers
 from scheduler.api.listen import listening
 from scheduler.api.members import AskMembers, Members
+from scheduler.api.sealing import sealer
 from scheduler.api.stack_handlers import StackHandlers
 from scheduler.api.stacks import Stacks
 from shared import http
 from shared.api import BODY_BYTES_MAX
 from shared.clock import Clock
-from shared.errors import HostError, SpecError
 from shared.mirror import View
-from shared.seal import NONCE_BYTES, read_key, seal
 from shared.settings import API_PORT, Settings
 from shared.store import Store
 from shared.tls import client_context, server_context
@@ -55,21 +53,11 @@ class ApiServer:
         self._cluster = Cluster(store, view, changes, explain, clock, settings.timing)
         # Jitter between people's deploys needs no secrecy.
         rng = random.Random()  # noqa: S311 - see above
-        stacks = Stacks(store, clock, rng, self._cluster.standing_of, self._seal)
+        stacks = Stacks(store, clock, rng, self._cluster.standing_of, sealer(settings.secrets.key))
         agents = client_context(settings.tls) if settings.tls is not None else None
         self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, agents, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
-
-    def _seal(self, name: str, plain: bytes) -> bytes:
-        """Seal a content; the key is read each time: a host that was given one needs no restart."""
-        try:
-            key = read_key(self._settings.secrets.key)
-        except HostError as error:
-            raise SpecError(
-                f"config or secret {name}: {self._settings.node} has no key: {error}"
-            ) from error
-        return seal(key, name, plain, os.urandom(NONCE_BYTES))
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.

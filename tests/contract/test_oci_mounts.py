@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from node_agent.oci.runtime import OciRuntime, Options
 from node_agent.runtime import Phase
+from shared.clock import SystemClock
 from shared.errors import RuntimeFailureError
 from shared.model import Mount, MountKind, Security, Tuning
+from tests.contract.host_sandbox import CGROUP_PARENT
 from tests.contract.oci_inside import SLEEP, exited, inside, lower, run, sleeping, written
 from tests.contract.runtimes import OciBench, assignment, ground, oci_bench, shell
 
@@ -167,6 +170,31 @@ async def test_a_part_of_a_volume_is_mounted_and_the_rest_is_not_seen(bench: Oci
 
     # The mount of ours was taken away before the files of the container were.
     assert (data_of(bench, "parts") / "a" / "b" / "file").read_text() == "kept\n"
+
+
+async def test_a_run_directory_behind_a_link_costs_no_data(bench: OciBench, tmp_path: Path) -> None:
+    (tmp_path / "run").symlink_to(bench.directory / "run")
+    led = OciRuntime(
+        bench.directory / "data",
+        tmp_path / "run",
+        bench.network,
+        SystemClock(),
+        Options(cgroup_parent=CGROUP_PARENT),
+    )
+    planned = assignment(
+        shell("echo 1 > /part/file; echo 1 > /kept", mounts=volume("far", "/part", subpath="a"))
+    )
+    await led.create(planned)
+    await led.start(planned.id)
+    await exited(bench, planned.id)
+    await led.start(planned.id)
+    await exited(bench, planned.id)
+    assert (bench.directory / "data" / "containers" / planned.id / "upper" / "kept").exists()
+    await led.remove(planned.id)
+    led.close()
+
+    assert (data_of(bench, "far") / "a" / "file").read_text() == "1\n"
+    assert planned.id not in Path("/proc/thread-self/mountinfo").read_text()  # noqa: ASYNC240
 
 
 @pytest.mark.parametrize("subpath", ["trap", "trap/etc", "../other", "/etc", "deep/../../x"])

@@ -35,8 +35,8 @@ async def test_what_is_here_is_told_and_what_is_to_leave_goes_once_nobody_uses_i
     await runtime.remove(A)
     late_s = await volumes.one_pass()
     assert soon_s < late_s
-    assert not volumes.present + volumes.problems
-    assert not told[-1]
+    assert [*volumes.present, *volumes.problems] == []
+    assert list(told[-1]) == []
 
 
 def test_it_looks_again_only_when_something_has_changed() -> None:

@@ -1,20 +1,61 @@
 """Shortens the tests of the Compose loader: text in, services or lines of problems out."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import dedent, indent
 
 import pytest
 
 from deploy.compose.errors import Problems
-from deploy.compose.steps import understand
+from deploy.compose.library import Library
+from deploy.compose.steps import Asked, Understood, understand
 from shared.errors import SpecError
 from shared.model import ServiceSpec, Workload
+
+FOLDER = "/shop"
+
+
+def understood(
+    *texts: str,
+    beside: Mapping[str, str] | None = None,
+    profiles: Iterable[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Understood:
+    """Return what one or several Compose files say, all called compose.yaml.
+
+    Args:
+        texts: of the files.
+        beside: further files, by their path below the project's folder.
+        profiles: the active ones.
+        variables: for `${...}`.
+    """
+    files = [("compose.yaml", dedent(text).encode()) for text in texts]
+    return files_understood(files, beside or {}, variables or {}, profiles)
+
+
+def files_understood(
+    files: Sequence[tuple[str, bytes]],
+    beside: Mapping[str, str],
+    variables: Mapping[str, str],
+    profiles: Iterable[str] = (),
+) -> Understood:
+    """Return what files say: name and content of those given, and of those beside them."""
+    found = {f"{FOLDER}/{name}": dedent(text).encode() for name, text in beside.items()}
+
+    def fetch(path: str, most: int) -> bytes:
+        if path not in found:
+            raise FileNotFoundError(2, "No such file or directory")
+        return found[path][:most]
+
+    problems_ = Problems()
+    paths = {f"{FOLDER}/{name}": name for name, _ in files}
+    named = [(f"{FOLDER}/{name}", content) for name, content in files]
+    asked = Asked(FOLDER, variables, None, frozenset(profiles))
+    return understand(named, asked, Library(fetch, problems_, paths), problems_)
 
 
 def services(*texts: str, **variables: str) -> dict[str, ServiceSpec]:
     """Return the services of one or several Compose files, by name."""
-    files = [("compose.yaml", dedent(text).encode()) for text in texts]
-    found = understand(files, variables, Problems()).file.services
-    return {spec.name: spec for spec in found}
+    return {spec.name: spec for spec in understood(*texts, variables=variables).decoded.services}
 
 
 def web(body: str, **variables: str) -> ServiceSpec:
@@ -29,13 +70,29 @@ def workload(body: str, **variables: str) -> Workload:
 
 def problems(*texts: str, **variables: str) -> list[str]:
     """Return the lines of the refusal of one or several Compose files: a.yaml, b.yaml, ..."""
+    return problems_beside({}, *texts, variables=variables)
+
+
+def problems_beside(
+    beside: Mapping[str, str],
+    *texts: str,
+    variables: Mapping[str, str] | None = None,
+    profiles: Iterable[str] = (),
+) -> list[str]:
+    """Return what `problems` returns, where there are further files."""
     files = [
         (f"{letter}.yaml", dedent(text).encode())
         for letter, text in zip("abcdef", texts, strict=False)
     ]
     with pytest.raises(SpecError) as refusal:
-        understand(files, variables, Problems())
+        files_understood(files, beside, variables or {}, profiles)
     return str(refusal.value).splitlines()
+
+
+def web_warnings(body: str, **variables: str) -> list[str]:
+    """Return the warnings about a service that has an image and what `body` says."""
+    lines = understood(_around(body), variables=variables).warnings
+    return [line.split("services.web", maxsplit=1)[1].lstrip(".") for line in lines]
 
 
 def web_problems(body: str, **variables: str) -> list[str]:

@@ -5,9 +5,8 @@ import json
 import pytest
 
 from deploy.compose.decode import SERVICES_MAX
-from deploy.compose.errors import PROBLEMS_MAX, Problems
-from deploy.compose.steps import understand
-from tests.unit.deploy.compose.given import problems, services
+from deploy.compose.errors import PROBLEMS_MAX
+from tests.unit.deploy.compose.given import problems, services, understood
 
 
 @pytest.mark.parametrize(
@@ -19,13 +18,6 @@ from tests.unit.deploy.compose.given import problems, services
         ("services: [web]", "a.yaml:1: services: expected services by name, got a list"),
         ("services: {web: }", "a.yaml:1: services.web: expected a mapping, got nothing"),
         ("services: {web: {}}", "a.yaml:1: services.web: image is missing"),
-        (
-            "services: {web: {build: .}}",
-            (
-                "a.yaml:1: services.web.build: hafen does not know this key yet; "
-                "build the image first and name it under image"
-            ),
-        ),
         (
             "services: {Web: {image: a}}",
             (
@@ -41,8 +33,8 @@ from tests.unit.deploy.compose.given import problems, services
             ),
         ),
         (
-            "services: {web: {image: a}}\nvolumes: {}",
-            "a.yaml:2: volumes: hafen does not know this key yet",
+            "services: {web: {image: a}}\nvolumes: []",
+            "a.yaml:2: volumes: expected a mapping, got a list",
         ),
         (
             "service: {}\nservices: {web: {image: a}}",
@@ -67,7 +59,7 @@ def test_several_problems_come_together_in_the_order_of_the_lines() -> None:
     """
     assert problems(text) == [
         "a.yaml:4: services.web.image: variable TAG is not set; set it or write ${TAG:-default}",
-        "a.yaml:5: services.web.volumes: hafen does not know this key yet",
+        'a.yaml:5: services.web.volumes[0]: expected an absolute path in the container, got "a"',
         'a.yaml:7: services.web.deploy.replicas: expected a whole number, got "three"',
         "a.yaml:8: services.db: image is missing",
         "a.yaml:9: services.db.imgae: hafen does not know this key yet; did you mean image?",
@@ -96,12 +88,11 @@ def test_the_number_of_services_has_an_end() -> None:
 
 
 def test_version_is_accepted_with_a_warning() -> None:
-    text = b"services: {web: {image: a}}\nversion: '3.8'\n"
-    found = understand([("compose.yaml", text)], {}, Problems())
+    found = understood("services: {web: {image: a}}\nversion: '3.8'\n")
     assert found.warnings == (
         "compose.yaml:2: version: has no meaning any more; it can be left out",
     )
-    assert len(found.file.services) == 1
+    assert len(found.decoded.services) == 1
 
 
 def test_problems_that_aliases_repeat_are_told_with_every_path() -> None:

@@ -1,12 +1,12 @@
 """Compose files on disk, the stack's name, and the example that is shipped."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 
 from deploy.compose import find, load
-from deploy.compose.service import DEPLOY, SERVICE
 from shared.errors import SpecError
 from shared.model import DOCUMENT_BYTES_MAX, Protocol, PublishedPort, Resources
 
@@ -59,11 +59,11 @@ def test_variables_come_from_the_environment_and_then_from_the_file_beside(tmp_p
 
 
 def test_problems_of_the_variables_come_first(tmp_path: Path) -> None:
-    path = write(tmp_path, MINIMAL + "networks: {}\n")
+    path = write(tmp_path, MINIMAL + "network: {}\n")
     env = write(tmp_path, "TAG=$\n", ".env")
     assert refusal([path]).splitlines() == [
         f'{env}:1: TAG: "$" is not a variable; write $$ for a dollar sign',
-        f"{path}:2: networks: hafen does not know this key yet",
+        f"{path}:2: network: hafen does not know this key yet; did you mean networks?",
     ]
 
 
@@ -130,13 +130,10 @@ def test_the_example_is_what_its_comments_say() -> None:
         assert workload.reservations == Resources(cpu_millis=50, memory_bytes=16 << 20)
 
 
-def test_the_page_about_compose_names_every_key_and_its_first_example_loads(
+def test_the_first_example_of_the_page_about_compose_loads(
     tmp_path: Path,
 ) -> None:
     page = (ROOT / "docs" / "compose.md").read_text(encoding="utf-8")
-    keys = {*SERVICE, "environment", *(f"deploy.{key}" for key in DEPLOY)}
-    assert sorted(key for key in keys if f"`{key}" not in page) == []
-
     example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert example is not None
     assert load([write(tmp_path, example.group(1))], {}).name == "shop"
@@ -151,3 +148,32 @@ def test_the_page_about_compose_shows_real_messages(
     write(tmp_path, shown.group(1))
     monkeypatch.chdir(tmp_path)
     assert refusal([Path("compose.yaml")]) + "\n" == shown.group(2)
+
+
+def test_files_beside_are_found_from_the_first_files_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "shop", "services: {web: {extends: {file: b.yaml, service: b}}}")
+    write(tmp_path / "shop", "services: {b: {image: b, volumes: ['./x:/x'], user: []}}", "b.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert refusal([Path("shop/compose.yaml")]).startswith("shop/b.yaml:1: services.web.user: ")
+    write(tmp_path / "shop", "services: {b: {image: b, volumes: ['./x:/x']}}", "b.yaml")
+    mounts = load([Path("shop/compose.yaml")], {}).services[0].workload.mounts
+    assert [mount.source for mount in mounts] == [f"{path.parent}/x"]
+
+
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for file in ("pipe", "/dev/zero", "."):
+        path = write(tmp_path, f"services: {{web: {{image: a, env_file: {file}}}}}")
+        assert "cannot read" in refusal([path])
+
+
+def test_contents_and_builds_come_with_the_stack(tmp_path: Path) -> None:
+    write(tmp_path, "hunter2", "pw.txt")
+    text = "name: shop\nservices: {web: {build: ., secrets: [pw]}}\nsecrets: {pw: {file: pw.txt}}"
+    found = load([write(tmp_path, text)], {})
+    assert list(found.contents.values()) == [b"hunter2"]
+    assert list(found.contents) == [found.services[0].workload.files[0].content]
+    assert [(build.image, build.context) for build in found.builds] == [("shop-web", str(tmp_path))]
+    assert "hunter2" not in found.source

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from deploy.compose.ports import PORTS_MAX
 from shared.model import Protocol, PublishedPort
 from shared.settings import RESERVED_PORTS
-from tests.unit.deploy.compose.given import problems, web_problems, workload
+from tests.unit.deploy.compose.given import problems, web_problems, web_warnings, workload
 
 
 def published(value: str) -> list[tuple[int, int, Protocol]]:
@@ -52,26 +52,68 @@ def test_both_forms_say_the_same(outer: int, inner: int) -> None:
     assert workload(f"ports: [{{target: {inner}, published: {outer}}}]").ports == expected
 
 
-CHOICE = "Compose would publish a port of its own choice; say which one to publish, as in"
+CHOICE = (
+    "it is not published: Compose would choose a port at random, and here every node would have to "
+    "choose the same; to publish it, write"
+)
 ANY = "expected a port such as"
+
+
+def meant_for(address: str) -> str:
+    """Return why an address is refused."""
+    return (
+        f"hafen publishes on every address of every node, so what is meant for {address} only "
+        'would be open to all; write "8080:80" if it may be, or leave the port out: containers '
+        "reach each other without"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "published_", "warning"),
+    [
+        ("[80]", [], f'ports[0]: {CHOICE} "8080:80"'),
+        ("['80/tcp']", [], f'ports[0]: {CHOICE} "8080:80"'),
+        ("[{target: 80}]", [], f'ports[0]: {CHOICE} "8080:80"'),
+        ("['53:53/udp']", [], "ports[0]: udp ports are not published yet"),
+        ("['53/udp']", [], "ports[0]: udp ports are not published yet"),
+        (
+            "[{target: 53, published: 53, protocol: udp}]",
+            [],
+            "ports[0].protocol: udp ports are not published yet",
+        ),
+        (
+            "[{target: 80, published: 81, mode: host}]",
+            [(81, 80)],
+            "ports[0].mode: hafen publishes on every node, also on those that run no replica",
+        ),
+    ],
+)
+def test_what_is_not_published_as_compose_would_is_said(
+    value: str, published_: list[tuple[int, int]], warning: str
+) -> None:
+    body = f"ports: {value}"
+    assert [(one.published, one.target) for one in workload(body).ports] == published_
+    assert web_warnings(body) == [warning]
+
+
+@pytest.mark.parametrize("value", ["['0.0.0.0:81:80']", "['[::]:81:80']", "['0.0.0.0:81:80/tcp']"])
+def test_an_address_that_means_every_one_may_be_written(value: str) -> None:
+    assert published(value) == [(81, 80, Protocol.TCP)]
 
 
 @pytest.mark.parametrize(
     ("value", "why"),
     [
         ("80", "ports: expected a list, got 80"),
-        ("[80]", f'ports[0]: {CHOICE} "8080:80"'),
-        ("['80/tcp']", f'ports[0]: {CHOICE} "8080:80"'),
-        ("[{target: 80}]", f'ports[0]: {CHOICE} "8080:80"'),
         ("[{published: 80}]", "ports[0]: target is missing: the port inside the container"),
-        ("['8080:80/udp']", "ports[0]: hafen publishes tcp only so far, not udp"),
+        ("['8080:80/sctp']", "ports[0]: hafen publishes tcp only so far, not sctp"),
         (
             "['127.0.0.1:8080:80']",
-            'ports[0]: hafen publishes on every address of every node; write "8080:80"',
+            f"ports[0]: {meant_for('127.0.0.1')}",
         ),
         (
             "['[::1]:8080:80']",
-            'ports[0]: hafen publishes on every address of every node; write "8080:80"',
+            f"ports[0]: {meant_for('::1')}",
         ),
         ("['8080:80:1']", f'ports[0]: {ANY} "8080:80", got "8080:80:1"'),
         ("['web']", f'ports[0]: {ANY} "8080:80", got "web"'),
@@ -123,16 +165,8 @@ ANY = "expected a port such as"
             'ports[0].app_protocol: expected http or tcp, got "grpc"',
         ),
         (
-            "[{target: 80, published: 8080, protocol: udp}]",
-            "ports[0].protocol: hafen publishes tcp only so far, not udp",
-        ),
-        (
-            "[{target: 80, published: 8080, mode: host}]",
-            'ports[0].mode: hafen publishes on every node, mode: ingress; got "host"',
-        ),
-        (
             "[{target: 80, published: 8080, host_ip: 127.0.0.1}]",
-            "ports[0].host_ip: hafen publishes on every address of every node; leave this out",
+            f"ports[0].host_ip: {meant_for('127.0.0.1')}",
         ),
         (
             "[{target: 80, publised: 8080}]",

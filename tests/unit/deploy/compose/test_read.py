@@ -138,7 +138,7 @@ def test_an_alias_keeps_the_lines_of_what_it_names() -> None:
         ),
         (b"a: *b\n", "compose.yaml:1: the alias *b names nothing above it"),
         (b"a: &b [*b]\n", "compose.yaml:1: the alias *b stands inside what it names"),
-        (b"a: !reset 1\n", 'compose.yaml:1: hafen does not know the YAML tag "!reset"'),
+        (b"a: !set 1\n", 'compose.yaml:1: hafen does not know the YAML tag "!set"'),
         (
             b"a: !!int '1'\n",
             'compose.yaml:1: hafen does not know the YAML tag "tag:yaml.org,2002:int"',

@@ -193,9 +193,9 @@ NUMBER = "a whole number"
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("volumes: []", "volumes: hafen does not know this key yet"),
+        ("volumes: a", 'volumes: expected a list, got "a"'),
         ("lables: []", "lables: hafen does not know this key yet; did you mean labels?"),
-        ("scale: 2", "scale: hafen does not know this key yet; use deploy.replicas"),
+        ("scale: two", f'scale: expected {NUMBER}, got "two"'),
         ("a key: 1", '"a key": hafen does not know this key yet'),
         ("command: 5", "command: expected text, got 5; put it in quotes"),
         ("command: [a, 5]", "command[1]: expected text, got 5; put it in quotes"),
@@ -270,14 +270,7 @@ NUMBER = "a whole number"
             "healthcheck.retries: expected a whole number from 1 to 1000, got 0",
         ),
         ("deploy: [a]", "deploy: expected a mapping, got a list"),
-        (
-            "deploy: {labels: {a: b}}",
-            (
-                "deploy.labels: hafen does not know this key yet; "
-                "labels beside deploy go to the containers"
-            ),
-        ),
-        ("deploy: {update_config: {}}", "deploy.update_config: hafen does not know this key yet"),
+        ("deploy: {update_config: 1}", "deploy.update_config: expected a mapping, got 1"),
         ("deploy: {replicas: three}", f'deploy.replicas: expected {NUMBER}, got "three"'),
         ("deploy: {replicas: -1}", f"deploy.replicas: expected {NUMBER}, got -1"),
         ("deploy: {replicas: 1.5}", f"deploy.replicas: expected {NUMBER}, got 1.5"),
@@ -303,7 +296,7 @@ NUMBER = "a whole number"
         ),
         (
             "deploy: {resources: {limits: {pids: many}}}",
-            f'deploy.resources.limits.pids: expected {NUMBER}, got "many"',
+            'deploy.resources.limits.pids: expected a whole number from -1 to 4194304, got "many"',
         ),
         (
             "deploy: {resources: {reservations: {pids: 1}}}",
@@ -320,8 +313,8 @@ NUMBER = "a whole number"
         (
             "deploy: {placement: {constraints: [node.role == manager]}}",
             (
-                'deploy.placement.constraints[0]: hafen does not know "node.role"; '
-                "use node.labels.NAME, node.hostname or node.id"
+                "deploy.placement.constraints[0]: hafen's nodes have no roles; give some of them a "
+                "label and use node.labels.NAME"
             ),
         ),
         (

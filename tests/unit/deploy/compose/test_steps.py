@@ -6,11 +6,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.compose.errors import PROBLEMS_MAX, Problems
-from deploy.compose.steps import understand
+from deploy.compose.errors import PROBLEMS_MAX
 from shared import codec
 from shared.errors import SpecError
 from shared.model import Stack, StackName
+from tests.unit.deploy.compose.given import files_understood
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "whoami" / "compose.yaml"
 RICH = b"""\
@@ -116,10 +116,10 @@ def check(content: bytes, variables: dict[str, str]) -> None:
 def outcome(content: bytes, variables: dict[str, str]) -> Stack | str:
     """Return the stack in a file, or the message about it."""
     try:
-        found = understand([("compose.yaml", content)], variables, Problems())
+        found = files_understood([("compose.yaml", content)], {}, variables)
     except SpecError as error:
         return str(error)
-    return Stack(name=StackName("s"), generation=1, services=found.file.services)
+    return Stack(name=StackName("s"), generation=1, services=found.decoded.services)
 
 
 @settings(max_examples=300)
