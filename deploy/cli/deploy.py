@@ -52,7 +52,7 @@ def deploy(
 
 
 def _upload(stack: "LoadedStack") -> StackUpload:
-    return StackUpload(services=stack.services, source=stack.source)
+    return StackUpload(services=stack.services, source=stack.source, contents=stack.contents)
 
 
 async def _deploy(

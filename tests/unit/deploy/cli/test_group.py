@@ -98,14 +98,28 @@ def test_help_lists_every_command() -> None:
 
     listed = {line.split()[0] for line in shown.partition("Commands:\n")[2].splitlines()}
     assert listed == {
-        *("deploy", "plan", "config", "ls", "ps", "logs", "why", "events", "status", "doctor", "node"),
+        *(
+            "deploy",
+            "plan",
+            "config",
+            "ls",
+            "ps",
+            "logs",
+            "why",
+            "events",
+            "status",
+            "doctor",
+            "node",
+        ),
         *("scale", "restart", "stop", "start", "run", "rm", "image"),
         *("history", "rollback", "promote", "abort", "watch"),
         *("serve", "lab", "version"),
     }
 
 
-@pytest.mark.parametrize("name", ["deploy", "plan", "config", "ls", "logs", "why", "scale", "run", "rm"])
+@pytest.mark.parametrize(
+    "name", ["deploy", "plan", "config", "ls", "logs", "why", "scale", "run", "rm"]
+)
 def test_every_command_explains_itself(name: str) -> None:
     shown = CliRunner().invoke(cli, [name, "--help"])
 
