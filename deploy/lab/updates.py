@@ -9,12 +9,13 @@ from typing import Final
 from deploy.lab.moments import Moment
 from deploy.lab.tally import LoadReport, TargetReport
 from shared.api import AllocationView
+from shared.errors import RolledBackError
 from shared.model import Health, Record, ServiceName
 from shared.states import AllocState
 
 DONE: Final = 0
 # What the command line ends with when the old version is back.
-ROLLED_BACK: Final = 7
+ROLLED_BACK: Final = RolledBackError.exit_code
 
 
 class Sample(Record, frozen=True, kw_only=True):
