@@ -13,6 +13,8 @@ from shared import keys
 from shared.api import StackUpload
 from shared.errors import ConvergenceError, RolledBackError, StoreError
 from shared.model import Event, Rollout, RolloutPhase, ServiceName, ServiceSpec
+from shared.settings import SecretsSettings
+from shared.store import under
 from tests.build import MIB, service
 from tests.integration.api_rig import SHOP, Rig, cluster, upload
 from tests.integration.test_cli import COMPOSE, hafen, start
@@ -81,6 +83,22 @@ async def test_what_has_no_place_is_refused_before_it_is_stored(tmp_path: Path) 
     assert (code, out, stored) == (ConvergenceError.exit_code, "", 0)
     assert "web 1: no node fits: node-1: memory: needs 1024 MiB, has 0 MiB free" in err
     assert forced[0] == 0
+
+
+async def test_a_file_s_secrets_are_sent_along(tmp_path: Path) -> None:
+    (tmp_path / "secrets.key").write_bytes(bytes(32))
+    (tmp_path / "secrets.key").chmod(0o600)
+    (tmp_path / "password.txt").write_text("hunter2")
+    (tmp_path / "compose.yaml").write_text(
+        COMPOSE + "    secrets: [password]\nsecrets: {password: {file: ./password.txt}}\n"
+    )
+    secrets = SecretsSettings(key=tmp_path / "secrets.key")
+    async with cluster(tmp_path, secrets=secrets) as (rig, _):
+        code, _, err = await hafen(rig, "deploy", "--detach", "--no-plan")
+        (content,) = (await rig.other.list(under(keys.CONTENTS))).items
+
+    assert code == 0, err
+    assert content.key.startswith(f"{keys.CONTENTS}shop/password/")
 
 
 async def test_a_plan_that_does_not_hold_any_more_is_refused_with_what_would_happen(
