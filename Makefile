@@ -25,6 +25,7 @@ check: ## Format, lint, types, layers, unit and tidy tests (no root)
 	$(PYTHON) -m pytest -q -m "not real" tests/unit tests/test_tidy.py
 
 test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
+	@deploy/setup/host.sh --tests
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m pytest -ra --durations=10 tests
 
