@@ -48,7 +48,7 @@ _LOAD: Final = (
     *("--sockets", "12"),
 )
 _WARM_S: Final = 1.0
-# The command's own limit: six slots, two at a time, each with its proof and its drain, and some room.
+# The limit of the command: six slots, two at a time, each with its proof and its drain; and room.
 _DEPLOY_S: Final = 200
 _KILL_S: Final = 220.0
 # A replica with open websockets drains for its grace, then its node stops it.
