@@ -43,7 +43,7 @@ def change_problems(services: Sequence[ServiceSpec]) -> Iterator[str]:
 def _size(spec: ServiceSpec) -> Iterator[str]:
     size = len(codec.encode(spec))
     if size > SERVICE_BYTES_MAX:
-        yield f"it takes {size} bytes; {SERVICE_BYTES_MAX} are the most: large texts go into configs"
+        yield f"it takes {size} bytes; {SERVICE_BYTES_MAX} are the most: keep texts in configs"
 
 
 def _policies(spec: ServiceSpec) -> Iterator[str]:
