@@ -89,7 +89,8 @@ def progress_line(one: ServiceView) -> str:
 
 def slot_line(service: str, slot: SlotView) -> str:
     """Return where one allocation of a change is, such as "web 1 new: healthy on node-2"."""
-    return f"{service} {slot.slot or 'standby'} {slot.version}: {slot.state} on {slot.node}"
+    words = (service, str(slot.slot or "standby"), slot.version)
+    return f"{' '.join(filter(None, words))}: {slot.state} on {slot.node}"
 
 
 def progress_lines(before: StackProgress | None, now: StackProgress) -> list[str]:

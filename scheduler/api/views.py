@@ -27,7 +27,6 @@ from shared.model import (
     ServiceName,
     ServiceSpec,
     StackName,
-    Workload,
     runs_alike,
 )
 
@@ -159,7 +158,7 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
     return ServiceView(
         stack=of.stack,
         service=of.name,
-        image=_image(workload, found),
+        image=_image(of, found),
         replicas=wanted(spec, found) if spec is not None else 0,
         ready=sum(_serves(one, spec) for one in found),
         updated=sum(spec is not None and is_updated(one, spec) for one in found),
@@ -208,9 +207,12 @@ def is_fresh(one: Placed, spec: ServiceSpec) -> bool:
     return runs_alike(one.workload, msgspec.structs.replace(spec.workload, run=one.workload.run))
 
 
-def _image(workload: Workload | None, found: Sequence[Placed]) -> str:
-    if workload is not None:
-        return workload.image
+def _image(of: _Service, found: Sequence[Placed]) -> str:
+    """Return the image that runs, or should: of an update that went back, the one before."""
+    if of.rollout is not None and of.rollout.is_back:
+        return of.rollout.spec.workload.image
+    if of.spec is not None:
+        return of.spec.workload.image
     return next((one.view.image for one in found if one.view.image), "")
 
 
