@@ -98,7 +98,7 @@ def _run(cluster: Web, least: int, parallelism: int) -> None:
     raise AssertionError(f"it does not end: {cluster.rollout()}")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(POLICIES, st.integers(1, 5), st.integers(1, 5))
 def test_a_good_version_takes_over_at_its_pace_and_no_slot_is_ever_without_a_copy(
     policy: dict[str, float], before: int, after: int
@@ -115,7 +115,7 @@ def test_a_good_version_takes_over_at_its_pace_and_no_slot_is_ever_without_a_cop
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(POLICIES, st.integers(1, 4), st.integers(1, 4), BAD)
 def test_a_bad_version_is_rolled_back_says_why_and_never_gets_a_request(
     policy: dict[str, float], replicas: int, then: int, manner: str
@@ -206,7 +206,7 @@ def test_canaries_that_may_are_promoted_by_time() -> None:
     assert cluster.now - began >= 60.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 5), st.integers(0, 5))
 def test_another_number_of_replicas_or_another_label_replaces_nothing(
     before: int, after: int
