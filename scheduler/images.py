@@ -56,8 +56,10 @@ def spare_images(
         if asked.spec is None or not asked.slots:
             continue
         image = asked.spec.workload.image
-        for name in _replaced_on(asked, held) if asked.image_waits else ():
-            found[name].add(image)
+        if asked.trial is not None or asked.image_waits:
+            # Most copies of the next version come where there are some now; all fetch it at once.
+            for name in _replaced_on(asked, held):
+                found[name].add(image)
         spare = _spare(asked.spec, able, running[image])
         if spare is not None:
             found[spare].add(image)
@@ -78,7 +80,7 @@ def _spare(
 
 
 def _replaced_on(asked: Asked, held: Mapping[NodeName, Sequence[Assignment]]) -> Iterable[NodeName]:
-    """Return the nodes of copies that end only once the image of the next version is there."""
+    """Return the nodes of copies that another version is to replace."""
     key = (asked.stack, asked.service)
     return [name for name in held if any((a.stack, a.service) == key for a in held[name])]
 

@@ -247,3 +247,17 @@ def test_a_first_version_that_fails_is_tried_on_and_on_and_says_so() -> None:
         if cluster.phase() is RolloutPhase.DONE:
             break
     assert cluster.phase() is RolloutPhase.DONE
+
+
+def test_the_next_image_is_fetched_wherever_copies_are_before_any_of_them_is_touched() -> None:
+    cluster = Web(spec("app:1", 3, monitor_s=5.0))
+    cluster.update_to(spec("app:2", 3, monitor_s=5.0))
+    cluster.step()
+    ahead = {
+        name
+        for name, state in cluster.world.nodes.items()
+        if state.manifest is not None
+        and "app:2" in {*state.manifest.images, *(a.workload.image for a in state.assignments)}
+    }
+    assert ahead == cluster.world.nodes.keys()
+    assert {a.want for a in cluster.held()} == {Want.RUN}
