@@ -56,10 +56,8 @@ def spare_images(
         if asked.spec is None or not asked.slots:
             continue
         image = asked.spec.workload.image
-        if asked.trial is not None or asked.image_waits:
-            # Most copies of the next version come where there are some now; all fetch it at once.
-            for name in _replaced_on(asked, held):
-                found[name].add(image)
+        for name in _replaced_on(asked, held):
+            found[name].add(image)
         spare = _spare(asked.spec, able, running[image])
         if spare is not None:
             found[spare].add(image)
@@ -80,7 +78,12 @@ def _spare(
 
 
 def _replaced_on(asked: Asked, held: Mapping[NodeName, Sequence[Assignment]]) -> Iterable[NodeName]:
-    """Return the nodes of copies that another version is to replace."""
+    """Return the nodes of copies that another version is to replace.
+
+    Most of its own copies come to the same nodes; all fetch its image at once.
+    """
+    if asked.trial is None and not asked.image_waits:
+        return ()
     key = (asked.stack, asked.service)
     return [name for name in held if any((a.stack, a.service) == key for a in held[name])]
 
