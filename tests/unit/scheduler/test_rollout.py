@@ -1,5 +1,6 @@
 """Updates, good and bad: what serves goes on serving, the pace is kept, and every one ends."""
 
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -247,3 +248,13 @@ def test_a_first_version_that_fails_is_tried_on_and_on_and_says_so() -> None:
         if cluster.phase() is RolloutPhase.DONE:
             break
     assert cluster.phase() is RolloutPhase.DONE
+
+
+def test_an_update_leaves_a_service_as_spread_as_it_was() -> None:
+    for replicas in (2, 3, 4, 6):
+        shop = Shop(service(replicas=replicas))
+        shop.rest()
+        before = sorted(Counter(shop.homes()).values())
+        shop.ask(service(replicas=replicas, image="app:2"))
+        shop.rest()
+        assert sorted(Counter(shop.homes()).values()) == before
