@@ -166,6 +166,18 @@ def rolled_back_message(progress: StackProgress, why: Sequence[str]) -> str:
     )
 
 
+def overtaken_message(progress: StackProgress, generation: int) -> str:
+    """Return what a person reads whose change somebody else changed before it came true."""
+    stack = progress.stack
+    if not progress.generation:
+        return f"{stack} was removed before generation {generation} had come true"
+    return (
+        f"{stack} was changed again before generation {generation} had come true: it is at "
+        f"generation {progress.generation} now; `hafen history {stack}` shows by what, "
+        f"`hafen watch {stack}` how far it is"
+    )
+
+
 def interrupted_message(stack: str) -> str:
     """Return what a person reads who interrupts the waiting."""
     return (

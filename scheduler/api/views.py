@@ -91,7 +91,7 @@ def cluster(
         nodes=nodes(world, judged),
         stacks=len(world.stacks),
         replicas_wanted=sum(one.replicas for one in services(world, found, waiting).services),
-        replicas_ready=sum(one.is_ready for one in found),
+        replicas_ready=sum(_serves(one) for one in found),
         services=services(world, found, waiting).services,
     )
 
@@ -160,7 +160,7 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
         service=of.name,
         image=_image(of, found),
         replicas=wanted(spec, found) if spec is not None else 0,
-        ready=sum(_serves(one, spec) for one in found),
+        ready=sum(_serves(one) for one in found),
         updated=sum(spec is not None and is_updated(one, spec) for one in found),
         ports=tuple(port_text(port) for port in workload.ports) if workload is not None else (),
         waiting=waiting,
@@ -191,13 +191,12 @@ def wanted(spec: ServiceSpec, found: Iterable[Placed]) -> int:
 
 
 def is_updated(one: Placed, spec: ServiceSpec) -> bool:
-    """Say whether an allocation is ready, or of a job done, and runs what is asked for now."""
-    return _serves(one, spec) and is_fresh(one, spec)
+    """Say whether an allocation is ready or has ended well, and is what is asked for now."""
+    return _serves(one) and is_fresh(one, spec)
 
 
-def _serves(one: Placed, spec: ServiceSpec | None) -> bool:
-    is_job = spec is not None and spec.mode.is_job
-    return one.is_ready or (is_job and one.is_complete)
+def _serves(one: Placed) -> bool:
+    return one.is_ready or one.is_complete
 
 
 def is_fresh(one: Placed, spec: ServiceSpec) -> bool:

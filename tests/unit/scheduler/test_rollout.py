@@ -1,5 +1,6 @@
 """Updates, good and bad: what serves goes on serving, the pace is kept, and every one ends."""
 
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -261,3 +262,13 @@ def test_the_next_image_is_fetched_wherever_copies_are_before_any_of_them_is_tou
     }
     assert ahead == cluster.world.nodes.keys()
     assert {a.want for a in cluster.held()} == {Want.RUN}
+
+
+def test_an_update_leaves_a_service_as_spread_as_it_was() -> None:
+    for replicas in (2, 3, 4, 6):
+        shop = Shop(service(replicas=replicas))
+        shop.rest()
+        before = sorted(Counter(shop.homes()).values())
+        shop.ask(service(replicas=replicas, image="app:2"))
+        shop.rest()
+        assert sorted(Counter(shop.homes()).values()) == before
