@@ -63,6 +63,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         barred: nodes that have a replica or a standby of it already, where it may have no second.
         node: the only one that is taken; None: any.
         volumes: whose data must be there; those that are nowhere yet come to be where it goes.
+        blocked: why it can be nowhere now; empty: nodes decide.
         image: what should be there already because users wait; empty: nobody waits, and spreading
             evenly matters more than saving a download.
     """
@@ -76,6 +77,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     barred: frozenset[NodeName] = frozenset()
     node: NodeName | None = None
     volumes: tuple[str, ...] = ()
+    blocked: str = ""
     image: str = ""
 
 
@@ -102,6 +104,8 @@ class Unplaceable(msgspec.Struct, frozen=True):
     @property
     def reason(self) -> str:
         """Return one sentence for people."""
+        if self.request.blocked:
+            return self.request.blocked
         if not self.refusals:
             return "no node is ready"
         each = "; ".join(f"{refusal.node}: {refusal.why}" for refusal in self.refusals[:_SHOWN_MAX])
@@ -154,6 +158,8 @@ def _most_constrained_first(request: Request) -> tuple[bool, int, int, int, Serv
 def _place_one(
     nodes: Sequence[Candidate], request: Request, homes: Mapping[str, NodeName]
 ) -> Bound | Unplaceable:
+    if request.blocked:
+        return Unplaceable(request, ())
     refusals: list[Refusal] = []
     feasible: list[Candidate] = []
     names = {node.name for node in nodes}
