@@ -107,10 +107,28 @@ def test_the_record_stays_until_the_node_has_seen_that_the_data_is_to_go() -> No
     assert shop.world.volumes == {}
 
 
+def test_a_record_that_a_leader_could_just_mark_is_not_the_node_being_told() -> None:
+    shop, home = left_behind()
+    state = shop.world.volumes[DATA]
+    marked = msgspec.structs.replace(state.volume, is_leaving=True)
+    replaced(shop, volumes={DATA: msgspec.structs.replace(state, volume=marked)})
+    shop.disks[NodeName(home)].clear()  # its container was about to make it
+    report = shop.world.nodes[NodeName(home)].report
+    assert report is not None
+    shop.set_node(home, report=msgspec.structs.replace(report, volumes=()))
+    shop.step()
+    assert DATA in shop.world.volumes
+    shop.step()
+    assert shop.world.volumes == {}
+
+
 def test_a_deploy_meanwhile_keeps_the_volume_and_ends_the_wish_for_good() -> None:
     shop, home = left_behind()
     wish(shop)
     shop.ask(service(), db(), generation=3)
+    shop.step()
+    check_nothing_leaves_that_is_used(shop)
+    assert not shop.world.volumes[DATA].volume.is_leaving
     shop.rest()
     assert shop.homes("db") == [home]
     assert shop.world.removals == {}
@@ -197,9 +215,8 @@ def test_whatever_happens_in_whatever_order_no_used_data_is_removed_and_all_ends
             case "find":
                 find(shop, home)
             case _:
-                pass
-        shop.step()
-        check_nothing_leaves_that_is_used(shop)
+                shop.step()
+                check_nothing_leaves_that_is_used(shop)
     find(shop, home)
     for _ in range(60):
         shop.step()
