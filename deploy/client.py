@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
 
 from shared import api
 from shared.model import Event, Revision, Stack, StackName
@@ -149,6 +150,27 @@ class ApiClient:
             NotFoundError: there is no such stack; says which there are.
         """
         return await self._remote.ask("DELETE", api.STACK.format(stack=stack), api.Accepted)
+
+    async def volumes(self) -> api.VolumeList:
+        """Return all named volumes."""
+        return await self._remote.ask("GET", api.VOLUMES, api.VolumeList)
+
+    async def remove_volume(self, name: str, *, force: bool = False) -> api.VolumeView:
+        """Have a volume removed; `volumes` lists it until its node has removed the data.
+
+        Args:
+            name: the volume's in the cluster.
+            force: forget it without its node, which keeps what it has on its disk.
+
+        Raises:
+            NotFoundError: no record knows such a volume; says which there are.
+            SpecError: it is in use; says by what.
+            OvertakenError: something was deployed meanwhile; nothing was changed.
+            UnavailableError, AmbiguousError: as `deploy`.
+        """
+        path = api.VOLUME.format(volume=quote(name, safe=""))
+        query = {"force": "1" if force else "0"}
+        return await self._remote.ask("DELETE", path, api.VolumeView, query=query)
 
     def progress(
         self, stack: StackName, after: Revision

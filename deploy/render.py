@@ -18,6 +18,7 @@ from shared.api import (
     LogEntry,
     NodeView,
     ServiceView,
+    VolumeView,
 )
 from shared.model import Event, Record, RolloutPhase
 from shared.states import AllocState
@@ -258,6 +259,28 @@ def etcd_line(view: ClusterView) -> str:
     # Who led is as old as the picture: the answers that count are those of who is left.
     picture = f"what follows is as of {view.age_s:.0f} s ago"
     return "; ".join(["NOT REACHABLE", *(counts if bad else []), *bad, picture])
+
+
+def volume_table(volumes: Iterable[VolumeView]) -> Table:
+    """Return named volumes with where their data is and who uses it."""
+    columns = (
+        Column("VOLUME"),
+        Column("NODE"),
+        Column("STACK"),
+        Column("USED BY"),
+        Column("NOTES"),
+    )
+    rows = tuple(
+        (
+            one.name,
+            one.node,
+            one.stack or "-",
+            ", ".join(one.used_by) or "-",
+            "; ".join(filter(None, ["leaving" if one.is_leaving else "", one.problem])),
+        )
+        for one in volumes
+    )
+    return Table(columns, rows)
 
 
 def finding_table(findings: Iterable[Finding]) -> Table:

@@ -14,7 +14,7 @@ from scheduler.allocs import Alloc, Asked, allocs_of, allocs_on
 from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
-from scheduler.homes import new_volumes, volumes_of
+from scheduler.homes import homes_of, new_volumes, volumes_of
 from scheduler.images import spare_images
 from scheduler.jobs import orchestrate_job
 from scheduler.memory import Memory, remember, times_of
@@ -22,6 +22,7 @@ from scheduler.nodes import Judged, judge
 from scheduler.orchestrate import orchestrate
 from scheduler.place import Bound, Request, Unplaceable, place
 from scheduler.plan import Plan, Write
+from scheduler.removals import removals_of, why_blocked
 from scheduler.routes import drained, routes_of
 from scheduler.services import Service, services_of
 from scheduler.story import Now, node_events, placed_event, rollout_events
@@ -92,25 +93,37 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
     asked = {key: each.asked for key, each in services.items()}
     images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
     soaking = frozenset(id_ for change in changes.values() for id_ in change.soaking)
+    removals = removals_of(world, draft.assignments, now.wall_s)
+    # Volumes before manifests: should only the first of several transactions succeed, nothing is
+    # removed that a record does not say so of, and nothing is placed whose place is not recorded.
     writes = (
         *_rollout_writes(world, services),
         *_volume_writes(world, placed),
-        *draft.writes(images),
+        *removals.writes,
+        *draft.writes(images, removals.leaving),
         *_routes_writes(world, asked, _planned(world, draft, judged), soaking),
     )
     rollouts = {key: each.rollout for key, each in services.items() if each.rollout is not None}
-    events = (*node_events(world, told, judged, now), *rollout_events(world, rollouts, now), *story)
+    events = (
+        *node_events(world, told, judged, now),
+        *rollout_events(world, rollouts, now),
+        *story,
+        *removals.events,
+    )
     memory = msgspec.structs.replace(
         memory,
         told=judged.verdicts,
         marks={key: each.mark for key, each in services.items() if each.mark is not None},
         unplaced=_unplaced(placed.unplaceable),
     )
-    waits = [judged.changes_in_s, *(each.wake_in_s for each in changes.values())]
-    waits += [each.wake_in_s for each in services.values()]
-    wake_in_s = min([PERIOD_S, *(wait_s for wait_s in waits if wait_s is not None)])
+    wake_in_s = _wake_in_s(judged, (*changes.values(), *services.values()))
     plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
     return Decision(plan, memory, placed.unplaceable, _waiting(asked))
+
+
+def _wake_in_s(judged: Judged, parts: Iterable[Changes | Service]) -> float:
+    waits = [judged.changes_in_s, *(each.wake_in_s for each in parts)]
+    return min([PERIOD_S, *(wait_s for wait_s in waits if wait_s is not None)])
 
 
 def _orchestrate_all(
@@ -183,14 +196,14 @@ def _place_all(
             wanted[key, want.slot] = want
             if want.spec is not spec:
                 spec, leaving = want.spec, _leaving(running[key], want.spec)
-            requests.append(_request(services[key].asked, want, leaving))
+            requests.append(_request(world, services[key].asked, want, leaving))
     if not requests:
         return Placed()
     nodes = [
         candidate(node, draft.assignments[name], judged.verdicts[name], judged.reasons.get(name))
         for name, node in world.nodes.items()
     ]
-    homes = {name: state.volume.node for name, state in world.volumes.items()}
+    homes = homes_of(world, {volume for request in requests for volume in request.volumes})
     bound: list[tuple[ServiceId, Wanted, NodeName]] = []
     unplaceable: list[Unplaceable] = []
     for outcome in place([node for node in nodes if node is not None], requests, homes):
@@ -220,7 +233,9 @@ def _leaving(running: _Running, spec: ServiceSpec) -> Mapping[NodeName, int]:
     return Counter(node for node, one in running if not runs_alike(one.workload, spec.workload))
 
 
-def _request(asked: Asked, wanted: Wanted, leaving: Mapping[NodeName, int]) -> Request:
+def _request(
+    world: World, asked: Asked, wanted: Wanted, leaving: Mapping[NodeName, int]
+) -> Request:
     workload = wanted.spec.workload
     return Request(
         service=(asked.stack, asked.service),
@@ -233,6 +248,7 @@ def _request(asked: Asked, wanted: Wanted, leaving: Mapping[NodeName, int]) -> R
         node=wanted.node,
         volumes=volumes_of(wanted.spec),
         leaving=leaving,
+        blocked=why_blocked(world, wanted.spec),
         image=workload.image if wanted.is_urgent else "",
     )
 

@@ -57,8 +57,17 @@ class Draft:
             for a in self.assignments[node]
         ]
 
-    def writes(self, images: Mapping[NodeName, tuple[str, ...]]) -> Iterable[Write]:
-        """Return the manifests that differ from what is written, with the images to have ready."""
+    def writes(
+        self,
+        images: Mapping[NodeName, tuple[str, ...]],
+        leaving: Mapping[NodeName, tuple[str, ...]],
+    ) -> Iterable[Write]:
+        """Return the manifests that differ from what is written.
+
+        Args:
+            images: to have ready, by node.
+            leaving: volumes to remove the data of, by node.
+        """
         for name, node in self._world.nodes.items():
             before = node.manifest
             after = Manifest(
@@ -66,13 +75,11 @@ class Draft:
                 generation=before.generation + 1 if before is not None else 1,
                 assignments=tuple(sorted(self.assignments[name], key=lambda a: a.id)),
                 images=images.get(name, ()),
+                leaving_volumes=leaving.get(name, ()),
             )
             # A node without a manifest gets an empty one: absent means that etcd lost it, not "run
             # nothing".
-            if before is not None and (after.assignments, after.images) == (
-                before.assignments,
-                before.images,
-            ):
+            if before is not None and _asks_alike(before, after):
                 continue
             yield Write(
                 key=keys.desired(name),
@@ -80,3 +87,7 @@ class Draft:
                 decided_at=node.manifest_revision,
                 reasons=tuple(self._reasons[name]),
             )
+
+
+def _asks_alike(one: Manifest, other: Manifest) -> bool:
+    return msgspec.structs.replace(one, generation=other.generation) == other

@@ -24,6 +24,7 @@ from shared.model import (
     StackName,
     Volume,
     Want,
+    Workload,
 )
 
 _ID_PARTS: Final = 4  # <stack>.<service>.<slot>.<suffix>
@@ -89,16 +90,56 @@ _OPEN: Final = frozenset({Verdict.READY, Verdict.PROBATION, Verdict.SUSPECT})
 
 def volumes_of(spec: ServiceSpec) -> tuple[str, ...]:
     """Return the named volumes whose data a copy must find; a global service has one a node."""
-    if spec.mode.is_global:
-        return ()
-    mounts = spec.workload.mounts
+    return () if spec.mode.is_global else named_volumes(spec.workload)
+
+
+def named_volumes(workload: Workload) -> tuple[str, ...]:
+    """Return the named volumes that a container mounts, sorted."""
+    mounts = workload.mounts
     found = {mount.source for mount in mounts if mount.kind is MountKind.VOLUME and mount.source}
     return tuple(sorted(found))
 
 
+def data_of(world: World, name: str) -> tuple[NodeName, ...]:
+    """Return the nodes that have the data of a volume: the record says which.
+
+    Without one, as in an etcd that comes from an old backup, it is every node that reports data of
+    that name, given up or not: the data of a lost node is not replaced by an empty folder. More
+    than one: nobody knows which is right.
+    """
+    state = world.volumes.get(name)
+    return (state.volume.node,) if state is not None else reporters(world, name)
+
+
+def reporters(world: World, name: str) -> tuple[NodeName, ...]:
+    """Return the nodes that report data of that name, but for the one that a person gave up.
+
+    None does of what a global service mounts: there each node has data of its own.
+    """
+    if any(spec.mode.is_global and name in named_volumes(spec.workload) for spec in _specs(world)):
+        return ()
+    removal = world.removals.get(name)
+    given_up = removal.removal.given_up if removal is not None else ""
+    return tuple(
+        node
+        for node, state in sorted(world.nodes.items())
+        if state.report is not None and name in state.report.volumes and node != given_up
+    )
+
+
+def _specs(world: World) -> Iterable[ServiceSpec]:
+    return (spec for state in world.stacks.values() for spec in state.stack.services)
+
+
+def homes_of(world: World, names: Iterable[str]) -> Mapping[str, NodeName]:
+    """Return the node of each volume that has data on exactly one that counts."""
+    found = {name: data_of(world, name) for name in names}
+    return {name: nodes[0] for name, nodes in found.items() if len(nodes) == 1}
+
+
 def of_volumes(world: World, spec: ServiceSpec) -> AbstractSet[NodeName]:
     """Return the nodes that have the data of a version's volumes."""
-    return {world.volumes[name].volume.node for name in volumes_of(spec) if name in world.volumes}
+    return set(homes_of(world, volumes_of(spec)).values())
 
 
 def new_volumes(

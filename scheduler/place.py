@@ -65,6 +65,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         volumes: whose data must be there; those that are nowhere yet come to be where it goes.
         leaving: by node, the copies that an update replaces: they count for less, so that it leaves
             the service as spread as it was.
+        blocked: why it can be nowhere now; empty: nodes decide.
         image: what should be there already because users wait; empty: nobody waits, and spreading
             evenly matters more than saving a download.
     """
@@ -79,6 +80,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     node: NodeName | None = None
     volumes: tuple[str, ...] = ()
     leaving: Mapping[NodeName, int] = {}
+    blocked: str = ""
     image: str = ""
 
 
@@ -105,6 +107,8 @@ class Unplaceable(msgspec.Struct, frozen=True):
     @property
     def reason(self) -> str:
         """Return one sentence for people."""
+        if self.request.blocked:
+            return self.request.blocked
         if not self.refusals:
             return "no node is ready"
         each = "; ".join(f"{refusal.node}: {refusal.why}" for refusal in self.refusals[:_SHOWN_MAX])
@@ -157,6 +161,8 @@ def _most_constrained_first(request: Request) -> tuple[bool, int, int, int, Serv
 def _place_one(
     nodes: Sequence[Candidate], request: Request, homes: Mapping[str, NodeName]
 ) -> Bound | Unplaceable:
+    if request.blocked:
+        return Unplaceable(request, ())
     refusals: list[Refusal] = []
     feasible: list[Candidate] = []
     names = {node.name for node in nodes}

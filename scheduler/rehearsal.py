@@ -116,6 +116,9 @@ def _written(world: World, writes: Iterable[Write]) -> World:
         routes={name: one for name, one in routes.items() if keys.routes(name) not in gone},
         rollouts={name: one for name, one in rollouts.items() if keys.rollout(*name) not in gone},
         volumes={name: one for name, one in volumes.items() if keys.volume(name) not in gone},
+        removals={
+            name: one for name, one in world.removals.items() if keys.removal(name) not in gone
+        },
     )
 
 

@@ -20,6 +20,7 @@ from shared.model import (
     NodeName,
     NodeSpec,
     Record,
+    Removal,
     Report,
     Revision,
     Rollout,
@@ -90,6 +91,13 @@ class VolumeState(msgspec.Struct, frozen=True):
     revision: Revision
 
 
+class RemovalState(msgspec.Struct, frozen=True):
+    """That a volume is to go, and the revision that was read at."""
+
+    removal: Removal
+    revision: Revision
+
+
 ServiceId = tuple[StackName, ServiceName]
 SlotId = tuple[StackName, ServiceName, int]
 
@@ -109,6 +117,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     claims: Mapping[SlotId, Claim] = {}
     rollouts: Mapping[ServiceId, RolloutState] = {}
     volumes: Mapping[str, VolumeState] = {}
+    removals: Mapping[str, RemovalState] = {}
     leader: Leader | None = None
     leader_revision: Revision = Revision(0)
     unreadable: Mapping[str, str] = {}
@@ -169,6 +178,7 @@ _KINDS: tuple[tuple[str, type[Record]], ...] = (
     (keys.CLAIMS, Claim),
     (keys.DESIRED, Manifest),
     (keys.OBSERVED, Report),
+    (keys.REMOVALS, Removal),
     (keys.ROLLOUTS, Rollout),
     (keys.ROUTES, Routes),
     (keys.STACKS, Stack),
@@ -220,6 +230,11 @@ def _assemble(
             one.name: VolumeState(one, items[key].mod_revision)
             for key, one in _under(found, keys.VOLUMES, Volume)
             if key == keys.volume(one.name)
+        },
+        removals={
+            one.name: RemovalState(one, items[key].mod_revision)
+            for key, one in _under(found, keys.REMOVALS, Removal)
+            if key == keys.removal(one.name)
         },
         leader=leader if isinstance(leader, Leader) else None,
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),

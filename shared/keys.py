@@ -16,6 +16,7 @@ Pure. One writer per key. `<...>` parts never contain a slash.
       contents/<stack>/<n>/<dig.>  Content     API                   configs and secrets, sealed
       rollouts/<stack>/<service>   Rollout     leader                how far an update is
       volumes/<name>               Volume      leader                which node has its data
+      removals/<name>              Removal     API; the leader ends  a volume that is to go
       leader                       Leader      scheduler             yes: create_revision is the
                                                                      fence
       events/<id>                  Event       leader                yes: ends by itself
@@ -38,6 +39,7 @@ HISTORY: Final = ROOT + "history/"
 CONTENTS: Final = ROOT + "contents/"
 ROLLOUTS: Final = ROOT + "rollouts/"
 VOLUMES: Final = ROOT + "volumes/"
+REMOVALS: Final = ROOT + "removals/"
 LEADER: Final = ROOT + "leader"
 
 
@@ -104,3 +106,8 @@ def rollout(stack: StackName, service: ServiceName) -> str:
 def volume(name: str) -> str:
     """Return the key of a Volume."""
     return VOLUMES + name
+
+
+def removal(name: str) -> str:
+    """Return the key of the Removal of a volume."""
+    return REMOVALS + name

@@ -186,12 +186,17 @@ async def _changed(
 def rm(connection: Connection, stack: str, timeout_s: float, *, yes: bool) -> None:
     """Stop STACK and remove everything of it, its history too, and wait until it is gone."""
     if not yes:
-        _confirm(f"Stop {stack} and remove it?")
+        confirm(f"Stop {stack} and remove it?")
     connection.run(lambda client: _remove(client, StackName(stack), timeout_s))
     click.echo(f"{stack} is gone")
 
 
-def _confirm(question: str) -> None:
+def confirm(question: str) -> None:
+    """Return if a person says yes.
+
+    Raises:
+        SpecError: there is nobody to ask.
+    """
     if not sys.stdin.isatty():
         raise SpecError("there is no terminal to ask at; say -y")
     click.confirm(question, abort=True, err=True)

@@ -21,7 +21,7 @@ from scheduler.nodes import History, Judged, Verdicts, judge
 from scheduler.world import World, WorldReader
 from shared import keys
 from shared.clock import Clock
-from shared.errors import StoreError
+from shared.errors import StoreError, UnavailableError
 from shared.mirror import View
 from shared.model import Revision, StackName
 from shared.store import Store, exactly
@@ -31,6 +31,8 @@ from shared.timing import Timing
 # things are is told within a second; who changes something may wait a little longer.
 GLANCE_S_MAX: Final = 0.2
 ETCD_S_MAX: Final = 0.5
+# Whoever changes something and then lists should find what was changed.
+_SEEN_S_MAX: Final = 1.0
 # A node that went silent unnoticed would be judged too late by as much.
 _LOOK_AGAIN_S: Final = 10.0
 # A busy cluster changes many times a second, and looking costs a walk over all keys.
@@ -80,6 +82,27 @@ class Cluster:
         except (StoreError, TimeoutError):
             return False
         return True
+
+    async def need_etcd(self) -> None:
+        """Return if etcd takes changes now.
+
+        Raises:
+            UnavailableError: it does not answer.
+        """
+        if not await self.reaches_etcd(ETCD_S_MAX):
+            raise UnavailableError(
+                "etcd does not answer: nothing was changed, and what runs keeps running; "
+                "try again once most etcd members are back"
+            )
+
+    async def seen(self, revision: Revision) -> None:
+        """Wait until this replica shows a change too, unless its view lags for long."""
+        deadline_s = self._clock.monotonic_s() + _SEEN_S_MAX
+        while self.revision < revision:
+            left_s = deadline_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                break
+            await self.changes.wait(self.changes.count, left_s)
 
     def world(self) -> World:
         """Return the world as of the last change."""

@@ -17,6 +17,7 @@ from scheduler.api.members import AskMembers, Members
 from scheduler.api.sealing import sealer
 from scheduler.api.stack_handlers import StackHandlers
 from scheduler.api.stacks import Stacks
+from scheduler.api.volume_handlers import VolumeHandlers
 from shared import http
 from shared.api import BODY_BYTES_MAX
 from shared.clock import Clock
@@ -58,6 +59,7 @@ class ApiServer:
         self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, agents, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
+        self._volume_handlers = VolumeHandlers(self._cluster, store)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -75,7 +77,7 @@ class ApiServer:
         if tls is not None:
             sites.append(http.tls_site(self._settings.address, API_PORT, server_context(tls)))
         app = web.Application(middlewares=[http.refusals], client_max_size=BODY_BYTES_MAX)
-        for part in (self._handlers, self._stack_handlers, health):
+        for part in (self._handlers, self._stack_handlers, self._volume_handlers, health):
             app.add_routes(part.routes())
         with listening(self._settings.run_dir / SOCKET_NAME) as socket:
             sites.append(lambda runner: web.SockSite(runner, socket))

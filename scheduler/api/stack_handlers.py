@@ -9,7 +9,7 @@ from aiohttp import web
 
 from scheduler.api import checks
 from scheduler.api.archive import history_prefix, past
-from scheduler.api.cluster import ETCD_S_MAX, Cluster
+from scheduler.api.cluster import Cluster
 from scheduler.api.history import history
 from scheduler.api.plan import hold, planned, revision_of
 from scheduler.api.stacks import Stacks, no_stack
@@ -28,8 +28,6 @@ _log = structlog.get_logger()
 
 # How long a client may take to send a stack.
 _BODY_S_MAX: Final = 10.0
-# Whoever deploys and then lists should find what was deployed.
-_SEEN_S_MAX: Final = 1.0
 # A person waits for a plan; a large cluster's is cut short.
 _PLAN_S_MAX: Final = 3.0
 _DIGITS_MAX: Final = 10
@@ -57,7 +55,7 @@ class StackHandlers:
         """Store a stack."""
         name = stack_of(request)
         upload = await _body(request, api.StackUpload)
-        await self._need_etcd()
+        await self._cluster.need_etcd()
         based_on = None
         if upload.plan_id or upload.needs_place:
             plan = await self._plan(name, upload)
@@ -91,7 +89,7 @@ class StackHandlers:
         """Change a stack that is deployed."""
         name = stack_of(request)
         asked = await _body(request, api.ChangeRequest)
-        await self._need_etcd()
+        await self._cluster.need_etcd()
         accepted = await self._seen(await self._stacks.change(name, asked))
         kind = type(asked.change).__name__.lower()
         _log.info("stack_changed", stack=name, generation=accepted.generation, change=kind)
@@ -100,7 +98,7 @@ class StackHandlers:
     async def remove(self, request: web.Request) -> web.Response:
         """Remove a stack."""
         name = stack_of(request)
-        await self._need_etcd()
+        await self._cluster.need_etcd()
         accepted = await self._seen(await self._stacks.remove(name))
         _log.info("stack_removed", stack=name)
         return reply(accepted)
@@ -134,21 +132,8 @@ class StackHandlers:
         return stack, tuple(one for one in found if one.generation < stack.generation)
 
     async def _seen(self, accepted: api.Accepted) -> api.Accepted:
-        """Wait until this replica shows the change too, unless its view lags for long."""
-        deadline_s = self._clock.monotonic_s() + _SEEN_S_MAX
-        while self._cluster.revision < accepted.revision:
-            left_s = deadline_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                break
-            await self._cluster.changes.wait(self._cluster.changes.count, left_s)
+        await self._cluster.seen(accepted.revision)
         return accepted
-
-    async def _need_etcd(self) -> None:
-        if not await self._cluster.reaches_etcd(ETCD_S_MAX):
-            raise UnavailableError(
-                "etcd does not answer: nothing was changed, and what runs keeps running; "
-                "try again once most etcd members are back"
-            )
 
 
 async def _body(request: web.Request, kind: type[R]) -> R:

@@ -17,6 +17,8 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/stacks/{stack}/history                       HistoryView
     GET    /v1/stacks/{stack}/generations/{generation}      model.Stack
     GET    /v1/stacks/{stack}/progress?after=REVISION       stream of StackProgress, ends when done
+    GET    /v1/volumes                                      VolumeList
+    DELETE /v1/volumes/{volume}?force=                  ->  VolumeView
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
     GET    /v1/events?follow=                               stream of model.Event
@@ -71,6 +73,8 @@ from shared.api.paths import (
     STATUS,
     STREAM_HEARTBEAT_S,
     STREAM_SILENCE_S_MAX,
+    VOLUME,
+    VOLUMES,
     WHY,
 )
 from shared.api.views import (
@@ -89,6 +93,8 @@ from shared.api.views import (
     ServiceView,
     SlotView,
     StackProgress,
+    VolumeList,
+    VolumeView,
 )
 
 __all__ = [
@@ -109,6 +115,8 @@ __all__ = [
     "STATUS",
     "STREAM_HEARTBEAT_S",
     "STREAM_SILENCE_S_MAX",
+    "VOLUME",
+    "VOLUMES",
     "WHY",
     "Abort",
     "Accepted",
@@ -145,5 +153,7 @@ __all__ = [
     "StackUpload",
     "Start",
     "Stop",
+    "VolumeList",
+    "VolumeView",
     "WhyView",
 ]

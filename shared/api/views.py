@@ -204,6 +204,30 @@ class AllocationList(Record, frozen=True, kw_only=True):
     allocations: tuple[AllocationView, ...]
 
 
+class VolumeView(Record, frozen=True, kw_only=True):
+    """A named volume's data on one node.
+
+    Attributes:
+        stack: whose deploy made it; empty: no record knows of this data.
+        used_by: services as <stack>.<service>.
+        is_leaving: a person removed it; it is listed until its node has removed the data.
+        problem: what a person should know, one sentence; empty where all is well.
+    """
+
+    name: str
+    stack: StackName
+    node: NodeName
+    used_by: tuple[str, ...] = ()
+    is_leaving: bool = False
+    problem: str = ""
+
+
+class VolumeList(Record, frozen=True, kw_only=True):
+    """Named volumes, sorted by name and node: one for each node that has data of the name."""
+
+    volumes: tuple[VolumeView, ...]
+
+
 class StackProgress(Record, frozen=True, kw_only=True):
     """How far a change is.
 

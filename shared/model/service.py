@@ -211,3 +211,18 @@ class Volume(Record, frozen=True, kw_only=True):
     name: str
     node: NodeName
     stack: StackName
+    is_leaving: bool = False
+
+
+class Removal(Record, frozen=True, kw_only=True):
+    """A person wants a volume gone. Key: removals/<name>. Writer: the API; the leader ends it.
+
+    Attributes:
+        at_s: wall clock of the API replica, for display only.
+        given_up: the node whose data no longer counts, whatever it reports: nothing is removed
+            there. Empty: the volume's node removes the data.
+    """
+
+    name: str
+    at_s: float = 0.0
+    given_up: NodeName = NodeName("")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from scheduler.homes import named_volumes
 from scheduler.world import NodeState
 from shared.model import (
     AllocationStatus,
@@ -58,6 +59,7 @@ class Shop(Obedient):
         self.images_here: frozenset[str] | None = None  # None: all that are asked for
         self.missing_image = ""
         self.began: dict[AllocId, float] = {}
+        self.disks: dict[NodeName, set[str]] = {name: set() for name in self.world.nodes}
 
     def ask(self, *specs: ServiceSpec, generation: int = 2) -> None:
         """Deploy the stack as these services."""
@@ -141,12 +143,21 @@ class Shop(Obedient):
             if state.alive:
                 report = msgspec.structs.replace(
                     report,
+                    manifest_generation=state.manifest.generation if state.manifest else 0,
+                    volumes=self._volumes(name, state),
                     allocations=tuple(map(self._status, state.assignments)),
                     images=self._present(state),
                     missing_images={self.missing_image: "no such image"},
                 )
             acted[name] = msgspec.structs.replace(state, report=report)
         return acted
+
+    def _volumes(self, node: NodeName, state: NodeState) -> tuple[str, ...]:
+        """Keep what containers made, whoever wrote to it, until it is to leave."""
+        disk = self.disks[node]
+        disk |= {volume for held in state.assignments for volume in named_volumes(held.workload)}
+        disk -= {*state.manifest.leaving_volumes} if state.manifest is not None else set()
+        return tuple(sorted(disk))
 
     def _present(self, state: NodeState) -> tuple[str, ...]:
         asked = state.manifest.images if state.manifest is not None else ()

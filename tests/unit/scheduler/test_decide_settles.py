@@ -67,6 +67,7 @@ class Obedient:
         revision = Revision(self.world.revision + 1)
         nodes, served_now = dict(self.world.nodes), dict(self.world.routes)
         updates, volumes = dict(self.world.rollouts), dict(self.world.volumes)
+        removals = dict(self.world.removals)
         if isinstance(record, Manifest):
             nodes[record.node] = msgspec.structs.replace(
                 nodes[record.node], manifest=record, manifest_revision=revision
@@ -79,6 +80,10 @@ class Obedient:
             volumes[record.name] = VolumeState(record, revision)
         elif key.startswith(keys.ROUTES):
             del served_now[StackName(key.removeprefix(keys.ROUTES))]
+        elif key.startswith(keys.VOLUMES):
+            del volumes[key.removeprefix(keys.VOLUMES)]
+        elif key.startswith(keys.REMOVALS):
+            del removals[key.removeprefix(keys.REMOVALS)]
         else:
             stack_name, _, service_name = key.removeprefix(keys.ROLLOUTS).partition("/")
             del updates[StackName(stack_name), ServiceName(service_name)]
@@ -88,6 +93,7 @@ class Obedient:
             routes=served_now,
             rollouts=updates,
             volumes=volumes,
+            removals=removals,
             revision=revision,
         )
 

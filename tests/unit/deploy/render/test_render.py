@@ -17,6 +17,7 @@ from shared.api import (
     LogEntry,
     NodeView,
     ServiceView,
+    VolumeView,
 )
 from shared.model import (
     AllocId,
@@ -295,3 +296,32 @@ def test_a_line_of_a_log_says_whose_it_is() -> None:
     )
 
     assert render.log_line(entry) == "web.1 node-1 | hi"
+
+
+def test_volumes_say_where_their_data_is_and_who_uses_it() -> None:
+    shown = render.volume_table(
+        [
+            VolumeView(
+                name="shop_data",
+                stack=SHOP,
+                node=NodeName("node-1"),
+                used_by=("shop.db", "shop.web"),
+            ),
+            VolumeView(
+                name="shop_old",
+                stack=SHOP,
+                node=NodeName("node-2"),
+                is_leaving=True,
+                problem="node-2 is lost",
+            ),
+            VolumeView(
+                name="stray", stack=StackName(""), node=NodeName("node-3"), problem="no record"
+            ),
+        ]
+    )
+    assert render.plain(shown) == [
+        "VOLUME     NODE    STACK  USED BY            NOTES",
+        "shop_data  node-1  shop   shop.db, shop.web",
+        "shop_old   node-2  shop   -                  leaving; node-2 is lost",
+        "stray      node-3  -      -                  no record",
+    ]
