@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.build import build_image, installed
+from deploy.build import build_image, config_digest, installed
 from deploy.building import Tool, build_command, save_command
 from deploy.compose.building import Build
 from shared.errors import HostError, SpecError
@@ -113,6 +113,9 @@ def test_buildah_builds_from_nothing(tmp_path: Path) -> None:
         args={"WORD": "through-the-environment"},
     )
     archive = asyncio.run(build_image(Tool.BUILDAH, build, tmp_path))
+    digest = config_digest(archive)
+    again = asyncio.run(build_image(Tool.BUILDAH, build, tmp_path))
+    assert config_digest(again) == digest, "a deploy of what has not changed would change it"
     subprocess.run(["buildah", "rmi", build.image], check=True, capture_output=True)
     with tarfile.open(archive) as tar:
         assert "manifest.json" in tar.getnames()
