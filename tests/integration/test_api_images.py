@@ -1,7 +1,8 @@
 """Images through the API to the agents of all nodes, over mutual TLS, into real image stores."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -74,7 +75,19 @@ def whoami(folder: Path) -> Path:
     return archive
 
 
-async def test_an_image_comes_to_every_node_under_the_name_it_was_given(tmp_path: Path) -> None:
+def docker_archive(folder: Path) -> Path:
+    """Return the image as `docker save` and `buildah push` write it."""
+    archive = folder / "docker.tar"
+    target = f"docker-archive:{archive}:shop-web:latest"
+    subprocess.run(["skopeo", "copy", "-q", f"oci-archive:{whoami(folder)}", target], check=True)
+    return archive
+
+
+@pytest.mark.parametrize("kind", [whoami, docker_archive])
+async def test_an_image_comes_to_every_node_under_the_name_it_was_given(
+    tmp_path: Path, kind: Callable[[Path], Path]
+) -> None:
+    archive = kind(tmp_path)
     async with (
         two_nodes(tmp_path) as (_, client),
         agent(tmp_path, "node-1", NODE_1) as first,
@@ -82,8 +95,8 @@ async def test_an_image_comes_to_every_node_under_the_name_it_was_given(tmp_path
     ):
         name = "shop-web:0123456789ab"
         before = await client.image_holders(name)
-        told = await pushed(client, whoami(tmp_path), name)
-        again = await pushed(client, whoami(tmp_path), name)
+        told = await pushed(client, archive, name)
+        again = await pushed(client, archive, name)
         after = await client.image_holders(name)
         found = first.find(name), second.find(name), first.find(WHOAMI)
 
