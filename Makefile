@@ -6,7 +6,7 @@ SOURCES := $(PACKAGES) tests $(wildcard bench)
 LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test sim mutants bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
+.PHONY: help setup demo check check-types check-tests test sim mutants bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -18,15 +18,21 @@ demo: setup ## Services under load; a host dies, then a good and a bad version c
 
 check: ## Format, lint, types, layers, unit and tidy tests (no root)
 	@deploy/setup/venv.sh dev
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-types check-tests
+
+check-types:
 	$(PYTHON) -m ruff format --check $(SOURCES)
 	$(PYTHON) -m ruff check $(SOURCES)
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
+
+check-tests:
 	$(PYTHON) -m pytest -q -m "not real" tests/unit tests/test_tidy.py
 
 test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
+	@deploy/setup/host.sh --tests
 	@deploy/setup/venv.sh dev
-	$(PYTHON) -m pytest -ra --durations=10 tests
+	$(PYTHON) -m pytest -ra --durations=10 $(or $(ONLY),tests)
 
 sim: ## Many seeds of the simulation, on all cores: make sim SEEDS=100000
 	@deploy/setup/venv.sh dev

@@ -89,7 +89,8 @@ def progress_line(one: ServiceView) -> str:
 
 def slot_line(service: str, slot: SlotView) -> str:
     """Return where one allocation of a change is, such as "web 1 new: healthy on node-2"."""
-    return f"{service} {slot.slot or 'standby'} {slot.version}: {slot.state} on {slot.node}"
+    words = (service, str(slot.slot or "standby"), slot.version)
+    return f"{' '.join(filter(None, words))}: {slot.state} on {slot.node}"
 
 
 def progress_lines(before: StackProgress | None, now: StackProgress) -> list[str]:
@@ -162,6 +163,18 @@ def rolled_back_message(progress: StackProgress, why: Sequence[str]) -> str:
         f"{stack} was rolled back, what ran before runs again:\n{reasons}\n"
         f"Mend the file and deploy it again; `hafen rollback {stack}` makes the old version the "
         "one that is asked for."
+    )
+
+
+def overtaken_message(progress: StackProgress, generation: int) -> str:
+    """Return what a person reads whose change somebody else changed before it came true."""
+    stack = progress.stack
+    if not progress.generation:
+        return f"{stack} was removed before generation {generation} had come true"
+    return (
+        f"{stack} was changed again before generation {generation} had come true: it is at "
+        f"generation {progress.generation} now; `hafen history {stack}` shows by what, "
+        f"`hafen watch {stack}` how far it is"
     )
 
 

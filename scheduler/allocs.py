@@ -17,6 +17,7 @@ from shared.model import (
     Health,
     NodeName,
     NodeSpec,
+    RestartCondition,
     ServiceName,
     ServiceSpec,
     StackName,
@@ -69,6 +70,17 @@ class Alloc(msgspec.Struct, frozen=True):
     def has_failed(self) -> bool:
         """Say whether its node gave it up."""
         return self.status is not None and self.status.state is AllocState.FAILED
+
+    @property
+    def has_had_its_starts(self) -> bool:
+        """Say whether it failed by ends of its own, after as many starts as its policy allows.
+
+        Such a copy gets no other one, on whichever node.
+        """
+        policy = self.assignment.workload.restart
+        is_counted = policy.max_attempts is not None or policy.condition is RestartCondition.NONE
+        has_ended = self.status is not None and self.status.exit_code is not None
+        return self.has_failed and is_counted and has_ended
 
     @property
     def is_complete(self) -> bool:

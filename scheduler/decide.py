@@ -3,8 +3,9 @@
 Pure, total and deterministic. Every pass compares whole with whole; what changed does not matter.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -33,8 +34,11 @@ from shared.model import (
     NodeName,
     Revision,
     ServiceName,
+    ServiceSpec,
     StackName,
     Volume,
+    Want,
+    runs_alike,
 )
 from shared.timing import Timing
 
@@ -171,10 +175,15 @@ def _place_all(
 ) -> Placed:
     wanted: dict[tuple[ServiceId, int], Wanted] = {}
     requests: list[Request] = []
+    running = _running(draft, {key for key, change in changes.items() if change.wanted})
     for key, change in changes.items():
+        leaving: Mapping[NodeName, int] = {}
+        spec: ServiceSpec | None = None
         for want in change.wanted:
             wanted[key, want.slot] = want
-            requests.append(_request(services[key].asked, want))
+            if want.spec is not spec:
+                spec, leaving = want.spec, _leaving(running[key], want.spec)
+            requests.append(_request(services[key].asked, want, leaving))
     if not requests:
         return Placed()
     nodes = [
@@ -194,7 +203,24 @@ def _place_all(
     return Placed(tuple(bound), tuple(unplaceable))
 
 
-def _request(asked: Asked, wanted: Wanted) -> Request:
+_Running = Sequence[tuple[NodeName, Assignment]]
+
+
+def _running(draft: Draft, keys: AbstractSet[ServiceId]) -> Mapping[ServiceId, _Running]:
+    found: dict[ServiceId, list[tuple[NodeName, Assignment]]] = {key: [] for key in keys}
+    for node, held in draft.assignments.items():
+        for one in held:
+            if one.want is Want.RUN and (one.stack, one.service) in keys:
+                found[one.stack, one.service].append((node, one))
+    return found
+
+
+def _leaving(running: _Running, spec: ServiceSpec) -> Mapping[NodeName, int]:
+    """Return how many copies of another version than the wanted one each node has."""
+    return Counter(node for node, one in running if not runs_alike(one.workload, spec.workload))
+
+
+def _request(asked: Asked, wanted: Wanted, leaving: Mapping[NodeName, int]) -> Request:
     workload = wanted.spec.workload
     return Request(
         service=(asked.stack, asked.service),
@@ -206,6 +232,7 @@ def _request(asked: Asked, wanted: Wanted) -> Request:
         barred=wanted.barred,
         node=wanted.node,
         volumes=volumes_of(wanted.spec),
+        leaving=leaving,
         image=workload.image if wanted.is_urgent else "",
     )
 

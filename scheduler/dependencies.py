@@ -4,7 +4,8 @@ Pure. Only what begins waits: the first copies of a service, and its update. Wha
 is replaced at once, whatever became of what it depends on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from scheduler.allocs import Alloc
 from scheduler.jobs import with_run
@@ -61,7 +62,7 @@ def _why_not(
     if target.mode.is_job:
         target = with_run(target, rollout.run)
     match dependency.condition:
-        case DependsOn.COMPLETED:
+        case DependsOn.COMPLETED if target.mode.is_job:
             return "" if rollout.phase is P.DONE else "it has not completed"
         case DependsOn.HEALTHY if rollout.stable is not None and rollout.phase is not P.DONE:
             return f"its update is {rollout.phase}"
@@ -70,16 +71,14 @@ def _why_not(
 
 
 def _count(condition: DependsOn, target: ServiceSpec, allocs: Sequence[Alloc]) -> str:
-    is_healthy = condition is DependsOn.HEALTHY
-    good = {
-        alloc.assignment.slot
-        for alloc in allocs
-        if alloc.has(target) and (alloc.is_ready if is_healthy else _has_started(alloc))
-    }
+    word, is_good = _CONDITIONS[condition]
+    good = {alloc.assignment.slot for alloc in allocs if alloc.has(target) and is_good(alloc)}
     most = max(1, len(good)) if target.mode.is_global else target.replicas
-    word = "ready" if is_healthy else "started"
     return "" if len(good) >= most else f"{len(good)} of {most} {word}"
 
 
-def _has_started(alloc: Alloc) -> bool:
-    return alloc.is_running or alloc.is_complete
+_CONDITIONS: Final[Mapping[DependsOn, tuple[str, Callable[[Alloc], bool]]]] = {
+    DependsOn.STARTED: ("started", lambda alloc: alloc.is_running or alloc.is_complete),
+    DependsOn.HEALTHY: ("ready", lambda alloc: alloc.is_ready),
+    DependsOn.COMPLETED: ("completed", lambda alloc: alloc.is_complete),
+}

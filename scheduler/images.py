@@ -56,7 +56,7 @@ def spare_images(
         if asked.spec is None or not asked.slots:
             continue
         image = asked.spec.workload.image
-        for name in _replaced_on(asked, held) if asked.image_waits else ():
+        for name in _replaced_on(asked, held):
             found[name].add(image)
         spare = _spare(asked.spec, able, running[image])
         if spare is not None:
@@ -78,7 +78,12 @@ def _spare(
 
 
 def _replaced_on(asked: Asked, held: Mapping[NodeName, Sequence[Assignment]]) -> Iterable[NodeName]:
-    """Return the nodes of copies that end only once the image of the next version is there."""
+    """Return the nodes of copies that another version is to replace.
+
+    Most of its own copies come to the same nodes; all fetch its image at once.
+    """
+    if asked.trial is None and not asked.image_waits:
+        return ()
     key = (asked.stack, asked.service)
     return [name for name in held if any((a.stack, a.service) == key for a in held[name])]
 

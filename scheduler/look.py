@@ -25,7 +25,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         begun: slots that have a copy of it.
         settled: slots that have a proven copy of it and nothing else.
         occupied: slots that have anything.
-        proven: copies that have been ready for as long as the policy demands.
+        proven: copies that have been ready for as long as the policy demands, or have ended well.
         failed: copies that failed, with why.
         wake_in_s: when time alone will prove another copy.
     """
@@ -48,14 +48,14 @@ def look(rollout: Rollout, allocs: Iterable[Alloc], times: Times) -> Seen:
     """
     slots: dict[int, list[Alloc]] = defaultdict(list)
     for alloc in allocs:
-        if not alloc.is_lost:
+        if alloc.is_complete or not alloc.is_lost:
             slots[alloc.assignment.slot].append(alloc)
     monitor_s = policy_of(rollout).monitor_s
     left = {
-        alloc.id: times.ready_left_s(alloc, monitor_s)
+        alloc.id: 0.0 if alloc.is_complete else times.ready_left_s(alloc, monitor_s)
         for members in slots.values()
         for alloc in members
-        if alloc.is_ready
+        if alloc.is_ready or alloc.is_complete
     }
     proven = frozenset(id_ for id_, left_s in left.items() if left_s <= 0)
     fresh = {slot: _fresh(rollout, members) for slot, members in slots.items()}
@@ -84,7 +84,9 @@ def _fresh(rollout: Rollout, members: Sequence[Alloc]) -> Sequence[Alloc]:
     return [
         alloc
         for alloc in members
-        if alloc.assignment.want is Want.RUN and not alloc.is_given_up and alloc.has(rollout.spec)
+        if alloc.assignment.want is Want.RUN
+        and (alloc.is_complete or not alloc.is_given_up)
+        and alloc.has(rollout.spec)
     ]
 
 

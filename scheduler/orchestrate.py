@@ -117,9 +117,13 @@ def _fill(
     """
     fresh = [alloc for alloc in staying if plan.fits(alloc) and not _is_past(asked, alloc)]
     old = [alloc for alloc in staying if alloc not in fresh]
-    alive = [alloc for alloc in fresh if not alloc.is_given_up and not alloc.has_failed]
+    alive = [
+        alloc for alloc in fresh if alloc.is_complete or not (alloc.is_given_up or alloc.has_failed)
+    ]
     if alive:
-        spent = [alloc for alloc in fresh if alloc.is_lost or alloc.has_failed]
+        spent = [
+            alloc for alloc in fresh if alloc not in alive and (alloc.is_lost or alloc.has_failed)
+        ]
         return _settle(asked, plan, alive, old, spent)
     if plan.spec is None or plan.waits_for:
         return _old_surplus(old)
@@ -161,6 +165,8 @@ def _wanted(
         reason=_why_wanted(gone, [alloc for alloc in staying if alloc not in fresh]),
     )
     failed = [alloc for alloc in fresh if alloc.has_failed and not alloc.is_lost]
+    if any(alloc.has_had_its_starts for alloc in fresh):
+        return Changes()
     return retried(wanted, failed, times) if failed else Changes(wanted=(wanted,))
 
 

@@ -63,6 +63,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         barred: nodes that have a replica or a standby of it already, where it may have no second.
         node: the only one that is taken; None: any.
         volumes: whose data must be there; those that are nowhere yet come to be where it goes.
+        leaving: by node, the copies that an update replaces: they count for less, so that it leaves
+            the service as spread as it was.
         image: what should be there already because users wait; empty: nobody waits, and spreading
             evenly matters more than saving a download.
     """
@@ -76,6 +78,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     barred: frozenset[NodeName] = frozenset()
     node: NodeName | None = None
     volumes: tuple[str, ...] = ()
+    leaving: Mapping[NodeName, int] = {}
     image: str = ""
 
 
@@ -313,21 +316,29 @@ def _crowding(nodes: Sequence[Candidate], request: Request) -> Crowding:
         crowd = crowds.setdefault(key, {})
         for node in nodes:
             value = label_of(node.spec, key)
-            crowd[value] = crowd.get(value, 0) + node.replicas.get(request.service, 0)
+            crowd[value] = crowd.get(value, 0) + _staying(node, request)
     return crowds
+
+
+def _staying(node: Candidate, request: Request) -> int:
+    """Return how many copies of the service a node has that nothing is about to replace."""
+    here = node.replicas.get(request.service, 0)
+    return max(here - request.leaving.get(node.name, 0), 0)
 
 
 def _score(
     node: Candidate, request: Request, crowding: Crowding
-) -> tuple[bool, tuple[int, ...], int, bool, float, int, NodeName]:
+) -> tuple[bool, tuple[int, ...], int, int, bool, float, int, NodeName]:
     """Return what is compared, smallest first.
 
-    Avoided, spread labels, own replicas, without the image that is needed at once, load, name.
+    Avoided, spread labels, own replicas that stay, own replicas, without the image that is needed
+    at once, load, name.
     """
     spread = tuple(crowding[key][label_of(node.spec, key)] for key in request.placement.spread)
     return (
         node.name in request.avoid,
         spread,
+        _staying(node, request),
         node.replicas.get(request.service, 0),
         bool(request.image) and request.image not in node.images,
         round(_share_taken(node, request.needs), 3),

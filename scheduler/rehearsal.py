@@ -1,7 +1,8 @@
 """A cluster that obeys the leader at once and without faults: what a plan is played on.
 
-Pure. Every container starts well and is healthy, every gateway acks, every job ends well. What has
-failed already stays failed, and a node that does not answer does nothing.
+Pure. Every container starts well and is healthy, every gateway acks, every job ends well, and so
+does what others wait for to end. What has failed already stays failed, and a node that does not
+answer does nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,6 +28,7 @@ from shared.model import (
     AllocationStatus,
     Assignment,
     Claim,
+    DependsOn,
     Health,
     Manifest,
     MountKind,
@@ -122,10 +124,10 @@ def _written(world: World, writes: Iterable[Write]) -> World:
 
 def _acted(world: World) -> World:
     claims = _claimed(world)
-    jobs = _jobs(world)
+    ending = _ending(world)
     acked = {name: state.revision for name, state in world.routes.items()}
     nodes = {
-        name: msgspec.structs.replace(node, report=_reported(node, acked, claims, jobs))
+        name: msgspec.structs.replace(node, report=_reported(node, acked, claims, ending))
         if node.alive and node.report is not None
         else node
         for name, node in world.nodes.items()
@@ -148,20 +150,29 @@ def _claimed(world: World) -> Mapping[SlotId, Claim]:
     return claims
 
 
-def _jobs(world: World) -> frozenset[tuple[StackName, ServiceName]]:
-    return frozenset(
+def _ending(world: World) -> frozenset[tuple[StackName, ServiceName]]:
+    """Return the services whose copies end well: jobs, and those for whose end others wait."""
+    found = {
         (name, spec.name)
         for name, state in world.stacks.items()
         for spec in state.stack.services
         if spec.mode.is_job
-    )
+    }
+    awaited = {
+        (name, dependency.service)
+        for name, state in world.stacks.items()
+        for spec in state.stack.services
+        for dependency in spec.depends_on
+        if dependency.condition is DependsOn.COMPLETED
+    }
+    return frozenset(found | awaited)
 
 
 def _reported(
     node: NodeState,
     acked: Mapping[StackName, Revision],
     claims: Mapping[SlotId, Claim],
-    jobs: frozenset[tuple[StackName, ServiceName]],
+    ending: frozenset[tuple[StackName, ServiceName]],
 ) -> Report:
     report, manifest = node.report, node.manifest
     assert report is not None, "only a node that reports acts"
@@ -178,7 +189,7 @@ def _reported(
         report,
         manifest_generation=manifest.generation,
         allocations=tuple(
-            _status(one, before.get(one.id), claims, (one.stack, one.service) in jobs)
+            _status(one, before.get(one.id), claims, (one.stack, one.service) in ending)
             for one in manifest.assignments
         ),
         acked=acked,
@@ -193,14 +204,14 @@ def _status(
     one: Assignment,
     before: AllocationStatus | None,
     claims: Mapping[SlotId, Claim],
-    is_job: bool,  # noqa: FBT001 - decided by the caller for all
+    ends: bool,  # noqa: FBT001 - decided by the caller for all
 ) -> AllocationStatus:
     if before is not None and before.state in TERMINAL:
         return before
     address = (before.address if before is not None else "") or _ADDRESS
     if one.want is Want.STANDBY or _must_wait(one, claims):
         return AllocationStatus(id=one.id, state=AllocState.PREPARING, address=address)
-    if is_job:
+    if ends:
         return AllocationStatus(id=one.id, state=AllocState.COMPLETE, exit_code=0)
     return AllocationStatus(
         id=one.id, state=AllocState.RUNNING, health=Health.HEALTHY, address=address

@@ -12,12 +12,13 @@ from deploy.render_change import (
     blocked_message,
     canary_lines,
     interrupted_message,
+    overtaken_message,
     ready_line,
     rolled_back_message,
     stopped_message,
 )
 from shared.api import Accepted, ServiceView, StackProgress
-from shared.errors import ConvergenceError, RolledBackError, UnavailableError
+from shared.errors import ConvergenceError, OvertakenError, RolledBackError, UnavailableError
 from shared.model import RolloutPhase
 
 if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait for that
@@ -66,8 +67,11 @@ async def outcome(
         ConvergenceError: it failed or stopped half-way, a person must mend something first, or the
             time is over.
         RolledBackError: the version before runs again.
+        OvertakenError: the stack was changed again, or removed, before it came true.
     """
     last = await _last(client, accepted, timeout_s)
+    if last.generation != accepted.generation:
+        raise OvertakenError(overtaken_message(last, accepted.generation))
     _judge(last, is_abort=is_abort)
     found = await client.allocations(last.stack)
     nodes = len({one.node for one in found.allocations})
@@ -89,7 +93,8 @@ async def _last(client: "ApiClient", accepted: Accepted, timeout_s: float) -> St
                     show(last)
                     # What is under way has a deadline of its own, and then goes back by itself.
                     goes_on = any(one.phase in _GOES_ON for one in last.services)
-                    if last.done or (last.blocked and not goes_on):
+                    is_past = last.generation != accepted.generation
+                    if is_past or last.done or (last.blocked and not goes_on):
                         break
     except TimeoutError:
         late = f"it is not ready after {timeout_s:g} s"

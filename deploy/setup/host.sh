@@ -3,6 +3,7 @@
 #
 #   deploy/setup/host.sh           install
 #   deploy/setup/host.sh --list    print the names of all packages it wants
+#   deploy/setup/host.sh --tests   install what the tests need besides, too
 #
 # Exit code 4: this machine or this user cannot do it; the one line on standard error says why.
 set -eu
@@ -26,6 +27,10 @@ tini                            # the init of a virtual host, and of containers 
 umoci                           # unpacks images
 util-linux                      # unshare, nsenter, setpriv
 '
+# hafen itself calls none of these.
+TEST_PACKAGES='
+runc                            # the other runtime, which must do as well
+'
 # Debian starts these as system services when they are installed; hafen runs its own instances.
 SERVICES='etcd haproxy'
 POLICY=/usr/sbin/policy-rc.d
@@ -36,7 +41,7 @@ fail() {
 }
 
 wanted() {
-    echo "$PACKAGES" | sed 's/#.*//' | tr -s ' \n' '\n' | sed '/^$/d'
+    echo "$PACKAGES$MORE" | sed 's/#.*//' | tr -s ' \n' '\n' | sed '/^$/d'
     # A Python from elsewhere brings venv along; Debian's keeps it in a package of its own.
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
@@ -82,6 +87,8 @@ install_missing() {
     disable_services "$packages"
 }
 
+MORE=
+[ "${1-}" = --tests ] && MORE=$TEST_PACKAGES
 [ "${1-}" = --list ] && { wanted; exit 0; }
 [ "$(uname -s)" = Linux ] || fail "hosts run Linux; this is $(uname -s)"
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||

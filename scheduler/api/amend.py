@@ -172,13 +172,22 @@ def _rolled_back(known: Known, generation: int | None) -> Stack:
             raise NotFoundError(
                 f"stack {stack.name} has never asked for anything else than now; {there}"
             )
-        target = max(others, key=lambda one: one.generation)
+        # After an update that failed, what came up whole last, however many deploys ago that was.
+        whole = [one for one in others if is_stable(one, known.rollouts)]
+        is_bad = any(one.target != one.stable for one in known.rollouts.values())
+        target = max(whole if is_bad and whole else others, key=lambda one: one.generation)
     elif generation not in past:
         raise NotFoundError(f"stack {stack.name} has no generation {generation} before it; {there}")
     else:
         target = past[generation]
     why = f"rollback to generation {target.generation}"
     return _amended(stack, target.services, why, source=target.source)
+
+
+def is_stable(stack: Stack, rollouts: Rollouts) -> bool:
+    """Say whether a generation asked for what came up whole the last time."""
+    stable = {name: one.stable for name, one in rollouts.items() if one.stable is not None}
+    return bool(stable) and all(stable.get(spec.name) == spec for spec in stack.services)
 
 
 def _amended(

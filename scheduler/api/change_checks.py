@@ -9,7 +9,9 @@ from typing import Final
 
 from scheduler import cron
 from scheduler.strategy import order_of
+from shared import codec
 from shared.model import (
+    DOCUMENT_BYTES_MAX,
     Mount,
     MountKind,
     Order,
@@ -19,6 +21,8 @@ from shared.model import (
     Workload,
 )
 
+# The record of an update holds two versions of a service and must fit one document.
+SERVICE_BYTES_MAX: Final = DOCUMENT_BYTES_MAX // 2 - 32 * 1024
 # A week: longer is a slip of the finger, and an update that is forgotten blocks those behind it.
 SPAN_S_MAX: Final = 7 * 24 * 3600.0
 PARALLELISM_MAX: Final = 1000
@@ -34,6 +38,12 @@ def change_problems(services: Sequence[ServiceSpec]) -> Iterator[str]:
         for part in _PARTS:
             yield from (f"service {spec.name}: {said}" for said in part(spec))
     yield from _dependencies(services)
+
+
+def _size(spec: ServiceSpec) -> Iterator[str]:
+    size = len(codec.encode(spec))
+    if size > SERVICE_BYTES_MAX:
+        yield f"it takes {size} bytes; {SERVICE_BYTES_MAX} are the most: keep texts in configs"
 
 
 def _policies(spec: ServiceSpec) -> Iterator[str]:
@@ -153,6 +163,7 @@ def _dependencies(services: Sequence[ServiceSpec]) -> Iterator[str]:
 
 
 _PARTS: Final[tuple[Callable[[ServiceSpec], Iterator[str]], ...]] = (
+    _size,
     _policies,
     _canary,
     _mode,

@@ -3,12 +3,12 @@
 Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from scheduler.api.amend import Rollouts
+from scheduler.api.amend import Rollouts, is_stable
 from scheduler.api.fields import service_changes
 from shared.api import GenerationView, Happening, HistoryView, ServiceChange
-from shared.model import ServiceName, ServiceSpec, Stack
+from shared.model import Stack
 
 
 def history(stack: Stack, past: Sequence[Stack], rollouts: Rollouts) -> HistoryView:
@@ -20,11 +20,8 @@ def history(stack: Stack, past: Sequence[Stack], rollouts: Rollouts) -> HistoryV
         rollouts: how far its services' updates are.
     """
     known = (*past, stack)
-    stable = {
-        name: rollout.stable for name, rollout in rollouts.items() if rollout.stable is not None
-    }
     # Of several that asked for the same, it is the newest that ran.
-    whole = next((one.generation for one in reversed(known) if _is_stable(one, stable)), 0)
+    whole = next((one.generation for one in reversed(known) if is_stable(one, rollouts)), 0)
     views = [
         GenerationView(
             generation=one.generation,
@@ -42,7 +39,3 @@ def history(stack: Stack, past: Sequence[Stack], rollouts: Rollouts) -> HistoryV
 def _changed(before: Stack, after: Stack) -> tuple[ServiceChange, ...]:
     found = service_changes(before.services, after.services)
     return tuple(one for one in found if one.what is not Happening.NONE)
-
-
-def _is_stable(stack: Stack, stable: Mapping[ServiceName, ServiceSpec]) -> bool:
-    return bool(stable) and all(stable.get(spec.name) == spec for spec in stack.services)

@@ -165,13 +165,19 @@ def slots(stand: Stand, service: ServiceName) -> tuple[SlotView, ...]:
             slot=one.view.slot,
             node=one.view.node,
             allocation=one.view.id,
-            version="new" if _is_fresh(stand, one) else "old",
+            version=_version(stand, one),
             state=state_of(one.view),
         )
         for one in stand.own
         if one.view.service == service
     ]
     return tuple(sorted(views, key=lambda one: (one.slot, one.version == "new", one.allocation)))
+
+
+def _version(stand: Stand, one: Placed) -> str:
+    if one.workload is None:
+        return ""
+    return "new" if _is_fresh(stand, one) else "old"
 
 
 def state_of(one: AllocationView) -> str:

@@ -27,7 +27,6 @@ from shared.model import (
     ServiceName,
     ServiceSpec,
     StackName,
-    Workload,
     runs_alike,
 )
 
@@ -92,7 +91,7 @@ def cluster(
         nodes=nodes(world, judged),
         stacks=len(world.stacks),
         replicas_wanted=sum(one.replicas for one in services(world, found, waiting).services),
-        replicas_ready=sum(one.is_ready for one in found),
+        replicas_ready=sum(_serves(one) for one in found),
         services=services(world, found, waiting).services,
     )
 
@@ -159,9 +158,9 @@ def _service(of: _Service, found: Sequence[Placed], waiting: tuple[str, ...]) ->
     return ServiceView(
         stack=of.stack,
         service=of.name,
-        image=_image(workload, found),
+        image=_image(of, found),
         replicas=wanted(spec, found) if spec is not None else 0,
-        ready=sum(_serves(one, spec) for one in found),
+        ready=sum(_serves(one) for one in found),
         updated=sum(spec is not None and is_updated(one, spec) for one in found),
         ports=tuple(port_text(port) for port in workload.ports) if workload is not None else (),
         waiting=waiting,
@@ -192,13 +191,12 @@ def wanted(spec: ServiceSpec, found: Iterable[Placed]) -> int:
 
 
 def is_updated(one: Placed, spec: ServiceSpec) -> bool:
-    """Say whether an allocation is ready, or of a job done, and runs what is asked for now."""
-    return _serves(one, spec) and is_fresh(one, spec)
+    """Say whether an allocation is ready or has ended well, and is what is asked for now."""
+    return _serves(one) and is_fresh(one, spec)
 
 
-def _serves(one: Placed, spec: ServiceSpec | None) -> bool:
-    is_job = spec is not None and spec.mode.is_job
-    return one.is_ready or (is_job and one.is_complete)
+def _serves(one: Placed) -> bool:
+    return one.is_ready or one.is_complete
 
 
 def is_fresh(one: Placed, spec: ServiceSpec) -> bool:
@@ -208,9 +206,12 @@ def is_fresh(one: Placed, spec: ServiceSpec) -> bool:
     return runs_alike(one.workload, msgspec.structs.replace(spec.workload, run=one.workload.run))
 
 
-def _image(workload: Workload | None, found: Sequence[Placed]) -> str:
-    if workload is not None:
-        return workload.image
+def _image(of: _Service, found: Sequence[Placed]) -> str:
+    """Return the image that runs, or should: of an update that went back, the one before."""
+    if of.rollout is not None and of.rollout.is_back:
+        return of.rollout.spec.workload.image
+    if of.spec is not None:
+        return of.spec.workload.image
     return next((one.view.image for one in found if one.view.image), "")
 
 

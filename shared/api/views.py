@@ -68,7 +68,8 @@ class SlotView(Record, frozen=True, kw_only=True):
     """One allocation of a service that is being changed, as a line of its progress.
 
     Attributes:
-        version: "new" if it runs what is asked for now, else "old".
+        version: "new" if it runs what is asked for now, else "old"; "" for what is on its way out
+            and in no manifest any more.
         state: in one word, with its health while it runs.
     """
 

@@ -56,6 +56,34 @@ class Cluster:
         file = self.compose(text)
         return self.run("deploy", "-f", file, "--name", name, *options, ok=False)
 
+    def typed(self, *words: str) -> subprocess.Popen[str]:
+        """Begin `hafen --lab NAME WORDS`, for those who do not wait for its end."""
+        return subprocess.Popen(
+            [*_HAFEN, "--lab", self.name, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def requests(self, host: str, port: int) -> Iterator[list[str]]:
+        """GET / again and again meanwhile; afterwards the list has every answer, or FAILED."""
+        address = f"http://198.18.0.{host.rpartition('-')[2]}:{port}/"
+        flag, out = (Path(tempfile.mkstemp(dir=self.folder)[1]) for _ in range(2))
+        # At a pace that leaves the machine to the hosts.
+        once = f"busybox wget -q -O - {address} >>{out} || echo FAILED >>{out}; sleep 0.05"
+        argv = [*_HAFEN, "lab", "exec", "--name", self.name, "client", "--"]
+        answers: list[str] = []
+        loop = f"while [ -e {flag} ]; do {once}; done"
+        with subprocess.Popen([*argv, "sh", "-c", loop]) as process:
+            try:
+                until_sync(lambda: out.stat().st_size > 0, _COMMAND_S)
+                yield answers
+            finally:
+                flag.unlink()
+                process.wait(_COMMAND_S)
+        answers += out.read_text().splitlines()
+
     def allocations(self, stack: str) -> list[dict[str, Any]]:
         """Return what `hafen ps STACK --json` lists."""
         done = self.run("ps", stack, "--json", ok=False)
@@ -99,15 +127,16 @@ def _run(argv: Sequence[str], *, ok: bool) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def lab(name: str, folder: Path, nodes: int = 3) -> Iterator[Cluster]:
-    """Bring up a lab with the whoami image on every host; take it down whatever happens."""
+def lab(name: str, folder: Path, nodes: int = 3, tags: Sequence[str] = ("1",)) -> Iterator[Cluster]:
+    """Bring up a lab with whoami images on every host; take it down whatever happens."""
     cluster = Cluster(name, folder)
     cluster.lab("down")
     try:
         cluster.lab("up", "--nodes", str(nodes), "--wait")
-        archive = folder / "whoami.tar"
-        build_whoami(archive)
-        cluster.lab("load", str(archive))
+        for tag in tags:
+            archive = folder / f"whoami-{tag}.tar"
+            build_whoami(archive, tag)
+            cluster.lab("load", str(archive))
         yield cluster
     finally:
         cluster.lab("down")

@@ -147,6 +147,22 @@ async def test_the_exit_code_of_a_deploy_tells_how_its_update_ended(
     assert sentence in (out + err).decode()
 
 
+async def test_a_deploy_that_is_changed_before_it_came_true_says_so(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(COMPOSE)
+    async with cluster(tmp_path) as (rig, client):
+        await rig.join("node-1")
+        process = await start(rig, "deploy")
+        assert process.stderr is not None
+        await process.stderr.readline()
+        await client.deploy(SHOP, upload(service(image="app:2")))
+        _, err = await process.communicate()
+
+    assert process.returncode == StoreError.exit_code
+    assert "shop was changed again before generation 1 had come true: it is at generation 2" in (
+        err.decode()
+    )
+
+
 async def test_interrupting_a_deploy_says_that_it_goes_on(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(COMPOSE)
     async with cluster(tmp_path) as (rig, client):

@@ -47,7 +47,7 @@ async def output(lab: Lab, where: str, *argv: str) -> str:
 
 
 async def reaches(lab: Lab, where: str, address: str) -> bool:
-    argv = ["ping", "-c1", "-W1", address]
+    argv = ["busybox", "ping", "-c1", "-W1", address]
     process = await lab.run_in(where, argv, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     return await process.wait() == 0
 

@@ -36,7 +36,7 @@ def lab(cleaned: AsyncExitStack) -> Lab:
 
 
 async def pings(one: Lab, node: str, other: str) -> bool:
-    argv = ["ping", "-c1", "-W1", one.address(other)]
+    argv = ["busybox", "ping", "-c1", "-W1", one.address(other)]
     process = await one.run_in(node, argv, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL)
     return await process.wait() == 0
 

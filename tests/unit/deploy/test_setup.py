@@ -104,3 +104,10 @@ def test_every_program_that_a_host_or_a_lab_needs_comes_with_the_set_up(machine:
     needed = {need.package for need in (*LAB_NEEDS, *needs_of(settings_of(hosts[0], hosts)))}
 
     assert needed <= set(machine.run("--list").stdout.split())
+
+
+def test_what_only_tests_need_is_installed_only_for_tests(machine: Machine) -> None:
+    machine.run(MISSING="runc")
+    assert machine.log == []
+    machine.run("--tests", MISSING="runc")
+    assert any(line.endswith(" install --no-install-recommends runc") for line in machine.log)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.clock import Clock
@@ -157,7 +157,6 @@ def test_it_lists_what_the_model_lists(script: list[Txn], keys: KeyRange) -> Non
     on_virtual_time(main)
 
 
-@settings(deadline=None)
 @given(st.lists(txns, max_size=12), ranges, st.data())
 def test_a_watch_from_anywhere_rebuilds_every_state_though_streams_drop(
     script: list[Txn], keys: KeyRange, data: st.DataObject

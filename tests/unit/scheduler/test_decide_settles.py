@@ -155,7 +155,7 @@ STACKS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STACKS, STACKS, st.booleans())
 def test_a_cluster_that_obeys_settles_in_exactly_what_was_asked(
     first: list[Stack],
@@ -212,7 +212,7 @@ def _check_standbys(alive: list[NodeState], stack_name: StackName, spec: Service
     assert sum(standbys) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(STACKS, STACKS)
 def test_during_an_update_a_slot_that_was_ready_keeps_a_ready_endpoint(
     first: list[Stack], then: list[Stack]

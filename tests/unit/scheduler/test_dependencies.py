@@ -8,7 +8,10 @@ from shared.model import (
     Assignment,
     DependsOn,
     Health,
+    RestartCondition,
+    RestartPolicy,
     RolloutPhase,
+    ServiceSpec,
     UpdatePolicy,
 )
 from shared.states import AllocState
@@ -118,3 +121,65 @@ def test_who_waits_for_something_that_failed_fails_too_and_names_it() -> None:
     assert shop.phase("web") is RolloutPhase.ROLLED_BACK
     assert "waits for db" in shop.rollout("web").reason
     assert {a.workload.image for a in shop.held("web")} == {"app:1"}
+
+
+def once(
+    name: str, condition: RestartCondition = RestartCondition.ON_FAILURE, most: int | None = None
+) -> ServiceSpec:
+    """Return a service, no job, whose copies may end."""
+    spec = service(name, image="once:1")
+    policy = RestartPolicy(condition=condition, max_attempts=most)
+    workload = msgspec.structs.replace(spec.workload, restart=policy)
+    return msgspec.structs.replace(spec, workload=workload)
+
+
+class Ending:
+    """Runs `once:1` until it is told to let it end."""
+
+    def __init__(self, state: AllocState = AllocState.COMPLETE, code: int = 0) -> None:
+        self.state, self.code, self.is_over = state, code, False
+
+    def __call__(self, held: Assignment, age_s: float) -> AllocationStatus:
+        if held.workload.image == "once:1" and self.is_over:
+            return ended(held, self.state, self.code, "it ended")
+        return well(held, age_s)
+
+
+def test_a_service_waits_until_another_one_that_is_no_job_has_ended_well() -> None:
+    manner = Ending()
+    web = depending(service("web"), "init", DependsOn.COMPLETED)
+    shop = Shop(once("init"), web, manner=manner)
+    shop.steps(6)
+    assert shop.homes("web") == []
+    assert shop.waiting() == {"waits for init: 0 of 1 completed"}
+    manner.is_over = True
+    shop.rest()
+    assert len(shop.homes("web")) == 1
+    assert {shop.phase("init"), shop.phase("web")} == {RolloutPhase.DONE}
+
+
+def test_what_has_ended_well_is_an_update_that_is_done_and_never_runs_again() -> None:
+    manner = Ending()
+    manner.is_over = True
+    shop = Shop(once("init", RestartCondition.NONE), manner=manner)
+    shop.rest()
+    assert shop.phase("init") is RolloutPhase.DONE
+    before = shop.held("init")
+    (home,) = shop.homes("init")
+    shop.set_node(home, alive=False)
+    shop.steps(20)
+    assert shop.held("init") == before
+
+
+def test_what_has_had_its_starts_is_tried_nowhere_else() -> None:
+    manner = Ending(AllocState.FAILED, 5)
+    manner.is_over = True
+    shop = Shop(once("init", most=2), manner=manner)
+    shop.steps(60)
+    assert shop.phase("init") is RolloutPhase.FAILED
+    before = shop.held("init")
+    assert [a.attempt for a in before] == [0]
+    (home,) = shop.homes("init")
+    shop.set_node(home, alive=False)
+    shop.steps(40)
+    assert shop.held("init") == before

@@ -89,7 +89,7 @@ def slots(state: World) -> dict[tuple[str, int], str]:
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SERVICES)
 def test_a_new_stack_goes_where_the_forecast_says(specs: list[ServiceSpec]) -> None:
     wanted = stack("shop", *specs)
@@ -102,7 +102,7 @@ def test_a_new_stack_goes_where_the_forecast_says(specs: list[ServiceSpec]) -> N
     assert (found.more, found.refusals, found.warnings) == (0, (), ())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SERVICES, SERVICES)
 def test_a_change_touches_exactly_the_slots_that_it_must(
     first: list[ServiceSpec], then: list[ServiceSpec]
@@ -133,7 +133,7 @@ def _has(spec: ServiceSpec | None, slot: int) -> bool:
     return spec is not None and slot <= spec.replicas
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SERVICES)
 def test_what_runs_already_needs_nothing(specs: list[ServiceSpec]) -> None:
     wanted = stack("shop", *specs)

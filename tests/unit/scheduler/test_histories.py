@@ -121,7 +121,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(EVENTS, st.integers(1, 3), st.integers(0, 1), st.booleans())
 def test_of_a_slot_s_ready_replicas_one_is_kept_and_in_the_end_there_is_one(
     events: list[tuple[str, NodeName]],

@@ -15,7 +15,7 @@ def agent(image: str = "app:1") -> ServiceSpec:
     return msgspec.structs.replace(service(image=image, port=8080), mode=Mode.GLOBAL)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(NODES)
 def test_a_global_service_has_one_copy_on_every_node_before_and_after_an_update(
     nodes: int,

@@ -1,5 +1,6 @@
 """Updates, good and bad: what serves goes on serving, the pace is kept, and every one ends."""
 
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -98,7 +99,7 @@ def _run(cluster: Web, least: int, parallelism: int) -> None:
     raise AssertionError(f"it does not end: {cluster.rollout()}")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(POLICIES, st.integers(1, 5), st.integers(1, 5))
 def test_a_good_version_takes_over_at_its_pace_and_no_slot_is_ever_without_a_copy(
     policy: dict[str, float], before: int, after: int
@@ -115,7 +116,7 @@ def test_a_good_version_takes_over_at_its_pace_and_no_slot_is_ever_without_a_cop
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(POLICIES, st.integers(1, 4), st.integers(1, 4), BAD)
 def test_a_bad_version_is_rolled_back_says_why_and_never_gets_a_request(
     policy: dict[str, float], replicas: int, then: int, manner: str
@@ -206,7 +207,7 @@ def test_canaries_that_may_are_promoted_by_time() -> None:
     assert cluster.now - began >= 60.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 5), st.integers(0, 5))
 def test_another_number_of_replicas_or_another_label_replaces_nothing(
     before: int, after: int
@@ -247,3 +248,27 @@ def test_a_first_version_that_fails_is_tried_on_and_on_and_says_so() -> None:
         if cluster.phase() is RolloutPhase.DONE:
             break
     assert cluster.phase() is RolloutPhase.DONE
+
+
+def test_the_next_image_is_fetched_wherever_copies_are_before_any_of_them_is_touched() -> None:
+    cluster = Web(spec("app:1", 3, monitor_s=5.0))
+    cluster.update_to(spec("app:2", 3, monitor_s=5.0))
+    cluster.step()
+    ahead = {
+        name
+        for name, state in cluster.world.nodes.items()
+        if state.manifest is not None
+        and "app:2" in {*state.manifest.images, *(a.workload.image for a in state.assignments)}
+    }
+    assert ahead == cluster.world.nodes.keys()
+    assert {a.want for a in cluster.held()} == {Want.RUN}
+
+
+def test_an_update_leaves_a_service_as_spread_as_it_was() -> None:
+    for replicas in (2, 3, 4, 6):
+        shop = Shop(service(replicas=replicas))
+        shop.rest()
+        before = sorted(Counter(shop.homes()).values())
+        shop.ask(service(replicas=replicas, image="app:2"))
+        shop.rest()
+        assert sorted(Counter(shop.homes()).values()) == before

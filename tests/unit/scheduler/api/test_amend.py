@@ -116,6 +116,17 @@ def test_a_rollback_without_a_number_goes_to_the_newest_that_was_something_else(
     assert amended(Known(stack(two, generation=4), past), Rollback()).services == (one,)
 
 
+def test_a_rollback_after_failed_updates_goes_to_what_came_up_whole_last() -> None:
+    good, bad, worse = (spec(image=f"app:{number}") for number in (1, 2, 3))
+    past = [stack(good, generation=1), stack(bad, generation=2)]
+    back = msgspec.structs.replace(
+        rollout(RolloutPhase.ROLLED_BACK), target=worse, stable=good, is_back=True
+    )
+    known = Known(stack(worse, generation=3), past, {WEB: back})
+
+    assert amended(known, Rollback()).services == (good,)
+
+
 def test_a_scale_changes_the_number_and_nothing_else() -> None:
     before = stack(spec("web", 2), spec("db"))
     found = amended(Known(before), Scale(services={WEB: 5}))

@@ -92,7 +92,7 @@ async def test_contents_are_stored_sealed_before_the_stack() -> None:
     }
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sets(st.sampled_from("abcd")), min_size=1, max_size=12))
 async def test_every_content_that_a_rollback_needs_is_still_there(wishes: list[set[str]]) -> None:
     bench = Bench()

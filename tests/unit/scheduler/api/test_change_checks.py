@@ -64,6 +64,7 @@ def test_what_can_work_is_let_pass(spec: ServiceSpec) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
+        (web(labels={"text": "x" * 2**19}), "bytes; 491520 are the most"),
         (web(update=UpdatePolicy(parallelism=-1)), "update_config: parallelism is -1"),
         (
             web(rollback=UpdatePolicy(max_failure_ratio=2)),

@@ -36,7 +36,7 @@ def upload(*services: ServiceSpec) -> StackUpload:
     return StackUpload(services=services)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SERVICES, SERVICES)
 def test_equal_wishes_have_equal_plans_and_others_have_others(
     first: tuple[ServiceSpec, ...], second: tuple[ServiceSpec, ...]
