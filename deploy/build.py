@@ -1,11 +1,15 @@
 """Builds the images that Compose files describe, with what is installed on this computer."""
 
 import asyncio
+import hashlib
 import os
 import shutil
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from deploy.building import Command, Tool, build_command, save_command
 from deploy.compose.building import Build
@@ -14,6 +18,10 @@ from shared.errors import HostError, SpecError
 # A build that compiles something large takes many minutes; one that takes longer hangs.
 BUILD_S_MAX: Final = 3600.0
 SAVE_S_MAX: Final = 600.0
+
+
+class _Manifest(msgspec.Struct, frozen=True, rename="pascal"):
+    config: str
 
 
 def installed(folders: str | None = None) -> Tool:
@@ -55,6 +63,28 @@ async def build_image(tool: Tool, build: Build, folder: Path) -> Path:
         await _run(save_command(tool, build.image, str(made)), SAVE_S_MAX, what)
         shutil.move(made, archive)
     return archive
+
+
+def config_digest(archive: Path) -> str:
+    """Return "sha256:..." of the config of the image in a docker-archive file.
+
+    Raises:
+        HostError: it is none: whatever wrote it is not what it seems to be.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            (manifest,) = msgspec.json.decode(_member(tar, "manifest.json"), type=list[_Manifest])
+            # Its name says it as well, but differently from program to program.
+            return f"sha256:{hashlib.sha256(_member(tar, manifest.config)).hexdigest()}"
+    except (tarfile.TarError, OSError, KeyError, ValueError) as error:
+        raise HostError(f"{archive}: is no docker-archive of one image: {error}") from error
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    if file is None:
+        raise KeyError(f"{name} is no file")
+    return file.read()
 
 
 def _dockerfile(build: Build) -> str:

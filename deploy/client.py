@@ -227,6 +227,29 @@ class ApiClient:
         )
         return self._remote.stream(api.LOGS, api.LogEntry, query=query)
 
+    def push_image(self, archive: Path, name: str = "") -> AsyncGenerator[api.ImagePush, None]:
+        """Bring an image to all sound nodes; yield how each of them took it, at last the sum.
+
+        Args:
+            archive: a docker-archive or oci-archive file. Sending it again does no harm.
+            name: what the image is called there; empty: as the archive says.
+
+        Raises:
+            SpecError: it is larger than archives may be.
+            HostError: the scheduler's host has no room for it.
+            UnavailableError: no node is well, nobody answers, or the connection broke.
+        """
+        query = _query(name=name or None)
+        return self._remote.send(api.IMAGES, archive, api.ImagePush, query=query)
+
+    async def image_holders(self, name: str) -> api.ImageHolders:
+        """Return which sound nodes have an image.
+
+        Raises:
+            UnavailableError: no node is well, or nobody answers.
+        """
+        return await self._remote.ask("GET", api.IMAGES, api.ImageHolders, query={"name": name})
+
     def events(self, *, follow: bool = False) -> AsyncGenerator[Event, None]:
         """Yield the cluster's story, oldest first; with `follow` go on with it."""
         query = {"follow": "1" if follow else "0"}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from node_agent.agent import Agent
 from node_agent.gateway.haproxy import HaproxyGateway
+from node_agent.images import AgentImages
 from node_agent.journal import Journal
 from node_agent.network.node import NodeNetwork
 from node_agent.oci.runtime import OciRuntime, Options
@@ -44,4 +45,6 @@ async def serve(config: Path, clock: Clock) -> None:
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
         agent = Agent(store, outside, settings, clock=clock, rng=rng)
         group.create_task(agent.run())
-        group.create_task(AgentStreams(runtime, settings).serve())
+        group.create_task(
+            AgentStreams(runtime, AgentImages(runtime.images, settings), settings).serve()
+        )

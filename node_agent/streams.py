@@ -1,6 +1,6 @@
-"""The agent's own API: the logs of this node's containers, for schedulers to pass on to people.
+"""The agent's own API: the logs of this node's containers, and its images, for schedulers.
 
-Only over mutual TLS: without certificates there is no listener. It decides and changes nothing.
+Only over mutual TLS: without certificates there is no listener. It decides nothing.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from typing import Final, NoReturn, Protocol
 import structlog
 from aiohttp import web
 
+from node_agent.images import AgentImages
 from node_agent.runtime import Container, LogLine
 from shared import http
 from shared.api import AGENT_LOGS, LogEntry
@@ -48,17 +49,18 @@ class AgentStreams:
 
     Args:
         runtime: whose logs.
+        images: what takes images.
         settings: of this host.
     """
 
-    def __init__(self, runtime: LogSource, settings: Settings) -> None:
-        self._runtime, self._settings = runtime, settings
+    def __init__(self, runtime: LogSource, images: AgentImages, settings: Settings) -> None:
+        self._runtime, self._images, self._settings = runtime, images, settings
         self._open = 0
 
     def application(self) -> web.Application:
         """Return the application, for any listener."""
         app = web.Application(middlewares=[http.refusals])
-        app.add_routes([web.get(AGENT_LOGS, self._logs)])
+        app.add_routes([web.get(AGENT_LOGS, self._logs), *self._images.routes()])
         return app
 
     async def serve(self) -> NoReturn:
@@ -68,6 +70,7 @@ class AgentStreams:
             HostError: the port is taken.
             SettingsError: the TLS files are wrong.
         """
+        self._images.sweep()
         tls = self._settings.tls
         if tls is None:
             _log.warning("agent_streams_off", reason="the settings have no [tls]")

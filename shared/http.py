@@ -22,6 +22,7 @@ from shared.errors import (
     DeniedError,
     HafenError,
     HostError,
+    ImageError,
     NotFoundError,
     OvertakenError,
     RolledBackError,
@@ -35,6 +36,7 @@ _log = structlog.get_logger()
 # From the narrow to the wide: the first class that fits gives the status.
 _STATUS: Final[tuple[tuple[type[HafenError], int], ...]] = (
     (SpecError, 400),
+    (ImageError, 400),
     (NotFoundError, 404),
     (ConflictError, 409),
     (OvertakenError, 409),
@@ -53,6 +55,8 @@ _WORDS: Final[Mapping[int, tuple[type[HafenError], str]]] = {
 }
 # Lines that wait for a slow reader; then the source waits too.
 _QUEUED_LINES_MAX: Final = 64
+# An image's name is the longest that people give.
+_NAME_CHARACTERS_MAX: Final = 512
 # How long open streams may take to end when the server stops.
 _SHUTDOWN_S: Final = 1.0
 
@@ -178,6 +182,18 @@ def whole(request: web.Request, name: str, *, largest: int) -> int | None:
     if not (value.isascii() and value.isdigit()) or int(value[:20]) > largest:
         raise SpecError(f"{name}: expected a whole number from 0 to {largest}, got {value[:40]!r}")
     return int(value)
+
+
+def named(request: web.Request, name: str) -> str:
+    """Return a text from the query; empty if it is absent.
+
+    Raises:
+        SpecError: it is longer than any name.
+    """
+    value = request.query.get(name, "")
+    if len(value) > _NAME_CHARACTERS_MAX:
+        raise SpecError(f"{name}: has {len(value)} characters, more than {_NAME_CHARACTERS_MAX}")
+    return value
 
 
 async def serve(app: web.Application, sites: Sequence[Site]) -> NoReturn:

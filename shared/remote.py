@@ -8,7 +8,7 @@ import io
 import os
 import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -35,6 +35,10 @@ R = TypeVar("R", bound=Record)
 _ANSWER_S_MAX: Final = 15.0
 # A host that vanished does not refuse a connection, it only never answers.
 _CONNECT_S_MAX: Final = 2.0
+# Silence counts once a body is sent: until then it is the server that listens.
+_STREAM_TIMEOUT: Final = aiohttp.ClientTimeout(
+    total=None, sock_connect=_CONNECT_S_MAX, sock_read=STREAM_SILENCE_S_MAX
+)
 _OK: Final = 200
 _PERMISSION_ERRNOS: Final = frozenset({1, 13})  # EPERM, EACCES
 
@@ -139,19 +143,51 @@ class Remote:
             HafenError: the server's refusal, at once or in the middle.
             UnavailableError: nobody answers, or the connection broke: it is not the end.
         """
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=_CONNECT_S_MAX, sock_read=STREAM_SILENCE_S_MAX
-        )
-        where = self._target.where
         with _translated(self._target, is_change=False):
-            async with self._open.get(
-                self._target.base + path, params=query, timeout=timeout
-            ) as response:
-                if response.status != _OK:
-                    raise refusal(await response.read(), response.status, where)
-                while line := await response.content.readline():
-                    if line.strip():
-                        yield _decoded(kind, line, where)
+            async with (
+                self._open.get(
+                    self._target.base + path, params=query, timeout=_STREAM_TIMEOUT
+                ) as response,
+                aclosing(self._records(response, kind)) as records,
+            ):
+                async for record in records:
+                    yield record
+
+    async def send(
+        self, path: str, file: Path, kind: type[R], *, query: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[R, None]:
+        """PUT a file, and yield the server's records about it as they come; close it when done.
+
+        Only for what may be sent again: a connection that broke is no AmbiguousError.
+
+        Raises:
+            HafenError: the server's refusal, at once or in the middle.
+            UnavailableError: nobody answers, or the connection broke: it is not the end.
+            OSError: the file cannot be read.
+        """
+        with file.open("rb") as body, _translated(self._target, is_change=False):
+            async with (
+                self._open.put(
+                    self._target.base + path,
+                    params=query,
+                    data=body,
+                    headers={"Content-Type": "application/x-tar"},
+                    timeout=_STREAM_TIMEOUT,
+                ) as response,
+                aclosing(self._records(response, kind)) as records,
+            ):
+                async for record in records:
+                    yield record
+
+    async def _records(
+        self, response: aiohttp.ClientResponse, kind: type[R]
+    ) -> AsyncGenerator[R, None]:
+        where = self._target.where
+        if response.status != _OK:
+            raise refusal(await response.read(), response.status, where)
+        while line := await response.content.readline():
+            if line.strip():
+                yield _decoded(kind, line, where)
 
     @property
     def _open(self) -> aiohttp.ClientSession:

@@ -157,15 +157,20 @@ class ImageStore:
                 raise
         _log.info("image_pulled", image=str(reference))
 
-    async def load(self, path: Path) -> str:
+    async def load(self, path: Path, name: str = "") -> str:
         """Take the image out of an archive made by `docker save` or `skopeo copy`; return its name.
 
+        Args:
+            path: the archive.
+            name: what the image is called here; empty: as the archive says.
+
         Raises:
-            ImageError: the file is no archive of one named image.
+            ImageError: the file is no archive of one named image, or the name is none.
         """
         found = await asyncio.to_thread(archive.inspect, path)
-        await self._fetch(f"{found.transport}:{found.path}", found.reference)
-        return str(found.reference)
+        reference = Reference.parse(name) if name else found.reference
+        await self._fetch(f"{found.transport}:{found.path}", reference)
+        return str(reference)
 
     async def _fetch(self, source: str, reference: Reference) -> None:
         async with self._workspace() as space:

@@ -144,6 +144,11 @@ class OciRuntime:
                 await self._sweep(files.id)
         return tuple(found)
 
+    @property
+    def images(self) -> ImageStore:
+        """Return the images that containers are made of."""
+        return self._images
+
     async def has_image(self, image: str) -> bool:
         """Say whether the image is unpacked here."""
         return self._images.find(image) is not None

@@ -12,6 +12,7 @@ from scheduler.api.cluster import Cluster, Explain
 from scheduler.api.gather import Gatherer
 from scheduler.api.handlers import Handlers
 from scheduler.api.health import HealthHandlers
+from scheduler.api.images import ImageHandlers
 from scheduler.api.listen import listening
 from scheduler.api.members import AskMembers, Members
 from scheduler.api.sealing import sealer
@@ -58,6 +59,7 @@ class ApiServer:
         agents = client_context(settings.tls) if settings.tls is not None else None
         self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, agents, clock)
+        self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
         self._volume_handlers = VolumeHandlers(self._cluster, store)
 
@@ -68,6 +70,7 @@ class ApiServer:
             HostError: the socket or the port is taken.
             SettingsError: the TLS files are wrong.
         """
+        self._image_handlers.sweep()
         members = Members(ask_members, self._clock)
         health = HealthHandlers(
             self._cluster, self._view, members, self._gatherer, self._settings.profile
@@ -77,7 +80,13 @@ class ApiServer:
         if tls is not None:
             sites.append(http.tls_site(self._settings.address, API_PORT, server_context(tls)))
         app = web.Application(middlewares=[http.refusals], client_max_size=BODY_BYTES_MAX)
-        for part in (self._handlers, self._stack_handlers, self._volume_handlers, health):
+        for part in (
+            self._handlers,
+            self._stack_handlers,
+            self._volume_handlers,
+            self._image_handlers,
+            health,
+        ):
             app.add_routes(part.routes())
         with listening(self._settings.run_dir / SOCKET_NAME) as socket:
             sites.append(lambda runner: web.SockSite(runner, socket))

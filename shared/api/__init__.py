@@ -1,6 +1,7 @@
 """What the HTTP API speaks: paths and records, for the server, our client and other programs.
 
-What people ask (`asked`), what a change would do or did (`foreseen`), what is (`views`).
+What people ask (`asked`), what a change would do or did (`foreseen`), what is (`views`), where
+images are (`images`).
 
 Pure. JSON; a stream is one JSON object a line. Served by every scheduler over mutual TLS on
 settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
@@ -22,12 +23,19 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
     GET    /v1/events?follow=                               stream of model.Event
+    PUT    /v1/images?name=                     archive ->  stream of ImagePush, a node each
+    GET    /v1/images?name=                                 ImageHolders
 
 Every refusal is an ErrorBody with a 4xx or 5xx status. In a stream a blank line says only that the
 stream lives, and a last line that is an ErrorBody says why it broke off. The agents' own API
 (settings.AGENT_PORT) has
 
     GET    /v1/allocations/{id}/logs?follow=&tail=          stream of LogEntry
+    PUT    /v1/images?name=                     archive ->  stream of one ImageHeld
+    GET    /v1/images?name=                                 ImageHeld
+
+An archive is the body itself, a docker-archive or oci-archive tar file; with `name` the image is
+called so and not as the archive says. The same archive again changes nothing.
 """
 
 from shared.api.asked import (
@@ -55,7 +63,9 @@ from shared.api.foreseen import (
     SlotStep,
     WhyView,
 )
+from shared.api.images import ImageHeld, ImageHolders, ImagePush
 from shared.api.paths import (
+    AGENT_IMAGES,
     AGENT_LOGS,
     ALLOCATIONS,
     BODY_BYTES_MAX,
@@ -64,6 +74,7 @@ from shared.api.paths import (
     EVENTS,
     GENERATION,
     HISTORY,
+    IMAGES,
     LOGS,
     NODES,
     PLAN,
@@ -98,6 +109,7 @@ from shared.api.views import (
 )
 
 __all__ = [
+    "AGENT_IMAGES",
     "AGENT_LOGS",
     "ALLOCATIONS",
     "BODY_BYTES_MAX",
@@ -106,6 +118,7 @@ __all__ = [
     "EVENTS",
     "GENERATION",
     "HISTORY",
+    "IMAGES",
     "LOGS",
     "NODES",
     "PLAN",
@@ -134,6 +147,9 @@ __all__ = [
     "GenerationView",
     "Happening",
     "HistoryView",
+    "ImageHeld",
+    "ImageHolders",
+    "ImagePush",
     "Level",
     "LogEntry",
     "Move",

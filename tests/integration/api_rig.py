@@ -71,6 +71,7 @@ class Rig:
             etcd=EtcdSettings(endpoints=()),
             tls=tls,
             secrets=secrets,
+            data_dir=folder / "data",
             run_dir=folder,
         )
         self.socket = folder / "api.sock"

@@ -13,6 +13,8 @@ import pytest
 
 from deploy.client import ApiClient
 from deploy.host.certificates import Authority, Issued
+from node_agent.images import AgentImages
+from node_agent.oci.images import ImageStore
 from node_agent.runtime import Container, LogLine
 from node_agent.streams import STREAMS_MAX, AgentStreams
 from shared import keys
@@ -93,7 +95,8 @@ def settings(node: str, address: str, tls: TlsSettings | None) -> Settings:
 
 @asynccontextmanager
 async def agent(folder: Path, node: str, address: str, source: Written) -> AsyncIterator[None]:
-    streams = AgentStreams(source, settings(node, address, node_tls(folder, node, address)))
+    ours = settings(node, address, node_tls(folder, node, address))
+    streams = AgentStreams(source, AgentImages(ImageStore(folder), ours), ours)
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(streams.serve())
         await until(lambda: is_open(address, AGENT_PORT), WITHIN_S)
@@ -177,8 +180,9 @@ async def test_a_port_where_nobody_listens_is_named(tmp_path: Path) -> None:
 
 async def test_wrong_files_are_a_settings_error_before_anything_listens(tmp_path: Path) -> None:
     tls = msgspec.structs.replace(node_tls(tmp_path, "node-1", NODE_1), ca=tmp_path / "nothing")
+    ours = settings("node-1", NODE_1, tls)
     with pytest.raises(SettingsError):
-        await AgentStreams(Written(), settings("node-1", NODE_1, tls)).serve()
+        await AgentStreams(Written(), AgentImages(ImageStore(tmp_path), ours), ours).serve()
 
 
 # ---------------------------------------------------------------- the agent's streams

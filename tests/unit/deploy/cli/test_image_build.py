@@ -41,7 +41,7 @@ def test_every_image_becomes_an_archive(asked: Path) -> None:
     assert (shown.exit_code, shown.stdout) == (0, "shop-web.tar\n")
     assert (asked.parent / "shop-web.tar").read_text(encoding="utf-8") == "archive\n"
     build, push = asked.read_text(encoding="utf-8").splitlines()
-    assert build.startswith("build --format docker --tag shop-web --build-arg TOKEN -- ")
+    assert build.startswith("build --format docker --layers --tag shop-web --build-arg TOKEN -- ")
     assert build.endswith(" TOKEN=s3")
     assert push.startswith("push -- shop-web docker-archive:")
 
