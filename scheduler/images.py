@@ -15,7 +15,7 @@ from scheduler.allocs import Asked
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.place import meets
 from scheduler.world import NodeState, World
-from shared.model import Assignment, NodeName, ServiceSpec
+from shared.model import Assignment, NodeName, PullPolicy, ServiceSpec
 from shared.states import AllocState
 
 # Ranks of 100 images on 1,000 nodes.
@@ -53,7 +53,7 @@ def spare_images(
             running[assignment.workload.image].add(name)
     found: dict[NodeName, set[str]] = defaultdict(set)
     for asked in services:
-        if asked.spec is None or not asked.slots:
+        if asked.spec is None or not asked.slots or not _may_fetch(asked.spec):
             continue
         image = asked.spec.workload.image
         for name in _replaced_on(asked, held):
@@ -62,6 +62,14 @@ def spare_images(
         if spare is not None:
             found[spare].add(image)
     return {name: tuple(sorted(images)) for name, images in found.items()}
+
+
+def _may_fetch(spec: ServiceSpec) -> bool:
+    """Say whether nodes may ask a registry: of an image that was built for this cluster none knows.
+
+    If one did, it would be a stranger's.
+    """
+    return spec.workload.pull is not PullPolicy.NEVER
 
 
 def _spare(
@@ -88,14 +96,17 @@ def _replaced_on(asked: Asked, held: Mapping[NodeName, Sequence[Assignment]]) ->
     return [name for name in held if any((a.stack, a.service) == key for a in held[name])]
 
 
-def why_no_image(world: World, image: str, nodes: Iterable[NodeName]) -> tuple[str, str]:
+def why_no_image(world: World, spec: ServiceSpec, nodes: Iterable[NodeName]) -> tuple[str, str]:
     """Return why an image is on none of `nodes` yet, and why it never will be; both may be empty.
 
     Args:
         world: what the nodes report.
-        image: of the version that is to begin.
+        spec: the version that is to begin.
         nodes: where it may begin.
     """
+    if not _may_fetch(spec):
+        return "", ""  # Nodes are not told to fetch it, so they do not say whether they have it.
+    image = spec.workload.image
     missing: list[str] = []
     names = sorted(nodes)
     for name in names:

@@ -240,7 +240,7 @@ def _image(around: Around, rollout: Rollout, own: Sequence[Alloc]) -> tuple[str,
     if not is_tried or order_of(spec) is not Order.STOP_FIRST:
         return "", ""
     nodes = homes.of_volumes(around.world, spec) or {alloc.node for alloc in own}
-    return why_no_image(around.world, spec.workload.image, nodes)
+    return why_no_image(around.world, spec, nodes)
 
 
 def _wake_in_s(rollout: Rollout, seen: Seen, step: Step) -> float | None:

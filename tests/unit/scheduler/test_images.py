@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.images import spare_images
 from scheduler.nodes import Verdict, Verdicts
-from shared.model import NodeName
-from tests.build import asked_of, assignment, node, service, stack, workload, world
+from shared.model import NodeName, PullPolicy
+from tests.build import asked, asked_of, assignment, node, service, stack, workload, world
 
 IMAGES = [f"app:{number}" for number in range(12)]
 NUMBERS = st.sets(st.integers(1, 12), min_size=2)
@@ -20,8 +21,8 @@ def spares(
     """Return image -> the node that is told to have it; `running` nodes run all of them."""
     held = [assignment(f"shop.s{n}.1.a", workload(image)) for n, image in enumerate(IMAGES)]
     hosts = [node(f"node-{n}", *(held if n in running else ())) for n in numbers]
-    asked = stack("shop", *(service(f"s{n}", image=image) for n, image in enumerate(IMAGES)))
-    state = world(hosts, [asked])
+    shop = stack("shop", *(service(f"s{n}", image=image) for n, image in enumerate(IMAGES)))
+    state = world(hosts, [shop])
     found = spare_images(
         state,
         {name: (verdicts or {}).get(name, Verdict.READY) for name in state.nodes},
@@ -70,3 +71,14 @@ def test_a_doubted_node_keeps_its_images_and_a_hopeless_one_has_none(
 def test_who_runs_it_is_no_spare() -> None:
     assert set(spares({1, 2, 3}, running={1, 2}).values()) == {"node-3"}
     assert spares({1, 2}, running={1, 2}) == {}
+
+
+def test_no_node_asks_a_registry_for_an_image_that_was_built_for_this_cluster() -> None:
+    spec = service()
+    own = msgspec.structs.replace(spec.workload, image="shop-web:1-abc", pull=PullPolicy.NEVER)
+    state = world([node("node-1"), node("node-2")], [stack("shop", spec)])
+    built = msgspec.structs.replace(spec, workload=own)
+    found = spare_images(
+        state, dict.fromkeys(state.nodes, Verdict.READY), [asked("shop", built)], {}
+    )
+    assert found == {}
