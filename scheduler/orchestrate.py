@@ -165,7 +165,7 @@ def _wanted(
         reason=_why_wanted(gone, [alloc for alloc in staying if alloc not in fresh]),
     )
     failed = [alloc for alloc in fresh if alloc.has_failed and not alloc.is_lost]
-    if any(alloc.has_had_its_starts for alloc in failed):
+    if any(alloc.has_had_its_starts for alloc in fresh):
         return Changes()
     return retried(wanted, failed, times) if failed else Changes(wanted=(wanted,))
 

@@ -177,4 +177,9 @@ def test_what_has_had_its_starts_is_tried_nowhere_else() -> None:
     shop = Shop(once("init", most=2), manner=manner)
     shop.steps(60)
     assert shop.phase("init") is RolloutPhase.FAILED
-    assert [a.attempt for a in shop.held("init")] == [0]
+    before = shop.held("init")
+    assert [a.attempt for a in before] == [0]
+    (home,) = shop.homes("init")
+    shop.set_node(home, alive=False)
+    shop.steps(40)
+    assert shop.held("init") == before
