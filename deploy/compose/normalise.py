@@ -149,6 +149,8 @@ def _restart(at: Cursor, found: Service, mode: Mode, *, is_awaited: bool) -> Res
         where = (
             at.below("deploy", "restart_policy") if found.deploy.restart else at.below("restart")
         )
+        if found.deploy.restart and where.below("condition").path == where.path:
+            return msgspec.structs.replace(policy, condition=_JOB_RESTART.condition)
         why = "a job ends" if mode.is_job else "another service waits for its end"
         where.refuse(f"{why}, so it cannot be started again whenever it does: write on-failure")
     return policy

@@ -32,6 +32,9 @@ def test_a_service_that_another_one_waits_for_to_end_is_not_started_again_for_ev
     found = services(text)
     assert found["setup"].workload.restart.condition is RestartCondition.ON_FAILURE
     assert found["web"].workload.restart.condition is RestartCondition.ANY
+    most = services(text.replace("{image: b}", "{image: b, deploy: {restart_policy: {delay: 1s}}}"))
+    policy = most["setup"].workload.restart
+    assert (policy.condition, policy.delay_s) == (RestartCondition.ON_FAILURE, 1.0)
     assert problems(text.replace("{image: b}", "{image: b, restart: always}")) == [
         (
             "a.yaml:4: services.setup.restart: another service waits for its end, so it cannot be "
