@@ -27,8 +27,9 @@ tini                            # the init of a virtual host, and of containers 
 umoci                           # unpacks images
 util-linux                      # unshare, nsenter, setpriv
 '
-# hafen itself calls none of these.
+# No host calls these.
 TEST_PACKAGES='
+buildah                         # what people build with
 runc                            # the other runtime, which must do as well
 '
 # Debian starts these as system services when they are installed; hafen runs its own instances.

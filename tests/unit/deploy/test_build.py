@@ -100,10 +100,7 @@ async def test_a_build_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.real
 def test_buildah_builds_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        assert installed() is Tool.BUILDAH
-    except (HostError, AssertionError):
-        pytest.skip("buildah is not installed")
+    assert installed() is Tool.BUILDAH
     # A store of its own: with a cache, more stays in it than the image that could be removed.
     conf = f'driver = "vfs"\ngraphroot = "{tmp_path}/graph"\nrunroot = "{tmp_path}/run"\n'
     (tmp_path / "storage.conf").write_text(f"[storage]\n{conf}", encoding="utf-8")
