@@ -201,8 +201,10 @@ def _failed(rollout: Rollout, why: str) -> Rollout:
 def _done(rollout: Rollout) -> Rollout:
     if rollout.is_back:
         return msgspec.structs.replace(rollout, phase=P.ROLLED_BACK, failed=())
+    # What was stopped before it came up has proven nothing.
+    stable = rollout.stable if rollout.target.is_stopped else rollout.target
     return msgspec.structs.replace(
-        rollout, phase=P.DONE, stable=rollout.target, failed=(), reason="", is_promoted=False
+        rollout, phase=P.DONE, stable=stable, failed=(), reason="", is_promoted=False
     )
 
 

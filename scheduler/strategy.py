@@ -49,5 +49,6 @@ def is_canary(rollout: Rollout) -> bool:
         and rollout.stable is not None
         and not rollout.is_promoted
         and not rollout.is_back
+        and not rollout.target.is_stopped
         and not is_alike(rollout.stable, rollout.target)
     )

@@ -272,3 +272,19 @@ def test_an_update_leaves_a_service_as_spread_as_it_was() -> None:
         shop.ask(service(replicas=replicas, image="app:2"))
         shop.rest()
         assert sorted(Counter(shop.homes()).values()) == before
+
+
+def test_a_canary_that_is_stopped_has_proven_nothing() -> None:
+    policy = {"canary": 1, "monitor_s": 5.0}
+    cluster = Web(spec("app:1", 2, **policy))
+    new = spec("app:2", 2, **policy)
+    cluster.update_to(new)
+    cluster.rest()
+    assert cluster.phase() is RolloutPhase.CANARY
+    cluster.update_to(msgspec.structs.replace(new, is_stopped=True), generation=3)
+    cluster.rest()
+    assert cluster.held() == []
+    assert cluster.phase() is RolloutPhase.DONE
+    cluster.update_to(new, generation=4)
+    cluster.rest()
+    assert cluster.phase() is RolloutPhase.CANARY
