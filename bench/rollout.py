@@ -36,7 +36,7 @@ from deploy.lab.echo_image import HEALTHCHECK, NAME, TAGS, build_echo
 from deploy.lab.plan import Host
 from deploy.lab.programs import Program
 from deploy.lab.typed import Typed, hafen
-from shared.errors import ConvergenceError, HostError
+from shared.errors import ConvergenceError, HostError, UnavailableError
 from shared.model import ServiceSpec, Want
 
 LAB: Final = "rollout"
@@ -161,8 +161,12 @@ class Bench:
         """
         file = self._write(case, is_old=True)
         self._rig.specs = load_compose([file], {}, None).services
-        entry = (await self._rig.on())[0]
-        typed = await self._deploy(case, entry, is_old=True)
+        first, *others = await self._rig.on()
+        typed = await self._deploy(case, first, is_old=True)
+        for entry in others:
+            # A host that was just booted may not have heard of etcd yet; the others have.
+            if typed.exit_code == UnavailableError.exit_code:
+                typed = await self._deploy(case, entry, is_old=True)
         if typed.exit_code != 0:
             raise HostError(f"version {OLD} does not come back: {' / '.join(typed.said)}")
         await self._rig.whole()
