@@ -45,6 +45,8 @@ from shared.timing import Timing
 
 # Heals what an event missed; a quiet cluster writes nothing all the same.
 PERIOD_S: Final = 10.0
+# A shorter wait may be less than a clock can tell: now + wait is now, and the leader would spin.
+WAKE_S_LEAST: Final = 0.001
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -122,8 +124,8 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
 
 
 def _wake_in_s(judged: Judged, parts: Iterable[Changes | Service]) -> float:
-    waits = [judged.changes_in_s, *(each.wake_in_s for each in parts)]
-    return min([PERIOD_S, *(wait_s for wait_s in waits if wait_s is not None)])
+    waits = (PERIOD_S, judged.changes_in_s, *(each.wake_in_s for each in parts))
+    return max(min(wait_s for wait_s in waits if wait_s is not None), WAKE_S_LEAST)
 
 
 def _orchestrate_all(

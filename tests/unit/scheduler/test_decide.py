@@ -1,5 +1,6 @@
 """The leader's decision as a whole: examples for each rule, then a cluster that obeys it."""
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -322,3 +323,18 @@ def test_an_unhealthy_replica_is_no_endpoint() -> None:
     (after,) = routes(at(0, state))
     assert after is not None
     assert after.services[0].endpoints == ()
+
+
+def test_a_wait_is_never_shorter_than_a_clock_can_tell() -> None:
+    web = assignment("shop.web.1.a", workload(port=80), want=Want.DRAIN)
+    state = world(
+        [node("node-1", web, statuses=[running(web.id)])], [], [served(EndpointState.READY)]
+    )
+    began, limit_s = 1e6, web.workload.stop_grace_period_s
+    memory = at(began, state).memory
+    now = began + limit_s
+    for _ in range(100):  # the last moments before the limit, as finely as a clock has them
+        if not at(now, state, memory).plan.writes:
+            break
+        now = math.nextafter(now, 0)
+    assert now + at(now, state, memory).plan.wake_in_s > now + 1e-6
