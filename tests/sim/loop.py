@@ -23,8 +23,16 @@ Ts = TypeVarTuple("Ts")
 _TASKS_KEPT: Final = 64
 
 
+# A run takes minutes of virtual time; one that goes on for ever has something that does not end.
+_TIME_S_MAX: Final = 20_000.0
+
+
 class DeadlockError(Exception):
     """Everyone waits for everyone, and no timer is set."""
+
+
+class EndlessError(Exception):
+    """Something goes on and on after everything else has ended."""
 
 
 class Part:
@@ -176,6 +184,8 @@ class _JumpSelector(selectors.SelectSelector):
         if timeout is None:
             raise DeadlockError
         self._loop.now_s += max(timeout, 0.0)
+        if self._loop.now_s > _TIME_S_MAX:
+            raise EndlessError(f"still running after {_TIME_S_MAX:.0f} virtual seconds")
         return []
 
 

@@ -6,7 +6,7 @@ import os
 import random
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -124,7 +124,7 @@ def _last_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{place}"
 
 
-def run_many(seeds: Iterable[int], bug: Bug = Bug.NONE) -> Iterator[Outcome]:
+def run_many(seeds: Iterable[int], bug: Bug = Bug.NONE) -> Generator[Outcome, None, None]:
     """Yield the outcome of every seed, in order, from one process for each core."""
     pool = ProcessPoolExecutor(os.cpu_count(), initializer=_be_quiet)
     try:

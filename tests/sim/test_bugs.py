@@ -21,6 +21,7 @@ def test_a_planted_bug_is_found(bug: Bug) -> None:
     first = FIRST.get(bug, 0)
     outcomes = run_many(range(first, first + SEEDS_MAX), bug)
     found = next((each for each in outcomes if each.error.startswith(kind)), None)
+    outcomes.close()
     assert found is not None, f"{SEEDS_MAX} seeds passed though {bug}"
     print(f"{bug}: found by seed {found.seed}: {found.error}")  # noqa: T201
     assert not run_seed(found.seed).error, "without the bug it is well"
