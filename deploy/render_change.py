@@ -133,12 +133,15 @@ def canary_lines(progress: StackProgress) -> list[str]:
     ]
 
 
+def _listed(why: Sequence[str]) -> str:
+    return "\n".join(f"  {reason}" for reason in why)
+
+
 def blocked_message(progress: StackProgress, why: Sequence[str]) -> str:
     """Return what a person reads when a change does not come up: why, what is so, how to go on."""
     stack = progress.stack
-    reasons = "\n".join(f"  {reason}" for reason in why)
     return (
-        f"{stack} does not come up:\n{reasons}\n"
+        f"{stack} does not come up:\n{_listed(why)}\n"
         f"The stack is stored (generation {progress.generation}) and hafen keeps trying; "
         f"`hafen ps {stack}` shows it.\n"
         f"Mend the file and deploy it again, `hafen rollback {stack}`, or `hafen rm {stack}`."
@@ -148,9 +151,8 @@ def blocked_message(progress: StackProgress, why: Sequence[str]) -> str:
 def stopped_message(progress: StackProgress, why: Sequence[str]) -> str:
     """Return what a person reads when an update waits after something went wrong."""
     stack = progress.stack
-    reasons = "\n".join(f"  {reason}" for reason in why)
     return (
-        f"{stack} stopped half-way:\n{reasons}\n"
+        f"{stack} stopped half-way:\n{_listed(why)}\n"
         f"`hafen promote {stack}` goes on all the same, `hafen abort {stack}` goes back."
     )
 
@@ -158,9 +160,8 @@ def stopped_message(progress: StackProgress, why: Sequence[str]) -> str:
 def rolled_back_message(progress: StackProgress, why: Sequence[str]) -> str:
     """Return what a person reads when the version before runs again."""
     stack = progress.stack
-    reasons = "\n".join(f"  {reason}" for reason in why)
     return (
-        f"{stack} was rolled back, what ran before runs again:\n{reasons}\n"
+        f"{stack} was rolled back, what ran before runs again:\n{_listed(why)}\n"
         f"Mend the file and deploy it again; `hafen rollback {stack}` makes the old version the "
         "one that is asked for."
     )
