@@ -45,6 +45,11 @@ def sleeper() -> Assignment:
     return assignment(shell("echo began >> /kept; sleep 1000"))
 
 
+def runs(kept: Path) -> int:
+    """Return how often a `sleeper` has begun, by what it wrote."""
+    return len(kept.read_text().splitlines()) if kept.exists() else 0
+
+
 def with_programs(bench: OciBench, programs: Programs) -> OciRuntime:
     return bench.fresh(Options(cgroup_parent=CGROUP_PARENT, programs=programs))
 
@@ -183,13 +188,13 @@ async def test_after_a_reboot_a_container_is_exited_and_starts_with_what_it_wrot
     bench: OciBench,
 ) -> None:
     planned = sleeper()
+    kept = bench.directory / "data" / "containers" / planned.id / "upper" / "kept"
     await bench.oci.create(planned)
     await bench.oci.start(planned.id)
+    await until(lambda: runs(kept) == 1, WITHIN_S)
     await bench.oci.stop(planned.id, 0)
     await bench.oci.start(planned.id)  # so that there is an exit code, of a run long gone
-    kept = bench.directory / "data" / "containers" / planned.id / "upper" / "kept"
-    await until(lambda: kept.exists() and "began" in kept.read_text(), WITHIN_S)
-    lines = len(kept.read_text().splitlines())
+    await until(lambda: runs(kept) == 2, WITHIN_S)
     await reboot(bench, planned.id)
 
     (container,) = await bench.oci.list()
@@ -197,7 +202,7 @@ async def test_after_a_reboot_a_container_is_exited_and_starts_with_what_it_wrot
     await bench.oci.start(planned.id)
     (container,) = await bench.oci.list()
     assert (container.phase, container.started) == (Phase.RUNNING, 3)
-    await until(lambda: len(kept.read_text().splitlines()) == lines + 1, WITHIN_S)
+    await until(lambda: runs(kept) == 3, WITHIN_S)
 
 
 async def reboot(bench: OciBench, id_: AllocId) -> None:
