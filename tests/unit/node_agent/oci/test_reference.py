@@ -42,6 +42,7 @@ def test_a_name_is_spelled_out(text: str, full: str) -> None:
         ("-o/app:1", "no image name"),
         ("a//b", "no image name"),
         ("reg_istry.io/app", "no registry host"),
+        ("-:0/0", "no registry host"),
         ("x" * 600, "at most 512"),
     ],
 )
