@@ -9,6 +9,7 @@ it may be killed at any moment; when it starts it adopts what it finds.
 
 import asyncio
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from node_agent.contents import Contents
 from node_agent.exclusive import Exclusive
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.membership import Membership, Publisher, spec_from
+from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.outside import Outside
 from node_agent.peers.prober import Peers
 from node_agent.peers.publish import SuspicionPublisher
@@ -32,7 +34,7 @@ from shared.clock import Clock
 from shared.errors import CodecError
 from shared.loop import Dirty, reconcile_forever
 from shared.mirror import View, mirror
-from shared.model import AllocationStatus, Manifest, Report, Silence
+from shared.model import AllocationStatus, Manifest, Report, Revision, Silence, StackName
 from shared.settings import Settings
 from shared.store import Store, exactly, under
 
@@ -41,8 +43,8 @@ _log = structlog.get_logger()
 # Looks whether HAProxy lives, and how many requests drained endpoints still have.
 _GATEWAY_PERIOD_S: Final = 1.0
 _GATEWAY_BUSY_PERIOD_S: Final = 0.2
-# Heals routes that somebody removed by hand.
-_NETWORK_PERIOD_S: Final = 30.0
+# Heals what somebody removed by hand.
+_NETWORK_PERIOD_S: Final = 5.0
 _REPORT_PERIOD_S: Final = 60.0
 
 
@@ -63,11 +65,11 @@ class Agent:
         self._gateway_dirty, self._network_dirty = Dirty(), Dirty()
         self._report_dirty, self._suspicions_dirty = Dirty(), Dirty()
         self._desired, self._nodes = View(self._containers_changed), View(self._nodes_changed)
-        self._routes = View(self._gateway_dirty.mark)
+        self._routes = View(self._routes_changed)
         self._publisher = Publisher(store, keys.observed(self._spec.name))
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
         self._published: Report | None = None
-        self._gateway_status = GatewayStatus()
+        self._gateway_status, self._fabric_status = GatewayStatus(), FabricStatus()
         self._membership = Membership(store, self._spec, settings, clock, rng)
         self._peers = self._among_peers(settings)
         self._suspicions = SuspicionPublisher(
@@ -160,6 +162,10 @@ class Agent:
     def _containers_changed(self) -> None:
         self._containers.dirty.mark()
 
+    def _routes_changed(self) -> None:
+        self._gateway_dirty.mark()
+        self._network_dirty.mark()
+
     def _nodes_changed(self) -> None:
         specs, present = node_specs(self._nodes), present_nodes(self._nodes)
         self._peers.follow(specs)
@@ -184,9 +190,21 @@ class Agent:
         return _GATEWAY_BUSY_PERIOD_S if self._gateway_status.busy else _GATEWAY_PERIOD_S
 
     async def _network_pass(self) -> float:
-        if self._nodes.revision:
-            await self._outside.reconcile_network(node_specs(self._nodes))
+        routes = self._served.read()
+        if routes is None or not self._nodes.revision:
+            return _NETWORK_PERIOD_S
+        topology = Topology(node_specs(self._nodes), routes)
+        self._fabric_status = await self._outside.fabric.apply(topology)
+        self._report_dirty.mark()
         return _NETWORK_PERIOD_S
+
+    def _acked(self) -> Mapping[StackName, Revision]:
+        """Return which routes are in force wherever this node sends traffic to replicas."""
+        return {
+            stack: min(revision, self._fabric_status.acked[stack])
+            for stack, revision in self._gateway_status.acked.items()
+            if stack in self._fabric_status.acked
+        }
 
     # ------------------------------------------------------------ report
 
@@ -207,7 +225,7 @@ class Agent:
         problems = (self._manifest.problem, self._containers.problem)
         report = msgspec.structs.replace(
             self._report,
-            acked=self._gateway_status.acked,
+            acked=self._acked(),
             busy=self._gateway_status.busy,
             images=self._prefetch.present,
             missing_images=self._prefetch.missing,
@@ -216,6 +234,7 @@ class Agent:
                 *(problem for problem in problems if problem),
                 *self._served.problems,
                 *self._gateway_status.problems,
+                *self._fabric_status.problems,
                 *self._peers.problems,
                 *self._prefetch.problems,
                 *self._volumes.problems,

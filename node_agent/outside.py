@@ -1,23 +1,20 @@
 """What an agent acts on; the simulation hands in its own."""
 
-from collections.abc import Awaitable, Callable, Sequence
-
 import msgspec
 
 from node_agent.gateway.gateway import Gateway
 from node_agent.journal import Journal
+from node_agent.network.fabric import Fabric
 from node_agent.peers.net import Net
 from node_agent.peers.promise import Promise
 from node_agent.probe import Answers
 from node_agent.runtime import Runtime
-from shared.model import NodeSpec
 
 
 class Outside(msgspec.Struct, frozen=True):
     """Everything of a host that its agent touches, but the store.
 
     Attributes:
-        reconcile_network: makes routes to the given nodes' containers true.
         answers: says whether ports of an address accept connections.
         net: the way to the other agents and their kernels.
         promise: keeps what was promised to them.
@@ -25,7 +22,7 @@ class Outside(msgspec.Struct, frozen=True):
 
     runtime: Runtime
     gateway: Gateway
-    reconcile_network: Callable[[Sequence[NodeSpec]], Awaitable[None]]
+    fabric: Fabric
     answers: Answers
     journal: Journal
     net: Net

@@ -35,7 +35,7 @@ async def serve(config: Path, clock: Clock) -> None:
     outside = Outside(
         runtime=runtime,
         gateway=HaproxyGateway(settings.run_dir),
-        reconcile_network=network.reconcile_routes,
+        fabric=network,
         answers=answers,
         journal=Journal(settings.data_dir),
         net=SocketNet(settings.address, AGENT_PEER_PORT),

@@ -17,6 +17,7 @@ Pure. One writer per key. `<...>` parts never contain a slash.
       rollouts/<stack>/<service>   Rollout     leader                how far an update is
       volumes/<name>               Volume      leader                which node has its data
       removals/<name>              Removal     API; the leader ends  a volume that is to go
+      networks/<name>              Network     API                   one that is no stack's own
       leader                       Leader      scheduler             yes: create_revision is the
                                                                      fence
       events/<id>                  Event       leader                yes: ends by itself
@@ -40,6 +41,7 @@ CONTENTS: Final = ROOT + "contents/"
 ROLLOUTS: Final = ROOT + "rollouts/"
 VOLUMES: Final = ROOT + "volumes/"
 REMOVALS: Final = ROOT + "removals/"
+NETWORKS: Final = ROOT + "networks/"
 LEADER: Final = ROOT + "leader"
 
 
@@ -111,3 +113,8 @@ def volume(name: str) -> str:
 def removal(name: str) -> str:
     """Return the key of the Removal of a volume."""
     return REMOVALS + name
+
+
+def network(name: str) -> str:
+    """Return the key of a Network that no stack makes."""
+    return NETWORKS + name

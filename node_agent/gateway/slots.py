@@ -63,7 +63,7 @@ def size_for(routes: ServiceRoutes, table: Table) -> int:
 
     Twice the replicas and some more: an update start-first needs both generations at once.
     """
-    wanted = 2 * max(routes.replicas, len(routes.endpoints)) + _SPARE
+    wanted = 2 * max(routes.replicas, len(routes.served)) + _SPARE
     return max(-(-wanted // _STEP) * _STEP, len(table.slots))
 
 
@@ -77,19 +77,19 @@ def next_table(table: Table, routes: ServiceRoutes) -> Table:
     slots = {slot.number: slot for slot in table.slots}
     for number in range(1, size_for(routes, table) + 1):
         slots.setdefault(number, Slot(number=number))
-    listed = {endpoint.allocation: endpoint for endpoint in routes.endpoints}
+    listed = {endpoint.allocation: endpoint for endpoint in routes.served}
     for number, slot in slots.items():
         endpoint = listed.get(slot.allocation)
         if endpoint is not None:
             slots[number] = _leading_to(slot, endpoint)
     here = {slot.allocation for slot in slots.values()}
-    for endpoint in routes.endpoints:
+    for endpoint in routes.served:
         if endpoint.state is EndpointState.READY and endpoint.allocation not in here:
             free = _free(slots.values(), listed)
             slots[free.number] = _leading_to(free, endpoint)
     for number in _gone(slots.values(), listed):
         slots[number] = Slot(number=number, address=slots[number].address)
-    has_ready = any(endpoint.state is EndpointState.READY for endpoint in routes.endpoints)
+    has_ready = any(endpoint.state is EndpointState.READY for endpoint in routes.served)
     if not has_ready and routes.replicas > 0:
         number = _holder(slots.values(), table)
         slots[number] = Slot(number=number, state=SlotState.READY)

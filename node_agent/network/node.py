@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import ipaddress
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,9 +20,10 @@ from pyroute2 import IPRoute, NetlinkError
 
 from node_agent.network import namespaces, rules
 from node_agent.network.addresses import capacity_of, gateway_of, mac_of, pick
+from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.network.network import Attachment
 from shared.errors import HostError, RuntimeFailureError
-from shared.model import AllocId, NodeName, NodeSpec
+from shared.model import AllocId, NodeName
 from shared.settings import Settings
 
 _log = structlog.get_logger()
@@ -35,7 +36,7 @@ _NFT_DEADLINE_S: Final = 10.0
 
 
 class NodeNetwork:
-    """Implements ContainerNetwork and keeps the node's bridge, routes and rules.
+    """Implements ContainerNetwork and Fabric: keeps the node's bridge, routes and rules.
 
     Args:
         settings: this host's subnet, the pool, and the run directory.
@@ -60,11 +61,15 @@ class NodeNetwork:
             raise HostError(f"cannot make bridge {BRIDGE}: {error}") from error
         await _nft(rules.render(self._pool))
 
-    async def reconcile_routes(self, nodes: Sequence[NodeSpec]) -> None:
+    async def apply(self, topology: Topology) -> FabricStatus:
         """Route every other node's containers through that node; heals bridge and rules as well."""
-        await self.set_up()
-        wanted = {node.subnet: node.address for node in nodes if node.name != self._node}
+        try:
+            await self.set_up()
+        except HostError as error:
+            return FabricStatus(problems=(str(error),))
+        wanted = {node.subnet: node.address for node in topology.nodes if node.name != self._node}
         await asyncio.to_thread(self._reconcile_routes, wanted)
+        return FabricStatus({stack: revision for stack, (revision, _) in topology.routes.items()})
 
     async def clean_up(self) -> None:
         """Remove everything of ours from the kernel.

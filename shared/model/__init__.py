@@ -1,7 +1,7 @@
 """The records that every part of hafen agrees on.
 
-What a person asked for (`workload`, `service`), what the leader decided (`decided`), what a node
-sees (`node`).
+What a person asked for (`workload`, `service`, `network`), what the leader decided (`decided`),
+what a node sees (`node`).
 
 Pure. Every record is frozen; sequences are tuples and mappings are never mutated. Records that live
 in etcd ignore unknown fields, so that an older binary can read what a newer one wrote; rule: nobody
@@ -29,6 +29,7 @@ from shared.model.decided import (
     ServiceRoutes,
     Want,
 )
+from shared.model.network import Affinity, EndpointMode, Joined, Network
 from shared.model.node import (
     AllocationStatus,
     Availability,
@@ -84,6 +85,7 @@ from shared.model.workload import (
 
 __all__ = [
     "DOCUMENT_BYTES_MAX",
+    "Affinity",
     "AllocId",
     "AllocationStatus",
     "Assignment",
@@ -96,11 +98,13 @@ __all__ = [
     "DependsOn",
     "Device",
     "Endpoint",
+    "EndpointMode",
     "EndpointState",
     "Event",
     "FailureAction",
     "Health",
     "HealthCheck",
+    "Joined",
     "Leader",
     "Manifest",
     "Mode",
@@ -108,6 +112,7 @@ __all__ = [
     "MountKind",
     "MountedFile",
     "Naming",
+    "Network",
     "NodeName",
     "NodeSpec",
     "Order",

@@ -7,6 +7,7 @@ import enum
 from collections.abc import Mapping
 
 from shared.model.base import AllocId, NodeName, Record, ServiceName, StackName
+from shared.model.network import Affinity, Joined, Network
 from shared.model.service import ServiceSpec
 from shared.model.workload import PublishedPort, Workload
 
@@ -30,6 +31,8 @@ class Assignment(Record, frozen=True, kw_only=True):
         epoch: the store's revision when it was placed: of two, the smaller one is older. An
             exclusive container is told, and may hand it to what it writes to.
         reason: why it was placed, one sentence.
+        address: its container's, of its node's subnet, known to all nodes before it starts; empty:
+            the node chooses one, or its network mode has none.
     """
 
     id: AllocId
@@ -42,6 +45,7 @@ class Assignment(Record, frozen=True, kw_only=True):
     attempt: int = 0
     epoch: int = 0
     reason: str = ""
+    address: str = ""
 
 
 class Manifest(Record, frozen=True, kw_only=True):
@@ -50,6 +54,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     Attributes:
         images: to have ready for what may come: another node is lost, an update begins.
         leaving_volumes: whose data is to be removed; nothing that is assigned uses them.
+        last_address: the one that was given out last: the next comes after it, so that one which
+            was freed rests as long as possible.
     """
 
     node: NodeName
@@ -57,22 +63,28 @@ class Manifest(Record, frozen=True, kw_only=True):
     assignments: tuple[Assignment, ...] = ()
     images: tuple[str, ...] = ()
     leaving_volumes: tuple[str, ...] = ()
+    last_address: str = ""
 
 
 class EndpointState(enum.StrEnum):
-    """What gateways do with an endpoint."""
+    """What is sent to an endpoint."""
 
     READY = "ready"
-    DRAINING = "draining"
+    DRAINING = "draining"  # nothing new
+    PRESENT = "present"  # nothing; it is on its networks, and others let it in
 
 
 class Endpoint(Record, frozen=True, kw_only=True):
-    """One replica that gateways may send to.
+    """One replica.
 
-    One that is not listed is gone, its connections with it.
+    One that is not listed is gone, its connections with it. Two attributes say how a replica of the
+    generation before differs from its service, while that is being updated.
 
-    `targets` maps a published port to where this replica listens, where that is not the port's own
-    target: a replica of the generation before, while its service is being updated.
+    Attributes:
+        targets: where it listens for a published port, if not at the port's own target.
+        networks: those it is on; None: the service's.
+        slot: which replica it is; 0: a standby.
+        addresses: those it has beside its own, fixed ones.
     """
 
     allocation: AllocId
@@ -80,25 +92,49 @@ class Endpoint(Record, frozen=True, kw_only=True):
     address: str
     state: EndpointState = EndpointState.READY
     targets: Mapping[int, int] = {}
+    networks: tuple[str, ...] | None = None
+    slot: int = 0
+    addresses: tuple[str, ...] = ()
 
 
 class ServiceRoutes(Record, frozen=True, kw_only=True):
-    """Where one service's published ports lead.
+    """Where one service's published ports, names and virtual address lead.
 
     No ready endpoint means: hold requests until there is one.
+
+    Attributes:
+        replicas: sizes the gateway's table of slots.
+        networks: what it is on, and its names there.
+        vip: its virtual address; empty: its name leads to its replicas themselves.
+        affinity: of what goes to `vip` and to published UDP ports.
     """
 
     service: ServiceName
     ports: tuple[PublishedPort, ...]
     endpoints: tuple[Endpoint, ...] = ()
-    replicas: int = 1  # sizes the gateway's table of slots
+    replicas: int = 1
+    networks: tuple[Joined, ...] = ()
+    vip: str = ""
+    affinity: Affinity = Affinity.NONE
+
+    @property
+    def served(self) -> tuple[Endpoint, ...]:
+        """Return the endpoints that take requests, or still have some in hand."""
+        return tuple(one for one in self.endpoints if one.state is not EndpointState.PRESENT)
 
 
 class Routes(Record, frozen=True, kw_only=True):
-    """What every gateway should serve for one stack. Key: routes/<stack>. Writer: the leader."""
+    """Where the traffic of one stack goes, the same for every node.
+
+    Key: routes/<stack>. Writer: the leader.
+
+    Attributes:
+        networks: those that the stack makes.
+    """
 
     stack: StackName
     services: tuple[ServiceRoutes, ...] = ()
+    networks: tuple[Network, ...] = ()
 
 
 class RolloutPhase(enum.StrEnum):

@@ -7,6 +7,7 @@ import enum
 from collections.abc import Mapping
 
 from shared.model.base import NodeName, Record, ServiceName, StackName
+from shared.model.network import Affinity, EndpointMode, Network
 from shared.model.workload import Workload
 
 
@@ -134,6 +135,8 @@ class ServiceSpec(Record, frozen=True, kw_only=True):
         max_concurrent: of a replicated job, how many copies run at a time; 0: all.
         schedule: of a job; None: it runs once for each version of it.
         is_stopped: it is kept, and nothing of it runs.
+        endpoint_mode: what its name leads to on its networks.
+        affinity: of clients, by its virtual address and by published UDP ports.
     """
 
     name: ServiceName
@@ -149,6 +152,8 @@ class ServiceSpec(Record, frozen=True, kw_only=True):
     max_concurrent: int = 0
     schedule: Schedule | None = None
     is_stopped: bool = False
+    endpoint_mode: EndpointMode = EndpointMode.VIP
+    affinity: Affinity = Affinity.NONE
 
 
 class Verb(enum.StrEnum):
@@ -178,6 +183,7 @@ class Stack(Record, frozen=True, kw_only=True):
         deployed_at_s: wall clock of the API replica, for display only.
         why: which command made this generation, for the history.
         rulings: by service, the newest word on its update.
+        networks: those that its file makes; services may be on others' as well.
     """
 
     name: StackName
@@ -187,6 +193,7 @@ class Stack(Record, frozen=True, kw_only=True):
     deployed_at_s: float = 0.0
     why: str = ""
     rulings: Mapping[ServiceName, Ruling] = {}
+    networks: tuple[Network, ...] = ()
 
 
 class Content(Record, frozen=True, kw_only=True):

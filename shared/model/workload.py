@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from shared.model.base import Record, Resources
+from shared.model.network import Joined
 
 
 class Protocol(enum.StrEnum):
@@ -16,14 +17,20 @@ class Protocol(enum.StrEnum):
 
     HTTP = "http"
     TCP = "tcp"
+    UDP = "udp"  # balanced in the kernel, no gateway sees it
 
 
 class PublishedPort(Record, frozen=True, kw_only=True):
-    """A port that every node's gateway listens on and passes to the service's replicas."""
+    """A port of nodes that leads to the service's replicas.
+
+    Attributes:
+        is_host: only nodes with a replica have it, each for its own one; no node has two.
+    """
 
     published: int
     target: int
     protocol: Protocol = Protocol.TCP
+    is_host: bool = False
 
 
 class HealthCheck(Record, frozen=True, kw_only=True):
@@ -250,6 +257,8 @@ class Workload(Record, frozen=True, kw_only=True):
         init: a small init is process 1 and reaps what nobody waits for.
         tty, stdin: the process gets a terminal; its standard input stays open.
         platform: such as linux/arm64; empty: the node's.
+        networks: what it reaches by address and by name.
+        network_mode: "host" for the node's own network, "none" for no network; empty: `networks`.
         force: counts restarts that a person asked for: another number, another container.
         run: of a job: which of its runs this is.
     """
@@ -278,6 +287,8 @@ class Workload(Record, frozen=True, kw_only=True):
     stdin: bool = False
     platform: str = ""
     pull: PullPolicy = PullPolicy.MISSING
+    networks: tuple[Joined, ...] = ()
+    network_mode: str = ""
     force: int = 0
     run: int = 0
 

@@ -11,6 +11,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from node_agent.network import namespaces
+from node_agent.network.fabric import Topology
 from node_agent.network.network import Attachment
 from node_agent.network.node import BRIDGE, NodeNetwork
 from shared.errors import RuntimeFailureError
@@ -21,6 +22,10 @@ from tests.build import node_spec
 T = TypeVar("T")
 
 A, B = AllocId("shop.web.1.a"), AllocId("shop.web.2.a")
+
+
+def topology(*nodes: str) -> Topology:
+    return Topology(nodes=tuple(node_spec(node) for node in nodes))
 
 
 def network(folder: Path, subnet: str = "198.19.1.0/24") -> NodeNetwork:
@@ -125,9 +130,9 @@ def bridge_address() -> str:
 async def routes_follow_the_nodes_and_leave_others_alone(folder: Path) -> None:
     net = network(folder)
     kernel(uplink)
-    await net.reconcile_routes([node_spec("node-1"), node_spec("node-2"), node_spec("node-3")])
+    await net.apply(topology("node-1", "node-2", "node-3"))
     assert routes() >= {"198.19.2.0": "198.18.0.2", "198.19.3.0": "198.18.0.3"}.items()
-    await net.reconcile_routes([node_spec("node-1"), node_spec("node-3")])
+    await net.apply(topology("node-1", "node-3"))
     assert "198.19.2.0" not in dict(routes())
     assert dict(routes())["203.0.113.0"] == "198.18.0.9"
 
@@ -158,7 +163,7 @@ async def rules_that_were_removed_by_hand_come_back(folder: Path) -> None:
     before = ruleset()
     assert "tcp flags" in before
     nft("flush", "ruleset")
-    await net.reconcile_routes([])
+    await net.apply(topology())
     assert ruleset() == before
 
 
@@ -172,7 +177,7 @@ def nft(*words: str) -> str:
 
 async def cleaning_up_leaves_nothing(folder: Path) -> None:
     net = network(folder)
-    await net.reconcile_routes([])
+    await net.apply(topology())
     await net.attach(A)
     await net.clean_up()
     assert links() == {"lo"}

@@ -20,8 +20,9 @@ from node_agent.runtime import Container, Phase
 from node_agent.track import Tracks
 from scheduler.scheduler import Scheduler
 from shared.mirror import View
-from shared.model import AllocId, Manifest, NodeName, NodeSpec
+from shared.model import AllocId, Manifest, NodeName
 from shared.settings import EtcdSettings
+from tests.fakes.fabric import FakeFabric
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.store import Way
 from tests.sim.bugs import settings_class
@@ -174,7 +175,7 @@ class SimHost:
         outside = Outside(
             runtime=self.runtime,
             gateway=self.gateway,
-            reconcile_network=_no_network,
+            fabric=FakeFabric(),
             answers=_answers,
             journal=SimJournal(self.disk, part, self._cluster),
             net=self.net,
@@ -240,10 +241,6 @@ class SimPromise:
     def write(self, until_boot_s: float) -> None:
         """Keep the moment."""
         self._until_boot_s = until_boot_s
-
-
-async def _no_network(_: Sequence[NodeSpec]) -> None:
-    return
 
 
 async def _answers(_address: str, _ports: Iterable[int], _timeout_s: float) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from shared.model import (
     MountedFile,
     MountKind,
     NodeName,
-    NodeSpec,
     Report,
     RestartCondition,
     RestartPolicy,
@@ -35,6 +34,7 @@ from shared.settings import EtcdSettings, SecretsSettings, Settings
 from shared.states import AllocState
 from shared.store import Put, exactly
 from tests.build import assignment, workload
+from tests.fakes.fabric import FakeFabric
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.runtime import Behaviour, FakeRuntime
 from tests.fakes.store import FakeEtcd, FakeStore
@@ -106,7 +106,7 @@ class Node:
         outside = Outside(
             runtime=self.runtime,
             gateway=FakeGateway(),
-            reconcile_network=_no_network,
+            fabric=FakeFabric(),
             answers=_answers,
             journal=Journal(self.folder),
             net=NoNet(),
@@ -131,10 +131,6 @@ class Node:
         found = self.report()
         assert found is not None
         return found
-
-
-async def _no_network(_: Sequence[NodeSpec]) -> None:
-    return
 
 
 async def _answers(_address: str, _ports: Iterable[int], _timeout_s: float) -> bool:

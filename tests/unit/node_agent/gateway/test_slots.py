@@ -150,7 +150,7 @@ def test_connections_end_to_exactly_the_addresses_that_nobody_has_any_more(
     for wanted in history:
         after = next_table(table, wanted)
         if len(after.slots) == len(table.slots):
-            listed = {each.address for each in wanted.endpoints}
+            listed = {each.address for each in wanted.served}
             assert set(steps(table, after).cut) == known - listed
         table = after
         known = {slot.address for slot in table.slots if slot.allocation}

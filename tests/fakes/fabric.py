@@ -1,0 +1,16 @@
+"""A kernel that does as it is told."""
+
+from node_agent.network.fabric import FabricStatus, Topology
+
+
+class FakeFabric:
+    """Implements Fabric: keeps what it was given and acknowledges it at once."""
+
+    def __init__(self) -> None:
+        self.topology = Topology()
+
+    async def apply(self, topology: Topology) -> FabricStatus:
+        """Take over the whole of `topology`."""
+        self.topology = topology
+        routes = topology.routes.items()
+        return FabricStatus(acked={stack: revision for stack, (revision, _) in routes})
