@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from scheduler.fit import meets
 from scheduler.nodes import Judged, Verdict
-from scheduler.place import meets
 from scheduler.world import World
 from shared.model import (
     AllocationStatus,

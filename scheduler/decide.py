@@ -10,17 +10,19 @@ from typing import Final
 
 import msgspec
 
+from scheduler.addresses import needs_address
 from scheduler.allocs import Alloc, Asked, allocs_of, allocs_on
 from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
+from scheduler.fit import Request
 from scheduler.homes import homes_of, new_volumes, volumes_of
 from scheduler.images import spare_images
 from scheduler.jobs import orchestrate_job
 from scheduler.memory import Memory, remember, times_of
 from scheduler.nodes import Judged, judge
 from scheduler.orchestrate import orchestrate
-from scheduler.place import Bound, Request, Unplaceable, place
+from scheduler.place import Bound, Unplaceable, place
 from scheduler.plan import Plan, Write
 from scheduler.removals import removals_of, why_blocked
 from scheduler.routes import drained, routes_of
@@ -202,7 +204,13 @@ def _place_all(
     if not requests:
         return Placed()
     nodes = [
-        candidate(node, draft.assignments[name], judged.verdicts[name], judged.reasons.get(name))
+        candidate(
+            node,
+            draft.assignments[name],
+            draft.addresses(name).free,
+            judged.verdicts[name],
+            judged.reasons.get(name),
+        )
         for name, node in world.nodes.items()
     ]
     homes = homes_of(world, {volume for request in requests for volume in request.volumes})
@@ -252,6 +260,7 @@ def _request(
         leaving=leaving,
         blocked=why_blocked(world, wanted.spec),
         image=workload.image if wanted.is_urgent else "",
+        needs_address=needs_address(workload),
     )
 
 

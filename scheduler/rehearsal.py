@@ -211,7 +211,7 @@ def _status(
 ) -> AllocationStatus:
     if before is not None and before.state in TERMINAL:
         return before
-    address = (before.address if before is not None else "") or _ADDRESS
+    address = (before.address if before is not None else "") or one.address or _ADDRESS
     if one.want is Want.STANDBY or _must_wait(one, claims):
         return AllocationStatus(id=one.id, state=AllocState.PREPARING, address=address)
     if ends:
