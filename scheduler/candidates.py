@@ -8,6 +8,7 @@ from typing import Final
 
 from scheduler.fit import Candidate, minus
 from scheduler.nodes import Verdict
+from scheduler.ports import taken_ports
 from scheduler.world import NodeState
 from shared import codec
 from shared.model import Assignment, Want, Workload
@@ -59,6 +60,7 @@ def candidate(
         replicas=replicas,
         images=frozenset(images),
         addresses=addresses,
+        ports=taken_ports(one for one in held if one.id not in ended),
         closed=(reason or "") if verdict is Verdict.PROBATION else "",
     )
 

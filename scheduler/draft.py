@@ -25,6 +25,11 @@ class Draft:
         self._home = {a.id: name for name, held in self.assignments.items() for a in held}
         self._addresses: dict[NodeName, Addresses] = {}
 
+    @property
+    def is_touched(self) -> bool:
+        """Say whether any node holds anything else than what is written."""
+        return bool(self._reasons)
+
     def drop(self, id_: AllocId, reason: str) -> None:
         """Take an allocation out, if it is there."""
         node = self._home.pop(id_, None)

@@ -19,6 +19,7 @@ from shared.model import (
 from shared.subnets import capacity_of
 
 ServiceKey = tuple[str, str]  # stack, service
+Port = tuple[int, str]  # number, transport
 MIB: Final = 1024 * 1024
 
 
@@ -31,6 +32,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         replicas: per service, the allocations it already has.
         images: those that need no download.
         addresses: how many are left of its subnet for new containers; None: they are not counted.
+        ports: those of the node itself that are taken, and by whom, such as shop.dns.1.
         closed: why it takes nothing new at all; empty: it does.
     """
 
@@ -41,6 +43,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     replicas: Mapping[ServiceKey, int] = {}
     images: frozenset[str] = frozenset()
     addresses: int | None = None
+    ports: Mapping[Port, str] = {}
     closed: str = ""
 
     @property
@@ -70,6 +73,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         image: what should be there already because users wait; empty: nobody waits, and spreading
             evenly matters more than saving a download.
         needs_address: it has a network of its own.
+        ports: of the node itself, that it takes.
     """
 
     service: ServiceKey
@@ -85,6 +89,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     blocked: str = ""
     image: str = ""
     needs_address: bool = False
+    ports: tuple[Port, ...] = ()
 
 
 def refuse(node: Candidate, request: Request) -> str | None:
@@ -180,12 +185,21 @@ def _addresses(node: Candidate, request: Request) -> str | None:
     return f"addresses: all {capacity} of {subnet} are taken"
 
 
+def _ports(node: Candidate, request: Request) -> str | None:
+    for port in request.ports:
+        if port in node.ports:
+            number, transport = port
+            return f"port {number}/{transport} of this node is taken by {node.ports[port]}"
+    return None
+
+
 _FILTERS: Final[tuple[Callable[[Candidate, Request], str | None], ...]] = (
     _only,
     _open,
     _labels,
     _barred,
     _per_node,
+    _ports,
     _cpu,
     _memory,
     _devices,

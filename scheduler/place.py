@@ -116,6 +116,7 @@ def _place_one(
 def _take(node: Candidate, request: Request) -> Candidate:
     replicas = dict(node.replicas)
     replicas[request.service] = replicas.get(request.service, 0) + 1
+    owner = f"{request.service[0]}.{request.service[1]}.{request.slot}"
     addresses = node.addresses
     if addresses is not None and request.needs_address:
         addresses -= 1
@@ -125,6 +126,9 @@ def _take(node: Candidate, request: Request) -> Candidate:
         document_bytes=node.document_bytes + request.document_bytes,
         replicas=replicas,
         addresses=addresses,
+        ports={**node.ports, **dict.fromkeys(request.ports, owner)}
+        if request.ports
+        else node.ports,
     )
 
 

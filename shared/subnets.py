@@ -9,11 +9,25 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 # Network, bridge, broadcast.
 _NOT_GIVEN: Final = 3
 _FIRST: Final = 2
 # The addresses of some hundred nodes, and as many of what comes and goes.
 _PARSED_MAX: Final = 100_000
+
+
+class Pools(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cluster's addresses are cut from; empty: there is no such network.
+
+    Attributes:
+        pool: the nodes' subnets.
+        vips: services' virtual addresses.
+    """
+
+    pool: str = ""
+    vips: str = ""
 
 
 def capacity_of(subnet: str) -> int:

@@ -64,6 +64,7 @@ class SimHost:
             # Thirteen addresses: a bad day comes round to the first one again.
             subnet=f"198.19.{number}.0/28",
             pool="198.19.0.0/16",
+            vips="198.18.128.0/17",
             etcd=EtcdSettings(endpoints=("fake",)),
             profile=cluster.made.profile,
         )
