@@ -101,12 +101,8 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     story += _bind(world, draft, placed, now)
     asked = {key: each.asked for key, each in services.items()}
     images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
-    traffic = Traffic(
-        services=asked,
-        allocs=planned(world, judged, draft, allocs),
-        soaking=frozenset(id_ for change in changes.values() for id_ in change.soaking),
-        vips=vips,
-    )
+    after = planned(world, judged, draft, allocs)
+    traffic = Traffic(services=asked, allocs=after, soaking=_soaking(changes), vips=vips)
     removals = removals_of(world, draft.assignments, now.wall_s)
     # Volumes before manifests: should only the first of several transactions succeed, nothing is
     # removed that a record does not say so of, and nothing is placed whose place is not recorded.
@@ -124,15 +120,25 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
         *story,
         *removals.events,
     )
-    memory = msgspec.structs.replace(
+    memory = _noted(memory, judged, services, placed)
+    wake_in_s = _wake_in_s(judged, (*changes.values(), *services.values()))
+    plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
+    return Decision(plan, memory, placed.unplaceable, _waiting(asked))
+
+
+def _noted(
+    memory: Memory, judged: Judged, services: Mapping[ServiceId, Service], placed: Placed
+) -> Memory:
+    return msgspec.structs.replace(
         memory,
         told=judged.verdicts,
         marks={key: each.mark for key, each in services.items() if each.mark is not None},
         unplaced=_unplaced(placed.unplaceable),
     )
-    wake_in_s = _wake_in_s(judged, (*changes.values(), *services.values()))
-    plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
-    return Decision(plan, memory, placed.unplaceable, _waiting(asked))
+
+
+def _soaking(changes: Mapping[ServiceId, Changes]) -> frozenset[AllocId]:
+    return frozenset(id_ for change in changes.values() for id_ in change.soaking)
 
 
 def _wake_in_s(judged: Judged, parts: Iterable[Changes | Service]) -> float:
