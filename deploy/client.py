@@ -10,7 +10,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from shared import api
-from shared.model import Event, Revision, Stack, StackName
+from shared.model import Event, Network, Revision, Stack, StackName
 from shared.remote import Remote, Target
 from shared.settings import TlsSettings
 from shared.tls import client_context
@@ -171,6 +171,31 @@ class ApiClient:
         path = api.VOLUME.format(volume=quote(name, safe=""))
         query = {"force": "1" if force else "0"}
         return await self._remote.ask("DELETE", path, api.VolumeView, query=query)
+
+    async def networks(self) -> api.NetworkList:
+        """Return all networks, and how many addresses are left."""
+        return await self._remote.ask("GET", api.NETWORKS, api.NetworkList)
+
+    async def create_network(self, network: Network) -> api.NetworkView:
+        """Make a network that no stack makes; the same again changes nothing.
+
+        Raises:
+            SpecError: it cannot be; says what is in its way.
+            OvertakenError: something was deployed meanwhile; nothing was changed.
+            UnavailableError, AmbiguousError: as `deploy`.
+        """
+        return await self._remote.ask("POST", api.NETWORKS, api.NetworkView, body=network)
+
+    async def remove_network(self, name: str) -> api.NetworkView:
+        """Remove a network that nobody uses.
+
+        Raises:
+            NotFoundError: no command made it; says who else did, or which there are.
+            SpecError: it is in use; says by what.
+            OvertakenError, UnavailableError, AmbiguousError: as `create_network`.
+        """
+        path = api.NETWORK.format(network=quote(name, safe=""))
+        return await self._remote.ask("DELETE", path, api.NetworkView)
 
     def progress(
         self, stack: StackName, after: Revision

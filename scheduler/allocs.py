@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from scheduler.fit import meets
 from scheduler.nodes import Judged, Verdict
-from scheduler.place import meets
 from scheduler.world import World
 from shared.model import (
     AllocationStatus,
@@ -114,6 +114,11 @@ class Alloc(msgspec.Struct, frozen=True):
         return status is not None and status.state is AllocState.PREPARING and bool(status.address)
 
     @property
+    def preference(self) -> tuple[bool, bool, int, str]:
+        """Return what is compared, smallest first, where one of several is to stay."""
+        return not self.is_ready, self.is_claimed_by_other, self.epoch, self.id
+
+    @property
     def is_ready(self) -> bool:
         """Say whether it can take requests, as far as anyone knows."""
         return (
@@ -158,6 +163,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         leaving: slots that a node still stops something of.
         trial: the version that has to prove itself; None: none, all that is ready serves.
         proven: allocations that have been ready for as long as their version demands.
+        is_crowded: no node has the ports of a node that it takes free: the old copy goes first.
         image_waits: of a service that is stopped before it is started: why its new image is on no
             node yet; empty: it is.
     """
@@ -171,6 +177,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     leaving: frozenset[int] = frozenset()
     trial: ServiceSpec | None = None
     proven: frozenset[AllocId] = frozenset()
+    is_crowded: bool = False
     image_waits: str = ""
 
     @property

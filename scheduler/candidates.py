@@ -6,8 +6,9 @@ Pure.
 from collections.abc import Sequence
 from typing import Final
 
+from scheduler.fit import Candidate, minus
 from scheduler.nodes import Verdict
-from scheduler.place import Candidate, minus
+from scheduler.ports import taken_ports
 from scheduler.world import NodeState
 from shared import codec
 from shared.model import Assignment, Want, Workload
@@ -18,7 +19,11 @@ _ASSIGNMENT_BYTES: Final = 512
 
 
 def candidate(
-    node: NodeState, held: Sequence[Assignment], verdict: Verdict, reason: str | None
+    node: NodeState,
+    held: Sequence[Assignment],
+    addresses: int,
+    verdict: Verdict,
+    reason: str | None,
 ) -> Candidate | None:
     """Return `node` as placement sees it.
 
@@ -28,6 +33,7 @@ def candidate(
     Args:
         node: the node.
         held: what it will hold, by its manifest.
+        addresses: how many it has left for new containers.
         verdict: what it is held for.
         reason: of the verdict.
     """
@@ -53,6 +59,8 @@ def candidate(
         document_bytes=sum(document_bytes(assignment.workload) for assignment in held),
         replicas=replicas,
         images=frozenset(images),
+        addresses=addresses,
+        ports=taken_ports(one for one in held if one.id not in ended),
         closed=(reason or "") if verdict is Verdict.PROBATION else "",
     )
 

@@ -3,29 +3,34 @@
 Pure, total and deterministic. Every pass compares whole with whole; what changed does not matter.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import chain
 from typing import Final
 
 import msgspec
 
-from scheduler.allocs import Alloc, Asked, allocs_of, allocs_on
+from scheduler.addresses import needs_address
+from scheduler.allocs import Asked, allocs_of
 from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
+from scheduler.fit import Request
 from scheduler.homes import homes_of, new_volumes, volumes_of
 from scheduler.images import spare_images
 from scheduler.jobs import orchestrate_job
 from scheduler.memory import Memory, remember, times_of
 from scheduler.nodes import Judged, judge
 from scheduler.orchestrate import orchestrate
-from scheduler.place import Bound, Request, Unplaceable, place
+from scheduler.place import Bound, Unplaceable, place
 from scheduler.plan import Plan, Write
+from scheduler.ports import host_ports
 from scheduler.removals import removals_of, why_blocked
-from scheduler.routes import drained, routes_of
+from scheduler.routes import drained
 from scheduler.services import Service, services_of
 from scheduler.story import Now, node_events, placed_event, rollout_events
+from scheduler.traffic import ByService, Traffic, by_service, planned, routes_writes
 from scheduler.world import ServiceId, World
 from shared import keys
 from shared.model import (
@@ -71,7 +76,7 @@ class Placed(msgspec.Struct, frozen=True):
     unplaceable: tuple[Unplaceable, ...] = ()
 
 
-def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
+def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str = "") -> Decision:
     """Return what the leader should write now.
 
     Args:
@@ -79,22 +84,25 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
         memory: what the pass before returned; a new leader hands in what it knows of the nodes.
         now: the clocks.
         timing: how fast a silent node is given up.
+        vips: the network of virtual addresses; empty: services have none.
     """
     judged = judge(world, memory.nodes, now.monotonic_s, timing)
     told, memory = memory.told, remember(memory, world, now.monotonic_s)
     memory = msgspec.structs.replace(memory, nodes=judged.history)
     if world.is_frozen:
         return Decision(Plan(wake_in_s=PERIOD_S), memory)
-    allocs = allocs_of(world, judged)
-    services = services_of(world, judged, allocs, memory, now)
-    changes = _orchestrate_all(world, judged, services, allocs, times_of(memory, now.monotonic_s))
+    allocs = by_service(allocs_of(world, judged))
+    times = times_of(memory, now.monotonic_s)
+    services = services_of(world, judged, allocs, memory, times, now)
+    changes = _orchestrate_all(world, judged, services, allocs, times)
     draft = Draft(world)
     story = _change(draft, changes, now)
     placed = _place_all(world, judged, draft, services, changes)
     story += _bind(world, draft, placed, now)
     asked = {key: each.asked for key, each in services.items()}
     images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
-    soaking = frozenset(id_ for change in changes.values() for id_ in change.soaking)
+    after = planned(world, judged, draft, allocs)
+    traffic = Traffic(services=asked, allocs=after, soaking=_soaking(changes), vips=vips)
     removals = removals_of(world, draft.assignments, now.wall_s)
     # Volumes before manifests: should only the first of several transactions succeed, nothing is
     # removed that a record does not say so of, and nothing is placed whose place is not recorded.
@@ -103,7 +111,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
         *_volume_writes(world, placed),
         *removals.writes,
         *draft.writes(images, removals.leaving),
-        *_routes_writes(world, asked, _planned(world, draft, judged), soaking),
+        *routes_writes(world, traffic),
     )
     rollouts = {key: each.rollout for key, each in services.items() if each.rollout is not None}
     events = (
@@ -112,15 +120,25 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
         *story,
         *removals.events,
     )
-    memory = msgspec.structs.replace(
+    memory = _noted(memory, judged, services, placed)
+    wake_in_s = _wake_in_s(judged, (*changes.values(), *services.values()))
+    plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
+    return Decision(plan, memory, placed.unplaceable, _waiting(asked))
+
+
+def _noted(
+    memory: Memory, judged: Judged, services: Mapping[ServiceId, Service], placed: Placed
+) -> Memory:
+    return msgspec.structs.replace(
         memory,
         told=judged.verdicts,
         marks={key: each.mark for key, each in services.items() if each.mark is not None},
         unplaced=_unplaced(placed.unplaceable),
     )
-    wake_in_s = _wake_in_s(judged, (*changes.values(), *services.values()))
-    plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
-    return Decision(plan, memory, placed.unplaceable, _waiting(asked))
+
+
+def _soaking(changes: Mapping[ServiceId, Changes]) -> frozenset[AllocId]:
+    return frozenset(id_ for change in changes.values() for id_ in change.soaking)
 
 
 def _wake_in_s(judged: Judged, parts: Iterable[Changes | Service]) -> float:
@@ -132,17 +150,14 @@ def _orchestrate_all(
     world: World,
     judged: Judged,
     services: Mapping[ServiceId, Service],
-    allocs: Sequence[Alloc],
+    allocs: ByService,
     times: Times,
 ) -> Mapping[ServiceId, Changes]:
-    by_service: dict[ServiceId, list[Alloc]] = defaultdict(list)
-    for alloc in allocs:
-        by_service[alloc.assignment.stack, alloc.assignment.service].append(alloc)
-    gone = drained(world, judged.verdicts, allocs)
+    gone = drained(world, judged.verdicts, chain.from_iterable(allocs.values()))
     return {
-        key: orchestrate_job(each.asked, by_service[key], times)
+        key: orchestrate_job(each.asked, allocs.get(key, ()), times)
         if _is_job(each.asked)
-        else orchestrate(each.asked, by_service[key], gone, times)
+        else orchestrate(each.asked, allocs.get(key, ()), gone, times)
         for key, each in services.items()
     }
 
@@ -202,7 +217,13 @@ def _place_all(
     if not requests:
         return Placed()
     nodes = [
-        candidate(node, draft.assignments[name], judged.verdicts[name], judged.reasons.get(name))
+        candidate(
+            node,
+            draft.assignments[name],
+            draft.addresses(name).free,
+            judged.verdicts[name],
+            judged.reasons.get(name),
+        )
         for name, node in world.nodes.items()
     ]
     homes = homes_of(world, {volume for request in requests for volume in request.volumes})
@@ -252,6 +273,8 @@ def _request(
         leaving=leaving,
         blocked=why_blocked(world, wanted.spec),
         image=workload.image if wanted.is_urgent else "",
+        needs_address=needs_address(workload),
+        ports=host_ports(workload),
     )
 
 
@@ -316,39 +339,6 @@ def _volume_writes(world: World, placed: Placed) -> Iterable[Write]:
     )
     for volume in made:
         yield Write(key=keys.volume(volume.name), record=volume, decided_at=Revision(0))
-
-
-def _routes_writes(
-    world: World,
-    services: Mapping[ServiceId, Asked],
-    planned: Mapping[StackName, Mapping[str, Sequence[Alloc]]],
-    soaking: frozenset[AllocId],
-) -> Iterable[Write]:
-    stacks = {key[0] for key in services} | (world.routes.keys() - world.frozen_stacks)
-    for stack in sorted(stacks):
-        asked = [each for key, each in services.items() if key[0] == stack]
-        wanted = routes_of(stack, asked, planned.get(stack, {}), soaking)
-        now = world.routes.get(stack)
-        if wanted != (now.routes if now is not None else None):
-            yield Write(
-                key=keys.routes(stack),
-                record=wanted,
-                decided_at=now.revision if now is not None else Revision(0),
-            )
-
-
-def _planned(
-    world: World, draft: Draft, judged: Judged
-) -> Mapping[StackName, Mapping[str, Sequence[Alloc]]]:
-    """Return the allocations as they will be after the write, by stack and service."""
-    after: dict[StackName, dict[str, list[Alloc]]] = defaultdict(lambda: defaultdict(list))
-    for name in world.nodes:
-        for alloc in allocs_on(world, judged, name, draft.assignments[name]):
-            after[alloc.assignment.stack][alloc.assignment.service].append(alloc)
-    for found in after.values():
-        for allocs in found.values():
-            allocs.sort(key=lambda alloc: alloc.id)
-    return after
 
 
 def _unplaced(found: Iterable[Unplaceable]) -> Mapping[ServiceId, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from scheduler.addresses import Addresses, needs_address, resting
 from scheduler.plan import Write
 from scheduler.world import World
 from shared import keys
@@ -22,6 +23,12 @@ class Draft:
         self._world = world
         self._reasons: dict[NodeName, list[str]] = defaultdict(list)
         self._home = {a.id: name for name, held in self.assignments.items() for a in held}
+        self._addresses: dict[NodeName, Addresses] = {}
+
+    @property
+    def is_touched(self) -> bool:
+        """Say whether any node holds anything else than what is written."""
+        return bool(self._reasons)
 
     def drop(self, id_: AllocId, reason: str) -> None:
         """Take an allocation out, if it is there."""
@@ -42,8 +49,19 @@ class Draft:
         self._reasons[self._home[id_]].append(f"{id_} takes slot {slot}: {reason}")
         return self._home[id_]
 
+    def addresses(self, node: NodeName) -> Addresses:
+        """Return what a node has to give to new containers."""
+        found = self._addresses.get(node)
+        if found is None:
+            found = Addresses(self._world.nodes[node], self.assignments[node])
+            self._addresses[node] = found
+        return found
+
     def add(self, node: NodeName, assignment: Assignment, reason: str) -> None:
-        """Give a node a new allocation."""
+        """Give a node a new allocation, and that an address."""
+        if needs_address(assignment.workload):
+            address = self.addresses(node).give()
+            assignment = msgspec.structs.replace(assignment, address=address)
         self.assignments[node].append(assignment)
         self._home[assignment.id] = node
         self._reasons[node].append(f"{assignment.id} comes: {reason}")
@@ -76,18 +94,27 @@ class Draft:
                 assignments=tuple(sorted(self.assignments[name], key=lambda a: a.id)),
                 images=images.get(name, ()),
                 leaving_volumes=leaving.get(name, ()),
+                last_address=self._last_address(name, before),
             )
             # A node without a manifest gets an empty one: absent means that etcd lost it, not "run
             # nothing".
             if before is not None and _asks_alike(before, after):
                 continue
+            rests = resting(node, after.assignments)
             yield Write(
                 key=keys.desired(name),
-                record=after,
+                record=msgspec.structs.replace(after, resting=rests),
                 decided_at=node.manifest_revision,
                 reasons=tuple(self._reasons[name]),
             )
 
+    def _last_address(self, name: NodeName, before: Manifest | None) -> str:
+        given = self._addresses.get(name)
+        if given is not None:
+            return given.last
+        return before.last_address if before is not None else ""
+
 
 def _asks_alike(one: Manifest, other: Manifest) -> bool:
-    return msgspec.structs.replace(one, generation=other.generation) == other
+    """Say whether two manifests ask the same of a node; what rests is tidied with the next one."""
+    return msgspec.structs.replace(one, generation=other.generation, resting={}) == other

@@ -32,6 +32,7 @@ from shared.model import (
     Want,
     runs_alike,
 )
+from shared.subnets import Pools
 from shared.timing import Timing
 
 # A slot takes some five passes; what comes after eighty slots looks like what came before.
@@ -68,11 +69,15 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(msgspec.Struct, frozen=True):
-    """Where the play begins: the cluster, what was seen of its nodes, and the clocks of that."""
+    """Where the play begins.
+
+    The cluster, what was seen of its nodes, the clocks of that, and what addresses are cut from.
+    """
 
     world: World
     history: History
     now: Now
+    pools: Pools = Pools()
 
 
 def forecast(start: Start, stack: Stack, timing: Timing, is_over: Callable[[], bool]) -> Forecast:
@@ -85,7 +90,8 @@ def forecast(start: Start, stack: Stack, timing: Timing, is_over: Callable[[], b
         is_over: says that there is no more time to think.
     """
     world = _with(start.world, stack)
-    scene = Scene(world=world, now=start.now, memory=Memory(nodes=start.history))
+    memory = Memory(nodes=start.history)
+    scene = Scene(world=world, now=start.now, memory=memory, vips=start.pools.vips)
     before = _held(world, stack.name)
     order: dict[_SlotKey, int] = {}
     quiet, passes, is_settled = 0, 0, False

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from scheduler.allocs import Alloc, SlotPlan
+from scheduler.fit import meets
 from scheduler.nodes import Judged, Verdict
-from scheduler.place import meets
 from scheduler.world import ServiceId, World
 from shared.model import (
     AllocId,

@@ -12,8 +12,8 @@ from hashlib import blake2b
 from typing import Final
 
 from scheduler.allocs import Asked
+from scheduler.fit import meets
 from scheduler.nodes import Verdict, Verdicts
-from scheduler.place import meets
 from scheduler.world import NodeState, World
 from shared.model import Assignment, NodeName, PullPolicy, ServiceSpec
 from shared.states import AllocState

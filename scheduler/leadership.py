@@ -56,6 +56,7 @@ class Leadership:
     ) -> None:
         self._store, self._view, self._dirty = store, view, dirty
         self._node, self._timing = NodeName(settings.node), settings.timing
+        self._vips = settings.vips
         self._clock, self._rng = clock, rng
         self._story = Storyteller(store, clock, rng)
         self._reader, self._history = WorldReader(), History()
@@ -121,7 +122,7 @@ class Leadership:
     def decide(self, world: World, memory: Memory) -> Decision:
         """Return the leader's decision now."""
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
-        return decide(world, memory, now, self._timing)
+        return decide(world, memory, now, self._timing, vips=self._vips)
 
     async def write(self, fence: Fence, decision: Decision) -> Revision:
         """Commit the plan, then tell of it; return the last revision written, 0 if none."""

@@ -11,6 +11,7 @@ from typing import Final
 
 from scheduler.allocs import Alloc, Asked, SlotPlan
 from scheduler.changes import Changes, Times, Wanted, merged, retried
+from scheduler.ports import host_ports
 from scheduler.standby import with_standbys
 from scheduler.strategy import order_of
 from shared.model import AllocId, Order, Want
@@ -102,9 +103,11 @@ def _goes_first(asked: Asked, plan: SlotPlan) -> bool:
 
     Of exclusive work the claim sees to that, and the new one is made meanwhile.
     """
-    if plan.spec is None or asked.is_exclusive:
+    if plan.spec is None:
         return False
-    return order_of(plan.spec) is Order.STOP_FIRST
+    if asked.is_crowded and host_ports(plan.spec.workload):
+        return True
+    return not asked.is_exclusive and order_of(plan.spec) is Order.STOP_FIRST
 
 
 def _fill(
@@ -181,12 +184,8 @@ def _old_surplus(old: Iterable[Alloc]) -> Changes:
 
     Which one serves until the update is through is decided as between fresh ones.
     """
-    ready = sorted((alloc for alloc in old if alloc.is_ready), key=_preference)
+    ready = sorted((alloc for alloc in old if alloc.is_ready), key=lambda alloc: alloc.preference)
     return _wind_down(ready[1:], "its slot is filled")
-
-
-def _preference(alloc: Alloc) -> tuple[bool, bool, int, str]:
-    return not alloc.is_ready, alloc.is_claimed_by_other, alloc.epoch, alloc.id
 
 
 def _why_wanted(gone: Sequence[Alloc], old: Sequence[Alloc]) -> str:
@@ -203,7 +202,7 @@ def _settle(
     spent: Sequence[Alloc],
 ) -> Changes:
     """Keep one fresh allocation, the readiest, then the oldest; let go of what it replaces."""
-    keep = min(alive, key=_preference)
+    keep = min(alive, key=lambda alloc: alloc.preference)
     surplus = _wind_down((alloc for alloc in alive if alloc is not keep), "its slot is filled")
     gone = Changes(drop={alloc.id: f"{keep.id} took its slot" for alloc in spent})
     if _has_taken_over(asked, keep, old) and not plan.keeps_old:

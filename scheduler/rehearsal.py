@@ -60,6 +60,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
         wake_in_s: when time alone was to change the decision.
         unplaceable: what it found no node for.
         waiting: what services wait for besides a node, one sentence each.
+        vips: the network of virtual addresses.
     """
 
     world: World
@@ -69,11 +70,12 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     wake_in_s: float = 0.0
     unplaceable: tuple[Unplaceable, ...] = ()
     waiting: Mapping[ServiceId, tuple[str, ...]] = {}
+    vips: str = ""
 
 
 def after_a_pass(scene: Scene, timing: Timing) -> Scene:
     """Return the cluster after the leader decided once, and everybody did as it was told."""
-    decision = decide(scene.world, scene.memory, scene.now, timing)
+    decision = decide(scene.world, scene.memory, scene.now, timing, vips=scene.vips)
     writes, wake_in_s = decision.plan.writes, decision.plan.wake_in_s
     past_s = _ACTING_S if writes else max(wake_in_s, _ACTING_S)
     return Scene(
@@ -84,6 +86,7 @@ def after_a_pass(scene: Scene, timing: Timing) -> Scene:
         wake_in_s=wake_in_s,
         unplaceable=decision.unplaceable,
         waiting=decision.waiting,
+        vips=scene.vips,
     )
 
 
@@ -211,7 +214,7 @@ def _status(
 ) -> AllocationStatus:
     if before is not None and before.state in TERMINAL:
         return before
-    address = (before.address if before is not None else "") or _ADDRESS
+    address = (before.address if before is not None else "") or one.address or _ADDRESS
     if one.want is Want.STANDBY or _must_wait(one, claims):
         return AllocationStatus(id=one.id, state=AllocState.PREPARING, address=address)
     if ends:

@@ -16,8 +16,9 @@ from scheduler.dependencies import waits_for
 from scheduler.images import why_no_image
 from scheduler.jobs import advance_job, plan_job
 from scheduler.look import Seen, look
-from scheduler.memory import Memory, times_of
+from scheduler.memory import Memory
 from scheduler.nodes import Judged
+from scheduler.ports import is_crowded
 from scheduler.rollout import Progress, Wish, advance, marked, wanted, watch_s
 from scheduler.story import Now
 from scheduler.strategy import is_alike, order_of, policy_of
@@ -73,15 +74,17 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def services_of(
-    world: World, judged: Judged, allocs: Iterable[Alloc], memory: Memory, now: Now
+    world: World,
+    judged: Judged,
+    allocs: Mapping[ServiceId, Sequence[Alloc]],
+    memory: Memory,
+    times: Times,
+    now: Now,
 ) -> Mapping[ServiceId, Service]:
     """Return every service that is asked for or still has allocations, in order.
 
     Frozen stacks are left out.
     """
-    by_service: dict[ServiceId, list[Alloc]] = defaultdict(list)
-    for alloc in allocs:
-        by_service[alloc.assignment.stack, alloc.assignment.service].append(alloc)
     claimed: dict[ServiceId, dict[int, int]] = defaultdict(dict)
     for (stack, service, slot), claim in world.claims.items():
         claimed[stack, service][slot] = claim.epoch
@@ -90,18 +93,18 @@ def services_of(
         judged=judged,
         memory=memory,
         now=now,
-        times=times_of(memory, now.monotonic_s),
-        allocs=by_service,
+        times=times,
+        allocs=allocs,
         claimed=claimed,
         leaving=homes.leaving(world, judged),
     )
     wishes = {wish_key(wish): wish for wish in _wishes(world, now)}
     found = {
         key: _service(around, key, wishes.get(key))
-        for key in sorted(wishes.keys() | by_service.keys() | world.rollouts.keys())
+        for key in sorted(wishes.keys() | allocs.keys() | world.rollouts.keys())
         if key[0] not in world.frozen_stacks
     }
-    return {key: each for key, each in found.items() if _matters(world, key, each, by_service)}
+    return {key: each for key, each in found.items() if _matters(world, key, each, allocs)}
 
 
 def _matters(
@@ -170,7 +173,11 @@ def _lasting(around: Around, base: Asked, rollout: Rollout) -> Service:
         # Nothing of it is watched: that would be most of the work of a quiet cluster.
         plans = plan_slots(rollout, own, Seen(), Step(homes=where.slots, closed=where.closed))
         asked = msgspec.structs.replace(
-            base, spec=rollout.spec, slots=plans, standby_spec=rollout.spec
+            base,
+            spec=rollout.spec,
+            slots=plans,
+            standby_spec=rollout.spec,
+            is_crowded=_is_crowded(around, rollout),
         )
         return Service(asked=asked, rollout=rollout)
     return _updating(around, base, rollout, own, where)
@@ -207,6 +214,7 @@ def _updating(
         standby_spec=_standby_spec(after),
         trial=_trial(after),
         proven=seen.proven,
+        is_crowded=_is_crowded(around, after),
         image_waits=image_waits,
     )
     return Service(asked=asked, rollout=after, mark=mark, wake_in_s=_wake_in_s(after, seen, step))
@@ -233,11 +241,16 @@ def _standby_spec(rollout: Rollout) -> ServiceSpec:
     return rollout.stable
 
 
+def _is_crowded(around: Around, rollout: Rollout) -> bool:
+    return is_crowded(around.world, around.judged.verdicts, rollout.spec)
+
+
 def _image(around: Around, rollout: Rollout, own: Sequence[Alloc]) -> tuple[str, str]:
     """Return why a new image is nowhere yet, and why it never will be; for what stops first."""
     spec = rollout.spec
     is_tried = not rollout.is_settled and rollout.stable is not None
-    if not is_tried or order_of(spec) is not Order.STOP_FIRST:
+    is_first = order_of(spec) is Order.STOP_FIRST or _is_crowded(around, rollout)
+    if not is_tried or not is_first:
         return "", ""
     nodes = homes.of_volumes(around.world, spec) or {alloc.node for alloc in own}
     return why_no_image(around.world, spec, nodes)

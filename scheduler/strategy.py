@@ -25,7 +25,7 @@ def policy_of(rollout: Rollout) -> UpdatePolicy:
 
 
 def order_of(spec: ServiceSpec) -> Order:
-    """Return which goes first: the new copy, unless the two would write to the same volume.
+    """Return which goes first: the new copy, unless the two would be in each other's way.
 
     Going back has the same order: what forbids two copies forbids them both ways.
     """
@@ -35,7 +35,9 @@ def order_of(spec: ServiceSpec) -> Order:
 
 
 def forbids_two(spec: ServiceSpec) -> bool:
-    """Say whether two copies of a slot would be in each other's way."""
+    """Say whether two copies of a slot would write to one volume or have one fixed address."""
+    if any(joined.address for joined in spec.workload.networks):
+        return True
     return any(
         mount.kind is MountKind.VOLUME and mount.source and not mount.read_only
         for mount in spec.workload.mounts

@@ -17,6 +17,7 @@ from shared.model import (
     Event,
     Leader,
     Manifest,
+    Network,
     NodeName,
     NodeSpec,
     Record,
@@ -91,6 +92,13 @@ class VolumeState(msgspec.Struct, frozen=True):
     revision: Revision
 
 
+class NetworkState(msgspec.Struct, frozen=True):
+    """A network that no stack makes, and the revision it was read at."""
+
+    network: Network
+    revision: Revision
+
+
 class RemovalState(msgspec.Struct, frozen=True):
     """That a volume is to go, and the revision that was read at."""
 
@@ -107,6 +115,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         claims: who may run an exclusive slot; one that was let go names no node.
+        networks: those that no stack makes.
         unreadable: keys whose value is not the record it should be, with the reason.
     """
 
@@ -118,6 +127,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     rollouts: Mapping[ServiceId, RolloutState] = {}
     volumes: Mapping[str, VolumeState] = {}
     removals: Mapping[str, RemovalState] = {}
+    networks: Mapping[str, NetworkState] = {}
     leader: Leader | None = None
     leader_revision: Revision = Revision(0)
     unreadable: Mapping[str, str] = {}
@@ -177,6 +187,7 @@ class WorldReader:
 _KINDS: Mapping[str, type[Record]] = {
     keys.CLAIMS: Claim,
     keys.DESIRED: Manifest,
+    keys.NETWORKS: Network,
     keys.OBSERVED: Report,
     keys.REMOVALS: Removal,
     keys.ROLLOUTS: Rollout,
@@ -235,6 +246,11 @@ def _assemble(
             one.name: RemovalState(one, items[key].mod_revision)
             for key, one in _under(found, keys.REMOVALS, Removal)
             if key == keys.removal(one.name)
+        },
+        networks={
+            one.name: NetworkState(one, items[key].mod_revision)
+            for key, one in _under(found, keys.NETWORKS, Network)
+            if key == keys.network(one.name)
         },
         leader=leader if isinstance(leader, Leader) else None,
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),

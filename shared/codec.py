@@ -18,7 +18,12 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 def encode(record: Record) -> bytes:
     """Return the record as JSON with keys in a fixed order: equal records give equal bytes."""
-    return _ENCODER.encode(record)
+    try:
+        return _ENCODER.encode(record)
+    except TypeError:
+        # A mapping has numbers as keys: the encoder orders none but texts.
+        plain = msgspec.to_builtins(record, str_keys=True, order="deterministic")
+        return msgspec.json.encode(plain)
 
 
 def decode(kind: type[R], value: bytes, where: str) -> R:

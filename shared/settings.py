@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from shared.errors import SettingsError
+from shared.subnets import Pools
 from shared.timing import DEFAULT_PROFILE, PROFILES, Timing
 
 DEFAULT_PATH: Final = Path("/etc/hafen/hafen.toml")
@@ -26,6 +27,8 @@ ETCD_PEER_PORT: Final = 2380
 RESERVED_PORTS: Final = frozenset(
     {API_PORT, AGENT_PORT, AGENT_PEER_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT}
 )
+# Six services; fewer is a slip of the finger.
+VIPS_PREFIX_MAX: Final = 29
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,6 +85,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         address: where the other hosts reach this one (IPv4).
         subnet: this host's container network, inside `pool`.
         pool: the network that all hosts' subnets are cut from.
+        vips: the network that services' virtual addresses are from, outside of `pool`; empty:
+            services have none, their names lead to their replicas. The same on every host.
         member: None: this host runs no etcd member.
         scheduler: whether this host runs a scheduler (API and candidate for leadership).
         profile: how fast a silent node is given up, see shared.timing; the same on every host.
@@ -95,6 +100,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     address: str
     subnet: str
     pool: str
+    vips: str = ""
     etcd: EtcdSettings
     tls: TlsSettings | None = None
     member: EtcdMember | None = None
@@ -113,8 +119,24 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         subnet, pool = ipaddress.IPv4Network(self.subnet), ipaddress.IPv4Network(self.pool)
         if not subnet.subnet_of(pool):
             raise ValueError(f"subnet {subnet} is not inside pool {pool}")
+        if self.vips:
+            self._check_vips(pool)
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
+
+    def _check_vips(self, pool: ipaddress.IPv4Network) -> None:
+        vips = ipaddress.IPv4Network(self.vips)
+        if vips.prefixlen > VIPS_PREFIX_MAX:
+            raise ValueError(f"vips {vips} has too few addresses: /{VIPS_PREFIX_MAX} at most")
+        if vips.overlaps(pool):
+            raise ValueError(f"vips {vips} overlaps pool {pool}: write one beside it")
+        if ipaddress.IPv4Address(self.address) in vips:
+            raise ValueError(f"vips {vips} holds address {self.address} of this host")
+
+    @property
+    def pools(self) -> Pools:
+        """Return what addresses are cut from."""
+        return Pools(pool=self.pool, vips=self.vips)
 
     @property
     def timing(self) -> Timing:

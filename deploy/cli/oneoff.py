@@ -14,6 +14,7 @@ from deploy.cli.whose import meant
 from shared.api import Accepted, AllocationView, StackUpload
 from shared.errors import ConvergenceError, SpecError
 from shared.model import (
+    Joined,
     Mode,
     RestartCondition,
     RestartPolicy,
@@ -78,6 +79,8 @@ def one_off(stack: Stack, service: ServiceName, command: tuple[str, ...]) -> Ser
         exclusive=False,
         restart=RestartPolicy(condition=RestartCondition.NONE, max_attempts=0),
         force=0,
+        # Its service's names and fixed addresses stay with the service.
+        networks=tuple(Joined(network=each.network) for each in spec.workload.networks),
     )
     return msgspec.structs.replace(
         spec,

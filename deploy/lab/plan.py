@@ -21,6 +21,7 @@ from shared.settings import ETCD_CLIENT_PORT, EtcdMember, EtcdSettings, Settings
 RANGE: Final = IPv4Network("198.18.0.0/15")
 SEGMENT: Final = IPv4Network("198.18.0.0/24")
 POOL: Final = IPv4Network("198.19.0.0/16")
+VIPS: Final = IPv4Network("198.18.128.0/17")
 # The namespace on the switch from which load is sent; it runs no part of hafen.
 CLIENT: Final = "client"
 CLIENT_NUMBER: Final = 250
@@ -220,6 +221,7 @@ def settings_of(host: Host, hosts: tuple[Host, ...]) -> Settings:
         address=host.address,
         subnet=host.subnet,
         pool=str(POOL),
+        vips=str(VIPS),
         etcd=EtcdSettings(endpoints=tuple(f"{each.address}:{ETCD_CLIENT_PORT}" for each in near)),
         tls=TlsSettings(ca=etc / "ca.crt", cert=etc / "node.crt", key=etc / "node.key"),
         member=member if host in members else None,

@@ -19,12 +19,13 @@ import structlog
 from pyroute2 import IPRoute, NetlinkError
 
 from node_agent.network import namespaces, rules
-from node_agent.network.addresses import capacity_of, gateway_of, mac_of, pick
+from node_agent.network.addresses import gateway_of, mac_of
 from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.network.network import Attachment
 from shared.errors import HostError, RuntimeFailureError
 from shared.model import AllocId, NodeName
 from shared.settings import Settings
+from shared.subnets import capacity_of, pick
 
 _log = structlog.get_logger()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from scheduler import cron
+from scheduler.ports import host_ports
 from scheduler.strategy import order_of
 from shared import codec
 from shared.model import (
@@ -79,6 +80,23 @@ def _canary(spec: ServiceSpec) -> Iterator[str]:
         yield "canary: only a replicated service that may run twice can have canaries"
     elif order_of(spec) is Order.STOP_FIRST:
         yield "canary: it runs beside the old copy, which this service's volume or order forbids"
+
+
+def _networks(spec: ServiceSpec) -> Iterator[str]:
+    fixed = [joined for joined in spec.workload.networks if joined.address]
+    for joined in fixed[:1]:
+        said = f"address {joined.address} on network {joined.network} is one container's"
+        if spec.mode.is_global:
+            yield f"{said}, but mode is {spec.mode}; write mode: replicated"
+        elif spec.replicas > 1:
+            yield f"{said}, but replicas is {spec.replicas}; write replicas: 1"
+        if spec.update.order is Order.START_FIRST:
+            yield f"{said}, but order is start-first: two copies would have it; write stop-first"
+    if spec.mode.is_global and spec.update.order is Order.START_FIRST and host_ports(spec.workload):
+        yield (
+            "order is start-first, but every node has one copy of it, and a port of the node that "
+            "only one can have; write stop-first"
+        )
 
 
 def _mode(spec: ServiceSpec) -> Iterator[str]:
@@ -169,4 +187,5 @@ _PARTS: Final[tuple[Callable[[ServiceSpec], Iterator[str]], ...]] = (
     _mode,
     _restart,
     _mounts,
+    _networks,
 )

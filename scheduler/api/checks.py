@@ -10,6 +10,9 @@ from itertools import chain
 from typing import Final
 
 from scheduler.api.change_checks import change_problems
+from scheduler.api.network_checks import Ground, network_problems, removal_problems
+from scheduler.fit import Port
+from scheduler.ports import port_of
 from shared.api import StackUpload
 from shared.errors import SpecError
 from shared.model import (
@@ -52,23 +55,40 @@ def check_name(kind: str, name: str) -> None:
         raise SpecError(problem)
 
 
-def check(name: StackName, upload: StackUpload, others: Mapping[StackName, Stack]) -> None:
+def check(
+    name: StackName,
+    upload: StackUpload,
+    others: Mapping[StackName, Stack],
+    ground: Ground = Ground(),  # noqa: B008 - frozen
+) -> None:
     """Refuse a stack that could never run as it is.
 
     Args:
         name: what it will be called.
         upload: what a client sent.
-        others: every other stack of the cluster.
+        others: every stack of the cluster; what it is now is among them.
+        ground: what else it must fit in.
 
     Raises:
         SpecError: one line for each thing that is wrong, at most PROBLEMS_SHOWN_MAX.
     """
-    found = list(problems(name, upload, others))
+    found = list(problems(name, upload, others, ground))
     if not found:
         return
     more = len(found) - PROBLEMS_SHOWN_MAX
     rest = [f"and {more} more"] if more > 0 else []
     raise SpecError("\n".join([*found[:PROBLEMS_SHOWN_MAX], *rest]))
+
+
+def check_removal(name: StackName, stacks: Mapping[StackName, Stack], ground: Ground) -> None:
+    """Refuse to remove a stack whose networks others need.
+
+    Raises:
+        SpecError: one line for each network.
+    """
+    found = list(removal_problems(name, stacks, ground))
+    if found:
+        raise SpecError("\n".join(found[:PROBLEMS_SHOWN_MAX]))
 
 
 def check_size(stack: Stack, size_bytes: int) -> None:
@@ -84,7 +104,10 @@ def check_size(stack: Stack, size_bytes: int) -> None:
 
 
 def problems(
-    name: StackName, upload: StackUpload, others: Mapping[StackName, Stack]
+    name: StackName,
+    upload: StackUpload,
+    others: Mapping[StackName, Stack],
+    ground: Ground = Ground(),  # noqa: B008 - frozen
 ) -> Iterator[str]:
     """Yield everything that is wrong, one sentence each."""
     problem = _name_problem("stack", name)
@@ -97,6 +120,7 @@ def problems(
         yield from _service(spec)
     yield from change_problems(upload.services)
     yield from _ports(name, upload.services, others)
+    yield from network_problems(name, upload, others, ground)
     yield from _contents(name, upload)
 
 
@@ -216,18 +240,33 @@ _PARTS: Final[tuple[Callable[[Workload], Iterator[str]], ...]] = (
 def _ports(
     name: StackName, services: Sequence[ServiceSpec], others: Mapping[StackName, Stack]
 ) -> Iterator[str]:
-    taken = {
-        port.published: f"stack {other.name}, service {spec.name}"
-        for other in others.values()
-        if other.name != name
-        for spec, port in _published(other.services)
-    }
-    taken |= dict.fromkeys(RESERVED_PORTS, "hafen itself")
+    """Yield ports that two want: one that all nodes have, or one of a node beside such a one.
+
+    Which node has room for a port of its own is found when its service is placed.
+    """
+    everywhere: dict[Port, str] = {}
+    somewhere: dict[Port, str] = {}
+    for other in others.values():
+        for spec, port in _published(other.services) if other.name != name else ():
+            where = somewhere if port.is_host else everywhere
+            where.setdefault(port_of(port), f"stack {other.name}, service {spec.name}")
+    own: set[tuple[str, Port]] = set()
     for spec, port in _published(services):
-        owner = taken.get(port.published)
-        if owner is not None:
-            yield f"service {spec.name}: port {port.published} is taken by {owner}"
-        taken.setdefault(port.published, f"service {spec.name}")
+        key = port_of(port)
+        owner = everywhere.get(key) or ("" if port.is_host else somewhere.get(key))
+        if port.published in RESERVED_PORTS:
+            owner = "hafen itself"
+        elif (spec.name, key) in own:
+            owner = owner or f"service {spec.name}"
+        if owner:
+            yield f"service {spec.name}: port {_port_text(key)} is taken by {owner}"
+        own.add((spec.name, key))
+        (somewhere if port.is_host else everywhere).setdefault(key, f"service {spec.name}")
+
+
+def _port_text(port: Port) -> str:
+    number, transport = port
+    return f"{number}/udp" if transport == "udp" else str(number)
 
 
 def _published(services: Sequence[ServiceSpec]) -> Iterator[tuple[ServiceSpec, PublishedPort]]:

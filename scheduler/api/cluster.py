@@ -12,6 +12,7 @@ import msgspec
 
 from scheduler.api.amend import Rollouts
 from scheduler.api.changes import Changes
+from scheduler.api.network_checks import Ground
 from scheduler.api.placed import Placed, placed
 from scheduler.api.progress import Stand, is_placed, waiting
 from scheduler.api.stacks import Standing
@@ -24,6 +25,7 @@ from shared.clock import Clock
 from shared.errors import StoreError, UnavailableError
 from shared.mirror import View
 from shared.model import Revision, StackName
+from shared.settings import Settings
 from shared.store import Store, exactly
 from shared.timing import Timing
 
@@ -51,11 +53,11 @@ class Cluster:
         changes: Changes,
         explain: Explain,
         clock: Clock,
-        timing: Timing,
+        settings: Settings,
     ) -> None:
-        self.changes = changes
+        self.changes, self.timing, self.pools = changes, settings.timing, settings.pools
         self._store = store
-        self._view, self._explain, self._clock, self.timing = view, explain, clock, timing
+        self._view, self._explain, self._clock = view, explain, clock
         self._reader = WorldReader()
         self._history = History()
         self._world, self._read_at = World(), -1
@@ -159,6 +161,15 @@ class Cluster:
     def waiting_quickly(self, found: Sequence[Placed]) -> Mapping[StackName, Waiting]:
         """Return the same but for slots without a node: a large cluster takes long to explain."""
         return {stack: waiting(self._quick_stand(stack, found)) for stack in self.world().stacks}
+
+    def ground(self) -> Ground:
+        """Return what a stack must fit in besides the other stacks."""
+        world = self.world()
+        return Ground(
+            pools=self.pools,
+            nodes={name: node.spec for name, node in world.nodes.items()},
+            networks={name: each.network for name, each in world.networks.items()},
+        )
 
     def standing_of(self, stack: StackName) -> Standing:
         """Return what is known of a stack besides its own record."""

@@ -12,6 +12,7 @@ import msgspec
 from scheduler.api import checks
 from scheduler.api.amend import uploaded
 from scheduler.api.fields import service_changes
+from scheduler.api.network_checks import Ground
 from scheduler.forecast import Forecast, Start, forecast
 from scheduler.world import StackState
 from shared import codec
@@ -46,7 +47,12 @@ def planned(
     """
     state = start.world.stacks.get(name)
     stacks = {other: each.stack for other, each in start.world.stacks.items()}
-    checks.check(name, upload, stacks)
+    ground = Ground(
+        pools=start.pools,
+        nodes={node: each.spec for node, each in start.world.nodes.items()},
+        networks={network: each.network for network, each in start.world.networks.items()},
+    )
+    checks.check(name, upload, stacks, ground)
     before = state.stack if state is not None else None
     after = uploaded(name, before, upload)
     if after != before:

@@ -15,6 +15,7 @@ from scheduler.api.health import HealthHandlers
 from scheduler.api.images import ImageHandlers
 from scheduler.api.listen import listening
 from scheduler.api.members import AskMembers, Members
+from scheduler.api.network_handlers import NetworkHandlers
 from scheduler.api.sealing import sealer
 from scheduler.api.stack_handlers import StackHandlers
 from scheduler.api.stacks import Stacks
@@ -52,16 +53,24 @@ class ApiServer:
         clock: Clock,
     ) -> None:
         self._settings, self._view, self._clock = settings, view, clock
-        self._cluster = Cluster(store, view, changes, explain, clock, settings.timing)
+        self._cluster = Cluster(store, view, changes, explain, clock, settings)
         # Jitter between people's deploys needs no secrecy.
         rng = random.Random()  # noqa: S311 - see above
-        stacks = Stacks(store, clock, rng, self._cluster.standing_of, sealer(settings.secrets.key))
+        stacks = Stacks(
+            store,
+            clock,
+            rng,
+            self._cluster.standing_of,
+            sealer(settings.secrets.key),
+            ground_of=self._cluster.ground,
+        )
         agents = client_context(settings.tls) if settings.tls is not None else None
         self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, agents, clock)
         self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
         self._volume_handlers = VolumeHandlers(self._cluster, store)
+        self._network_handlers = NetworkHandlers(self._cluster, store)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -84,6 +93,7 @@ class ApiServer:
             self._handlers,
             self._stack_handlers,
             self._volume_handlers,
+            self._network_handlers,
             self._image_handlers,
             health,
         ):

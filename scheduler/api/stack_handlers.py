@@ -54,7 +54,7 @@ class StackHandlers:
     async def deploy(self, request: web.Request) -> web.Response:
         """Store a stack."""
         name = stack_of(request)
-        upload = await _body(request, api.StackUpload)
+        upload = await body_of(request, api.StackUpload)
         await self._cluster.need_etcd()
         based_on = None
         if upload.plan_id or upload.needs_place:
@@ -69,13 +69,14 @@ class StackHandlers:
     async def plan(self, request: web.Request) -> web.Response:
         """Answer with what a deploy would do now."""
         name = stack_of(request)
-        return reply(await self._plan(name, await _body(request, api.StackUpload)))
+        return reply(await self._plan(name, await body_of(request, api.StackUpload)))
 
     async def _plan(self, name: StackName, upload: api.StackUpload) -> api.PlanView:
         if self._cluster.revision == 0:
             raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
-        start = Start(self._cluster.world(), self._cluster.judged().history, now)
+        history = self._cluster.judged().history
+        start = Start(self._cluster.world(), history, now, self._cluster.pools)
 
         began_s = self._clock.boot_s()
 
@@ -88,7 +89,7 @@ class StackHandlers:
     async def change(self, request: web.Request) -> web.Response:
         """Change a stack that is deployed."""
         name = stack_of(request)
-        asked = await _body(request, api.ChangeRequest)
+        asked = await body_of(request, api.ChangeRequest)
         await self._cluster.need_etcd()
         accepted = await self._seen(await self._stacks.change(name, asked))
         kind = type(asked.change).__name__.lower()
@@ -136,7 +137,12 @@ class StackHandlers:
         return accepted
 
 
-async def _body(request: web.Request, kind: type[R]) -> R:
+async def body_of(request: web.Request, kind: type[R]) -> R:
+    """Return the record that a client sent.
+
+    Raises:
+        SpecError: it is no such record, or it did not arrive in time.
+    """
     try:
         async with asyncio.timeout(_BODY_S_MAX):
             body = await request.read()

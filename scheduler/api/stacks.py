@@ -13,8 +13,9 @@ import msgspec
 import structlog
 
 from scheduler.api import checks
-from scheduler.api.amend import Known, Rollouts, amended, uploaded
+from scheduler.api.amend import Known, Rollouts, amended, is_another, uploaded
 from scheduler.api.archive import Archive, Seal
+from scheduler.api.network_checks import Ground
 from shared import codec, keys
 from shared.api import Accepted, ChangeRequest, Rollback, StackUpload
 from shared.backoff import Rng, backoff_s
@@ -28,7 +29,7 @@ from shared.errors import (
     StoreError,
     UnavailableError,
 )
-from shared.model import Revision, Stack, StackName
+from shared.model import Network, Revision, Stack, StackName
 from shared.store import (
     Compare,
     Condition,
@@ -77,6 +78,11 @@ class Stored(msgspec.Struct, frozen=True):
         """
         return {name: stack for name in self.items if (stack := self.read(name)) is not None}
 
+    def readable(self) -> dict[StackName, Stack]:
+        """Return every stack that can be read."""
+        found = ((name, _readable(item)) for name, item in self.items.items())
+        return {name: stack for name, stack in found if stack is not None}
+
 
 class Standing(msgspec.Struct, frozen=True):
     """What the cluster knows of a stack besides its own record.
@@ -100,6 +106,7 @@ class Stacks:
         rng: jitter of those pauses.
         standing_of: what is known of a stack.
         seal: for configs and secrets; None: there is no key, and none can be stored.
+        ground_of: what else of the cluster a stack must fit in; its networks are read anew.
     """
 
     def __init__(
@@ -109,9 +116,12 @@ class Stacks:
         rng: Rng,
         standing_of: Callable[[StackName], Standing],
         seal: Seal | None = None,
+        *,
+        ground_of: Callable[[], Ground] = Ground,
     ) -> None:
         self._store, self._clock, self._rng = store, clock, rng
         self._standing_of, self._archive = standing_of, Archive(store, seal)
+        self._ground_of = ground_of
 
     async def deploy(
         self, name: StackName, upload: StackUpload, *, based_on: Revision | None = None
@@ -163,7 +173,8 @@ class Stacks:
     ) -> Accepted:
         stored = _stored(await self._store.list(under(keys.STACKS)))
         others = stored.read_all()
-        checks.check(name, upload, others)
+        ground, networks = await self._ground()
+        checks.check(name, upload, others, ground)
         before = others.get(name)
         after = uploaded(name, before, upload)
         if before is not None and after == before:
@@ -172,7 +183,16 @@ class Stacks:
         if based_on is not None and stored.revision_of(name) != based_on:
             raise OvertakenError(f"{_who_won(name, before)}; plan again")
         needed = await self._archive.store(name, after.services, upload.contents)
-        return await self._replace(before, after, stored, needed)
+        return await self._replace(before, after, stored, [networks, *needed])
+
+    async def _ground(self) -> tuple[Ground, Condition]:
+        """Return what a stack must fit in, and under which condition that is still so."""
+        snapshot = await self._store.list(under(keys.NETWORKS))
+        found = [codec.decode(Network, item.value, item.key) for item in snapshot.items]
+        ground = msgspec.structs.replace(
+            self._ground_of(), networks={network.name: network for network in found}
+        )
+        return ground, Unchanged(keys.NETWORKS, snapshot.revision)
 
     async def _change(self, name: StackName, request: ChangeRequest) -> Accepted:
         stored = _stored(await self._store.list(under(keys.STACKS)))
@@ -187,18 +207,17 @@ class Stacks:
         after = amended(known, request.change)
         if after == before:
             return _as_it_is(before, stored)
-        checks.check(name, StackUpload(services=after.services), others)
+        ground, networks = await self._ground()
+        asked = StackUpload(services=after.services, networks=after.networks)
+        checks.check(name, asked, others, ground)
         needed = await self._archive.store(name, after.services, {}) if is_back else []
-        return await self._replace(before, after, stored, needed)
+        return await self._replace(before, after, stored, [networks, *needed])
 
     async def _replace(
         self, before: Stack | None, after: Stack, stored: Stored, needed: Sequence[Condition]
     ) -> Accepted:
         """Write `after`; it is a new generation unless only what is said of it has changed."""
-        is_new = before is None or (before.services, before.source) != (
-            after.services,
-            after.source,
-        )
+        is_new = before is None or is_another(before, after)
         if is_new:
             if before is not None:
                 await self._archive.keep(before, stored.items[before.name])
@@ -242,8 +261,10 @@ class Stacks:
         if item is None:
             raise NotFoundError(no_stack(name, stored.items))
         key = keys.stack(name)
+        needed = await self._without(name, stored)
+        conditions: list[Condition] = [Compare(key, item.mod_revision), *needed]
         try:
-            revision = await self._store.txn([Compare(key, item.mod_revision)], [Delete(key)])
+            revision = await self._store.txn(conditions, [Delete(key)])
         except AmbiguousError as error:
             after = await self._read_back(name, error)
             if name in after.items:
@@ -258,6 +279,19 @@ class Stacks:
             _log.warning("history_not_cleared", stack=name, reason=str(error))
         return Accepted(stack=name, generation=_generation(item), revision=revision)
 
+    async def _without(self, name: StackName, stored: Stored) -> list[Condition]:
+        """Return under which conditions nobody else needs a network that a stack makes.
+
+        Raises:
+            SpecError: somebody does now; says who. A stack that cannot be read is not asked.
+        """
+        stacks = stored.readable()
+        if name not in stacks or not stacks[name].networks:
+            return []
+        ground, networks = await self._ground()
+        checks.check_removal(name, stacks, ground)
+        return [Unchanged(keys.STACKS, stored.revision), networks]
+
     async def _read_back(self, name: StackName, error: AmbiguousError) -> Stored:
         try:
             return _stored(await self._store.list(under(keys.STACKS)))
@@ -266,6 +300,13 @@ class Stacks:
                 f"etcd went away in the middle of the write: whether the change of stack {name} is "
                 f"stored is not known; `hafen ls` says it once etcd is back ({error})"
             ) from again
+
+
+def _readable(item: KeyValue) -> Stack | None:
+    try:
+        return codec.decode(Stack, item.value, item.key)
+    except CodecError:
+        return None
 
 
 def _stored(snapshot: Snapshot) -> Stored:
@@ -305,10 +346,8 @@ def _who_won(name: StackName, now: Stack | None) -> str:
 
 def _generation(item: KeyValue) -> int:
     """Return a stored stack's generation; removing must work on a record that nobody can read."""
-    try:
-        return codec.decode(Stack, item.value, item.key).generation
-    except CodecError:
-        return 0
+    stack = _readable(item)
+    return stack.generation if stack is not None else 0
 
 
 def no_stack(name: str, known: Mapping[StackName, object]) -> str:

@@ -108,7 +108,7 @@ def _gateway(stand: Stand, id_: AllocId) -> Iterator[Fact]:
         if endpoint.allocation == id_
     ]
     words = {EndpointState.READY: "send to it", EndpointState.DRAINING: "send it nothing new"}
-    said = words[states[0]] if states else "send nothing to it"
+    said = words.get(states[0] if states else EndpointState.PRESENT, "send nothing to it")
     yield Fact(about="gateways", sentence=f"they {said}")
 
 

@@ -1,7 +1,7 @@
 """What the HTTP API speaks: paths and records, for the server, our client and other programs.
 
-What people ask (`asked`), what a change would do or did (`foreseen`), what is (`views`), where
-images are (`images`).
+What people ask (`asked`), what a change would do or did (`foreseen`), what is (`views`,
+`networks`), where images are (`images`).
 
 Pure. JSON; a stream is one JSON object a line. Served by every scheduler over mutual TLS on
 settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
@@ -20,6 +20,9 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/stacks/{stack}/progress?after=REVISION       stream of StackProgress, ends when done
     GET    /v1/volumes                                      VolumeList
     DELETE /v1/volumes/{volume}?force=                  ->  VolumeView
+    GET    /v1/networks                                     NetworkList
+    POST   /v1/networks                   model.Network ->  NetworkView
+    DELETE /v1/networks/{network}                       ->  NetworkView
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
     GET    /v1/events?follow=                               stream of model.Event
@@ -64,6 +67,7 @@ from shared.api.foreseen import (
     WhyView,
 )
 from shared.api.images import ImageHeld, ImageHolders, ImagePush
+from shared.api.networks import NetworkList, NetworkView, PoolView
 from shared.api.paths import (
     AGENT_IMAGES,
     AGENT_LOGS,
@@ -76,6 +80,8 @@ from shared.api.paths import (
     HISTORY,
     IMAGES,
     LOGS,
+    NETWORK,
+    NETWORKS,
     NODES,
     PLAN,
     PROGRESS,
@@ -120,6 +126,8 @@ __all__ = [
     "HISTORY",
     "IMAGES",
     "LOGS",
+    "NETWORK",
+    "NETWORKS",
     "NODES",
     "PLAN",
     "PROGRESS",
@@ -153,9 +161,12 @@ __all__ = [
     "Level",
     "LogEntry",
     "Move",
+    "NetworkList",
+    "NetworkView",
     "NodeList",
     "NodeView",
     "PlanView",
+    "PoolView",
     "Promote",
     "Restart",
     "Rollback",

@@ -56,6 +56,8 @@ class Manifest(Record, frozen=True, kw_only=True):
         leaving_volumes: whose data is to be removed; nothing that is assigned uses them.
         last_address: the one that was given out last: the next comes after it, so that one which
             was freed rests as long as possible.
+        resting: addresses of what is no longer assigned, each with the first generation without
+            it: free once the node has reported that generation, and no container with the address.
     """
 
     node: NodeName
@@ -64,6 +66,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
     leaving_volumes: tuple[str, ...] = ()
     last_address: str = ""
+    resting: Mapping[str, int] = {}
 
 
 class EndpointState(enum.StrEnum):

@@ -297,12 +297,14 @@ def runs_alike(one: Workload, other: Workload) -> bool:
     """Say whether a container of the one workload is as good as one of the other.
 
     What people write on it, where its ports are published and when its image is pulled again change
-    nothing inside: no container is replaced for them.
+    nothing inside: no container is replaced for them. A port of the node itself is a reason to be
+    on another node.
     """
     return one == other or _inside(one) == _inside(other)
 
 
 def _inside(workload: Workload) -> Workload:
     targets = sorted({port.target for port in workload.ports})
-    ports = tuple(PublishedPort(published=0, target=target) for target in targets)
+    hosts = tuple(port for port in workload.ports if port.is_host)
+    ports = (*(PublishedPort(published=0, target=target) for target in targets), *hosts)
     return msgspec.structs.replace(workload, labels={}, ports=ports, pull=PullPolicy.MISSING)

@@ -179,7 +179,7 @@ class FakeRuntime:
         address = f"10.90.{self._addresses // 250}.{self._addresses % 250 + 2}"
         self._addresses += 1
         self._containers[id_] = Container(
-            assignment=assignment, phase=Phase.CREATED, address=address
+            assignment=assignment, phase=Phase.CREATED, address=assignment.address or address
         )
         self._logs[id_] = []
         self._light(assignment)

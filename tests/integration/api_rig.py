@@ -55,6 +55,8 @@ class Rig:
         tls: TlsSettings | None = None,
         etcd: FakeEtcd | None = None,
         secrets: SecretsSettings = SecretsSettings(),  # noqa: B008 - frozen
+        *,
+        vips: str = "",
     ) -> None:
         clock = SystemClock()
         self.server = FakeEtcd(clock) if etcd is None else etcd
@@ -68,6 +70,7 @@ class Rig:
             address=address,
             subnet="198.19.1.0/24",
             pool="198.19.0.0/16",
+            vips=vips,
             etcd=EtcdSettings(endpoints=()),
             tls=tls,
             secrets=secrets,
@@ -122,8 +125,10 @@ async def cluster(
     tls: TlsSettings | None = None,
     etcd: FakeEtcd | None = None,
     secrets: SecretsSettings = SecretsSettings(),  # noqa: B008 - frozen
+    *,
+    vips: str = "",
 ) -> AsyncIterator[tuple[Rig, ApiClient]]:
-    rig = Rig(folder, address, tls, etcd, secrets)
+    rig = Rig(folder, address, tls, etcd, secrets, vips=vips)
     async with asyncio.TaskGroup() as group:
         tasks = await rig.run(group)
         async with ApiClient.unix(rig.socket) as client:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from node_agent.runtime import Phase
-from scheduler.place import minus
+from scheduler.fit import minus
 from shared import codec, keys
 from shared.model import (
     AllocId,
@@ -59,6 +59,7 @@ class Checkers:
         self._deployed: dict[StackName, Stack] = {}
         self._alone: dict[Service, dict[AllocId, NodeName]] = {}
         self._epochs: dict[Service, int] = {}
+        self._addresses: dict[tuple[NodeName, str], AllocId] = {}
         self._said: dict[NodeName, dict[str, None]] = {}
         self._convicted_s: dict[NodeName, float] = {}
         self.leader_writes = self.exclusive_starts = 0
@@ -82,6 +83,7 @@ class Checkers:
 
     def ran(self, node: NodeName, assignment: Assignment, phase: Phase) -> None:
         """Check that a container may begin to run, at the very moment it does."""
+        self._is_its_own(node, assignment, phase)
         if not assignment.workload.exclusive:
             return
         service = assignment.stack, assignment.service
@@ -99,6 +101,18 @@ class Checkers:
                 f" after {self._epochs[service]} has run"
             )
         self._epochs[service] = assignment.epoch
+
+    def _is_its_own(self, node: NodeName, assignment: Assignment, phase: Phase) -> None:
+        """No two living containers of a node have the same address."""
+        key = node, assignment.address
+        if phase is not Phase.RUNNING:
+            self._addresses.pop(key, None)
+            return
+        if not assignment.address:
+            raise self._break(f"{assignment.id} starts on {node} without an address")
+        other = self._addresses.setdefault(key, assignment.id)
+        if other != assignment.id:
+            raise self._break(f"{assignment.id} starts on {node} with {key[1]}, as {other} has")
 
     # ------------------------------------------------------------ writes
 

@@ -61,8 +61,10 @@ class SimHost:
         self._settings = settings_class(cluster.made.bug)(
             node=self.name,
             address=f"198.18.0.{number}",
-            subnet=f"198.19.{number}.0/24",
+            # Thirteen addresses: a bad day comes round to the first one again.
+            subnet=f"198.19.{number}.0/28",
             pool="198.19.0.0/16",
+            vips="198.18.128.0/17",
             etcd=EtcdSettings(endpoints=("fake",)),
             profile=cluster.made.profile,
         )

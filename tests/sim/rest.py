@@ -13,11 +13,13 @@ from shared import codec, keys
 from shared.model import (
     Assignment,
     Claim,
+    EndpointState,
     Health,
     Manifest,
     NodeName,
     Report,
     Rollout,
+    Routes,
     ServiceName,
     ServiceSpec,
     Stack,
@@ -62,6 +64,7 @@ def complaint(cluster: SimCluster) -> str:
         or _is_prepared(manifests, reports)
         or _is_reported(reports, found)
         or _is_routed(cluster)
+        or _is_let_in(cluster, found)
         or _is_claimed(cluster, found)
         or _is_calm(cluster)
         or _is_seen(cluster)
@@ -171,6 +174,33 @@ def _is_routed(cluster: SimCluster) -> str:
             if service.workload.ports and host.is_on and len(leads_to) != service.replicas:
                 return f"{service.name} on {host.name} leads to {sorted(leads_to)}"
     return ""
+
+
+def _is_let_in(cluster: SimCluster, found: list[_Found]) -> str:
+    """Say which container other nodes do not know by what it really has, or know wrongly."""
+    routes = [
+        codec.decode(Routes, item.value, item.key)
+        for item in cluster.server.list(under(keys.ROUTES)).items
+    ]
+    services = [service for each in routes for service in each.services]
+    if any(not service.vip for service in services):
+        return f"no virtual address: {services}"
+    listed = {
+        (one.node, one.allocation, one.address, one.slot, one.state)
+        for service in services
+        for one in service.endpoints
+    }
+    there = {
+        (
+            each.host.name,
+            each.container.id,
+            each.container.address,
+            each.assignment.slot,
+            EndpointState.READY if each.container.phase is Phase.RUNNING else EndpointState.PRESENT,
+        )
+        for each in found
+    }
+    return "" if listed == there else f"routed wrongly: {sorted(listed ^ there)}"
 
 
 def _is_claimed(cluster: SimCluster, found: list[_Found]) -> str:

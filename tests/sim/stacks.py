@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from shared.model import HealthCheck, ServiceSpec, Stack, UpdatePolicy
+from shared.model import HealthCheck, Joined, Network, ServiceSpec, Stack, UpdatePolicy
 from tests.build import MIB, service, stack
 from tests.fakes.runtime import Behaviour
 
@@ -18,6 +18,7 @@ BAD: Final = {
 # Longer than a bad version takes to show itself, and so long that slow starts are no failure.
 MONITOR_S: Final = 5.0
 DEADLINE_S: Final = 40.0
+NETWORK: Final = "shop_default"
 _CHECK: Final = HealthCheck(test=("check",), interval_s=1.0, retries=2)
 
 
@@ -33,13 +34,20 @@ def draw_stack(rng: random.Random, generation: int) -> Stack:
     )
     web = watched(web, parallelism=rng.randint(0, 2))
     lone = service("lone", replicas=1, memory_bytes=512 * MIB, port=8081)
-    return stack(
+    shop = stack(
         "shop",
-        web,
-        standing_by(lone, rng.randint(0, 1)),
-        standing_by(exclusive("ledger", rng.choice(IMAGES)), rng.randint(0, 1)),
+        joined(web),
+        joined(standing_by(lone, rng.randint(0, 1))),
+        joined(standing_by(exclusive("ledger", rng.choice(IMAGES)), rng.randint(0, 1))),
         generation=generation,
     )
+    return msgspec.structs.replace(shop, networks=(Network(name=NETWORK),))
+
+
+def joined(spec: ServiceSpec) -> ServiceSpec:
+    """Return the service on the stack's network."""
+    workload = msgspec.structs.replace(spec.workload, networks=(Joined(network=NETWORK),))
+    return msgspec.structs.replace(spec, workload=workload)
 
 
 def good_again(bad: Stack) -> Stack:

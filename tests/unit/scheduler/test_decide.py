@@ -135,6 +135,7 @@ def served(*states: EndpointState) -> Routes:
                         node=NodeName("node-1"),
                         address="198.19.1.2",
                         state=state,
+                        slot=1,
                     )
                     for state in (states or (EndpointState.READY,))
                 ),

@@ -33,8 +33,8 @@ from shared.timing import LAN
 from tests.build import ROOMY, node, running, service, stack, world
 
 
-def at(now: float, state: World, memory: Memory) -> Decision:
-    return decide(state, memory, Now(now, 1000.0 + now), LAN)
+def at(now: float, state: World, memory: Memory, vips: str = "") -> Decision:
+    return decide(state, memory, Now(now, 1000.0 + now), LAN, vips=vips)
 
 
 def _status(held: Assignment) -> AllocationStatus:
@@ -51,11 +51,11 @@ class Obedient:
         self.world = world(
             [node(f"node-{number}") for number in range(1, nodes + 1)], stacks, rollouts={}
         )
-        self.memory, self.now = Memory(), 0.0
+        self.memory, self.now, self.vips = Memory(), 0.0, ""
 
     def step(self) -> bool:
         """Decide, apply, let the nodes act; say whether anything was written."""
-        decision = at(self.now, self.world, self.memory)
+        decision = at(self.now, self.world, self.memory, self.vips)
         self.memory = decision.memory
         self.now += max(decision.plan.wake_in_s, 0.01)
         for write in decision.plan.writes:

@@ -4,7 +4,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.place import Bound, Candidate, Refusal, Request, Unplaceable, minus, place
+from scheduler.fit import Candidate, Request, minus
+from scheduler.place import Bound, Refusal, Unplaceable, place
 from shared.model import DOCUMENT_BYTES_MAX, Constraint, NodeName, Placement, Resources
 from tests.build import GIB, MIB, node_spec
 

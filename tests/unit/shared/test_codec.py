@@ -10,6 +10,7 @@ from shared.errors import CodecError
 from shared.model import (
     AllocationStatus,
     AllocId,
+    Endpoint,
     Health,
     Leader,
     NodeName,
@@ -51,6 +52,22 @@ class Newer(Record, frozen=True, kw_only=True):
 @given(reports)
 def test_a_record_survives_the_way_there_and_back(report: Report) -> None:
     assert codec.decode(Report, codec.encode(report), "key") == report
+
+
+@given(st.permutations([8080, 90, 443]))
+def test_a_mapping_of_numbers_is_a_record_like_any_other(order: list[int]) -> None:
+    ends = [
+        Endpoint(
+            allocation=AllocId("shop.web.1.a"),
+            node=NodeName("node-1"),
+            address="198.19.1.2",
+            targets={number: number + 1 for number in numbers_},
+        )
+        for numbers_ in (order, sorted(order))
+    ]
+    one, other = map(codec.encode, ends)
+    assert one == other
+    assert codec.decode(Endpoint, one, "key") == ends[0]
 
 
 @given(st.permutations(["a", "b", "c"]))

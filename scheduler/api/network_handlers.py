@@ -1,0 +1,94 @@
+"""The paths of networks: those that no stack makes are written here."""
+
+from collections.abc import Sequence
+
+import structlog
+from aiohttp import web
+
+from scheduler.api.cluster import Cluster
+from scheduler.api.networks import check_new, check_old, networks
+from scheduler.api.stack_handlers import body_of
+from scheduler.world import World
+from shared import api, codec, keys
+from shared.errors import AmbiguousError, ConflictError, OvertakenError, UnavailableError
+from shared.http import reply
+from shared.model import Network, Revision
+from shared.store import Compare, Condition, Delete, Op, Put, Store, Unchanged, exactly
+
+_log = structlog.get_logger()
+
+
+class NetworkHandlers:
+    """Lists, makes and removes networks."""
+
+    def __init__(self, cluster: Cluster, store: Store) -> None:
+        self._cluster, self._store = cluster, store
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Return what the application serves."""
+        return [
+            web.get(api.NETWORKS, self.networks),
+            web.post(api.NETWORKS, self.create),
+            web.delete(api.NETWORK, self.remove),
+        ]
+
+    async def networks(self, _request: web.Request) -> web.Response:
+        """Answer with all networks, and how many addresses are left."""
+        self._need_view()
+        return reply(networks(self._cluster.world(), self._cluster.pools))
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Make a network; one that is there already, as it is asked for, is not written again."""
+        network = await body_of(request, Network)
+        self._need_view()
+        await self._cluster.need_etcd()
+        world = self._cluster.world()
+        check_new(world, self._cluster.ground(), network)
+        if network.name not in world.networks:
+            put = Put(keys.network(network.name), codec.encode(network))
+            await self._cluster.seen(await self._write(world, network.name, put))
+            _log.info("network_created", network=network.name)
+        return reply(self._shown(network))
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Remove a network that nobody uses."""
+        name = request.match_info["network"]
+        self._need_view()
+        await self._cluster.need_etcd()
+        world = self._cluster.world()
+        check_old(world, name)
+        network = world.networks[name].network
+        await self._cluster.seen(await self._write(world, name, Delete(keys.network(name))))
+        _log.info("network_removed", network=name)
+        return reply(api.NetworkView(name=name, internal=network.internal, subnet=network.subnet))
+
+    def _shown(self, network: Network) -> api.NetworkView:
+        listed = networks(self._cluster.world(), self._cluster.pools).networks
+        plain = api.NetworkView(name=network.name, internal=network.internal, subnet=network.subnet)
+        return next((one for one in listed if one.name == network.name), plain)
+
+    async def _write(self, world: World, name: str, op: Op) -> Revision:
+        """Write unless a stack or a network was written since `world`."""
+        key, state = keys.network(name), world.networks.get(name)
+        conditions: list[Condition] = [
+            Unchanged(keys.STACKS, world.revision),
+            Unchanged(keys.NETWORKS, world.revision),
+            Compare(key, state.revision if state is not None else Revision(0)),
+        ]
+        try:
+            return await self._store.txn(conditions, [op])
+        except ConflictError as error:
+            raise OvertakenError(
+                f"network {name}: nothing was changed, as a stack or a network has changed this "
+                f"moment ({error.key}); look, then try again"
+            ) from error
+        except AmbiguousError:
+            found = await self._store.list(exactly(key))
+            wanted = op.value if isinstance(op, Put) else None
+            if (found.items[0].value if found.items else None) != wanted:
+                raise
+            return found.revision
+
+    def _need_view(self) -> None:
+        if self._cluster.revision == 0:
+            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")

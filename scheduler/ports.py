@@ -1,0 +1,59 @@
+"""Ports of nodes: which ones a service wants, and where they are taken.
+
+Pure. A port is a number of one transport: 53/tcp and 53/udp are two. Through a port of a node
+itself (`is_host`) only that node's replica answers, so a node has room for one.
+"""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+
+from scheduler.fit import Port, meets
+from scheduler.nodes import Verdict, Verdicts
+from scheduler.world import World
+from shared.model import Assignment, NodeName, Protocol, PublishedPort, ServiceSpec, Workload
+from shared.states import AllocState
+
+
+def port_of(port: PublishedPort) -> Port:
+    """Return the number and the transport of a published port."""
+    return port.published, "udp" if port.protocol is Protocol.UDP else "tcp"
+
+
+def host_ports(workload: Workload) -> tuple[Port, ...]:
+    """Return the ports of its node that a container takes, sorted."""
+    return tuple(sorted({port_of(port) for port in workload.ports if port.is_host}))
+
+
+def taken_ports(held: Iterable[Assignment]) -> Mapping[Port, str]:
+    """Return which ports of a node are taken, and by whom, such as shop.dns.1."""
+    return {
+        port: f"{one.stack}.{one.service}.{one.slot}"
+        for one in held
+        if one.workload.ports
+        for port in host_ports(one.workload)
+    }
+
+
+def is_crowded(world: World, verdicts: Verdicts, spec: ServiceSpec) -> bool:
+    """Say whether no node has room for one more copy because of its ports.
+
+    Then the old copy goes first, unless the service says otherwise. A node of a global service has
+    no room for a second copy by nature.
+    """
+    wanted = frozenset(host_ports(spec.workload)) if spec.workload.ports else frozenset()
+    if not wanted or spec.update.order is not None:
+        return False
+    return spec.mode.is_global or not any(
+        verdicts[name] is Verdict.READY
+        and meets(node.spec, spec.placement.constraints)
+        and not wanted & _taken_on(world, name)
+        for name, node in world.nodes.items()
+    )
+
+
+def _taken_on(world: World, name: NodeName) -> AbstractSet[Port]:
+    node = world.nodes[name]
+    over = {AllocState.FAILED, AllocState.COMPLETE}
+    reported = node.report.allocations if node.report is not None else ()
+    ended = {status.id for status in reported if status.state in over}
+    return taken_ports(one for one in node.assignments if one.id not in ended).keys()

@@ -1,0 +1,91 @@
+"""Which addresses a subnet has, and which of them comes next.
+
+Pure. The leader chooses containers' addresses and a node checks them: both count alike. The first
+address of a node's subnet is its bridge's; network and broadcast addresses are nobody's.
+"""
+
+import ipaddress
+from collections.abc import Collection, Iterable
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+# Network, bridge, broadcast.
+_NOT_GIVEN: Final = 3
+_FIRST: Final = 2
+# The addresses of some hundred nodes, and as many of what comes and goes.
+_PARSED_MAX: Final = 100_000
+
+
+class Pools(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cluster's addresses are cut from; empty: there is no such network.
+
+    Attributes:
+        pool: the nodes' subnets.
+        vips: services' virtual addresses.
+    """
+
+    pool: str = ""
+    vips: str = ""
+
+
+def capacity_of(subnet: str) -> int:
+    """Return how many containers a subnet has addresses for; 0 if it is no IPv4 network."""
+    network = network_of(subnet)
+    return max(network.num_addresses - _NOT_GIVEN, 0) if network is not None else 0
+
+
+def pick(subnet: str, taken: Collection[str], last: str) -> str | None:
+    """Return the first free address after `last`, going round; None when all are taken.
+
+    An address that was freed so rests as long as possible: somebody elsewhere may still hold
+    connections to its last user.
+
+    Args:
+        subnet: the node's subnet.
+        taken: addresses in use.
+        last: the one given before; empty: begin at the start.
+    """
+    network, count = network_of(subnet), capacity_of(subnet)
+    if network is None:
+        return None
+    first = int(network[0]) + _FIRST
+    number = _number(last)
+    begin = number - first + 1 if number is not None and _is_given(network, number) else 0
+    for step in range(count):
+        address = str(ipaddress.IPv4Address(first + (begin + step) % count))
+        if address not in taken:
+            return address
+    return None
+
+
+def taken_of(subnet: str, addresses: Iterable[str]) -> int:
+    """Return how many of `addresses` are among those that a subnet has for containers."""
+    network = network_of(subnet)
+    if network is None:
+        return 0
+    numbers = (_number(address) for address in addresses)
+    return sum(number is not None and _is_given(network, number) for number in numbers)
+
+
+@lru_cache(maxsize=_PARSED_MAX)
+def network_of(subnet: str) -> ipaddress.IPv4Network | None:
+    """Return a network; None if that is none."""
+    try:
+        return ipaddress.IPv4Network(subnet)
+    except ValueError:
+        return None
+
+
+def _is_given(network: ipaddress.IPv4Network, number: int) -> bool:
+    first = int(network.network_address) + _FIRST
+    return first <= number < first + network.num_addresses - _NOT_GIVEN
+
+
+@lru_cache(maxsize=_PARSED_MAX)
+def _number(address: str) -> int | None:
+    try:
+        return int(ipaddress.IPv4Address(address))
+    except ValueError:
+        return None
