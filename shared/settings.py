@@ -8,7 +8,7 @@ import ipaddress
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -29,6 +29,10 @@ RESERVED_PORTS: Final = frozenset(
 )
 # Six services; fewer is a slip of the finger.
 VIPS_PREFIX_MAX: Final = 29
+_PORT_MAX: Final = 65535
+_PROTOCOLS: Final = ("tcp", "udp")
+# What is left is as long as an IPv4 address.
+_POOL6_LENGTH: Final = 96
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +97,12 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         watchdog: the machine's watchdog, such as /dev/watchdog: it resets a machine that runs
             exclusive work and stands still. None: only the kernel's timers end such work.
         secrets: what configs and secrets are sealed with.
+        network: how other nodes' containers are reached, the same on every host: "routed" (all
+            hosts share a segment) or "vxlan".
+        vxlan_port: UDP, the same on every host.
+        pool6: a /96; a container's IPv6 address is this one and its IPv4 address. Empty: no IPv6.
+        host_ports: what containers reach at hosts' addresses beside published ports, such as
+            "9100/tcp".
         devices: generic devices: kind, such as gpu -> device nodes, each for one container.
     """
 
@@ -109,6 +119,10 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     profile: str = DEFAULT_PROFILE
     watchdog: Path | None = None
     secrets: SecretsSettings = SecretsSettings()
+    network: Literal["routed", "vxlan"] = "routed"
+    vxlan_port: int = 4789
+    pool6: str = ""
+    host_ports: tuple[str, ...] = ()
     devices: Mapping[str, tuple[str, ...]] = {}
     data_dir: Path = Path("/var/lib/hafen")
     run_dir: Path = Path("/run/hafen")
@@ -123,6 +137,29 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self._check_vips(pool)
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
+        if self.pool6 and ipaddress.IPv6Network(self.pool6).prefixlen != _POOL6_LENGTH:
+            raise ValueError(f"pool6 {self.pool6} is no /{_POOL6_LENGTH}, such as fd00:68::/96")
+        if not 0 < self.vxlan_port <= _PORT_MAX:
+            raise ValueError(f"vxlan_port {self.vxlan_port} is not from 1 to {_PORT_MAX}")
+        for entry in self.host_ports:
+            number, _, protocol = entry.partition("/")
+            is_port = number.isascii() and number.isdigit() and 0 < int(number) <= _PORT_MAX
+            if not is_port or protocol not in _PROTOCOLS:
+                raise ValueError(f"host port {entry!r}: write it as 9100/tcp or 53/udp")
+
+    @property
+    def is_vxlan(self) -> bool:
+        """Say whether containers' traffic between hosts is wrapped into UDP."""
+        return self.network == "vxlan"
+
+    @property
+    def open_ports(self) -> Mapping[str, tuple[int, ...]]:
+        """Return `host_ports` by protocol."""
+        pairs = [entry.partition("/") for entry in self.host_ports]
+        return {
+            protocol: tuple(int(number) for number, _, given in pairs if given == protocol)
+            for protocol in _PROTOCOLS
+        }
 
     def _check_vips(self, pool: ipaddress.IPv4Network) -> None:
         vips = ipaddress.IPv4Network(self.vips)

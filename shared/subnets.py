@@ -60,13 +60,15 @@ def pick(subnet: str, taken: Collection[str], last: str) -> str | None:
     return None
 
 
+def is_container_of(subnet: str, address: str) -> bool:
+    """Say whether an address is among those that a subnet has for containers."""
+    network, number = network_of(subnet), _number(address)
+    return network is not None and number is not None and _is_given(network, number)
+
+
 def taken_of(subnet: str, addresses: Iterable[str]) -> int:
     """Return how many of `addresses` are among those that a subnet has for containers."""
-    network = network_of(subnet)
-    if network is None:
-        return 0
-    numbers = (_number(address) for address in addresses)
-    return sum(number is not None and _is_given(network, number) for number in numbers)
+    return sum(is_container_of(subnet, address) for address in addresses)
 
 
 @lru_cache(maxsize=_PARSED_MAX)

@@ -14,3 +14,23 @@ def gateway_of(subnet: str) -> str:
 def mac_of(address: str) -> str:
     """Return a link address for an IPv4 address: locally administered, and always the same."""
     return ":".join(f"{byte:02x}" for byte in b"\x02h" + ipaddress.IPv4Address(address).packed)
+
+
+def six_of(pool6: str, address: str) -> str:
+    """Return the IPv6 address that goes with an IPv4 address; empty if the pool is."""
+    if not pool6:
+        return ""
+    return str(ipaddress.IPv6Network(pool6)[int(ipaddress.IPv4Address(address))])
+
+
+def six_net_of(pool6: str, subnet: str) -> str:
+    """Return the IPv6 network that goes with an IPv4 one; empty if the pool is."""
+    if not pool6:
+        return ""
+    network = ipaddress.IPv4Network(subnet)
+    return f"{six_of(pool6, str(network[0]))}/{96 + network.prefixlen}"
+
+
+def prefix_of(address: str) -> str:
+    """Return the network of one address."""
+    return f"{address}/{128 if ':' in address else 32}"

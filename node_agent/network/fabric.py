@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from shared.model import NodeSpec, Revision, Routes, StackName
+from shared.model import Network, NodeSpec, Revision, Routes, StackName
 
 
 class Topology(msgspec.Struct, frozen=True):
@@ -14,10 +14,12 @@ class Topology(msgspec.Struct, frozen=True):
     Attributes:
         nodes: every one, this one included.
         routes: per stack, with their mod_revision.
+        networks: those that no stack makes.
     """
 
     nodes: tuple[NodeSpec, ...] = ()
     routes: Mapping[StackName, tuple[Revision, Routes]] = {}
+    networks: tuple[Network, ...] = ()
 
 
 class FabricStatus(msgspec.Struct, frozen=True):

@@ -1,267 +1,267 @@
 """One node's network.
 
-A bridge, a namespace with an address for each container, routes to the others.
-
-Everything lies in the kernel and in small files under the run directory, which a reboot empties
-with it; the agent may be killed at any moment and finds it all again.
+A namespace with a link and addresses for each container, routes to the other nodes, and the rules
+of who may talk to whom. Everything lies in the kernel and in small files under the run directory,
+which a reboot empties with it; the agent may be killed at any moment and finds it all again.
 """
 
 import asyncio
-import hashlib
-import ipaddress
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import structlog
-from pyroute2 import IPRoute, NetlinkError
+from pyroute2 import NetlinkError
 
-from node_agent.network import namespaces, rules
-from node_agent.network.addresses import gateway_of, mac_of
+from node_agent.network import kernel, links, namespaces
+from node_agent.network.claims import Claims, link_name
+from node_agent.network.cluster import (
+    Cluster,
+    Local,
+    cluster_of,
+    decode,
+    encode,
+    located,
+    networks_of,
+    with_awaited,
+)
 from node_agent.network.fabric import FabricStatus, Topology
-from node_agent.network.network import Attachment
+from node_agent.network.mending import Said, mend
+from node_agent.network.network import HOST, NOTHING, Asked, Attachment
+from node_agent.network.nft import Table
+from node_agent.network.plan import BRIDGE, VXLAN, Host, clashes, plan_of
+from node_agent.network.policy import Frame, ruleset_of
 from shared.errors import HostError, RuntimeFailureError
-from shared.model import AllocId, NodeName
+from shared.files import write_atomically
+from shared.model import AllocId, NodeName, Revision, StackName
 from shared.settings import Settings
-from shared.subnets import capacity_of, pick
 
 _log = structlog.get_logger()
 
-BRIDGE: Final = "hafen0"
-# Marks our routes, so that only ours are ever removed; a number that no routing daemon uses.
-ROUTE_PROTOCOL: Final = 72
-_EEXIST: Final = 17
-_NFT_DEADLINE_S: Final = 10.0
+_CLUSTER: Final = "network.cluster"
+_LOOPBACK: Final = "lo"
+_REFUSED: Final = (NetlinkError, OSError)
 
 
 class NodeNetwork:
-    """Implements ContainerNetwork and Fabric: keeps the node's bridge, routes and rules.
+    """Implements ContainerNetwork and Fabric.
 
     Args:
-        settings: this host's subnet, the pool, and the run directory.
+        settings: this host's subnet, the pools, the mode, and the run directory.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._subnet = ipaddress.IPv4Network(settings.subnet)
-        self._pool, self._node = settings.pool, NodeName(settings.node)
-        self._state = settings.run_dir / "network"
-        self._pins = settings.run_dir / "netns"
-        self._lock = asyncio.Lock()
+        self._settings = settings
+        self._claims = Claims(settings.run_dir, settings.subnet, NodeName(settings.node))
+        self._file = settings.run_dir / _CLUSTER
+        self._cluster = _read(self._file)
+        self._table = Table()
+        self._acked: Mapping[StackName, Revision] = {}
+        self._mtu = 0
+        # Over addresses and links, and over the rules.
+        self._lock, self._rules_lock = asyncio.Lock(), asyncio.Lock()
 
     async def set_up(self) -> None:
-        """Make the bridge, forwarding and rules what they should be; idempotent.
+        """Make the node's own devices, forwarding and rules what they should be; idempotent.
 
         Raises:
             HostError: the kernel refused; says what.
         """
         try:
-            await asyncio.to_thread(self._make_bridge)
-        except (NetlinkError, OSError) as error:
+            await asyncio.to_thread(self._make_devices)
+        except _REFUSED as error:
             raise HostError(f"cannot make bridge {BRIDGE}: {error}") from error
-        await _nft(rules.render(self._pool))
+        await self._make_rules()
 
     async def apply(self, topology: Topology) -> FabricStatus:
-        """Route every other node's containers through that node; heals bridge and rules as well."""
+        """Make links, routes and rules what they should be, whatever somebody removed by hand.
+
+        A stack's routes are acknowledged when the rules are in force and the ways to all nodes that
+        have replicas of it are there.
+        """
+        problems: list[str] = []
+        await self._follow(topology)
+        failed: frozenset[str] = frozenset()
         try:
-            await self.set_up()
+            problems += await asyncio.to_thread(self._make_devices)
+            await self._make_rules()
+            async with self._lock:
+                said, failed = await asyncio.to_thread(self._mend)
+            problems += said
         except HostError as error:
-            return FabricStatus(problems=(str(error),))
-        wanted = {node.subnet: node.address for node in topology.nodes if node.name != self._node}
-        await asyncio.to_thread(self._reconcile_routes, wanted)
-        return FabricStatus({stack: revision for stack, (revision, _) in topology.routes.items()})
+            problems.append(str(error))
+        except _REFUSED as error:
+            problems.append(f"cannot look at this node's links: {error}")
+        else:
+            self._acked = _acked(topology, failed)
+        there = {stack: each for stack, each in self._acked.items() if stack in topology.routes}
+        return FabricStatus(there, tuple(problems))
 
     async def clean_up(self) -> None:
         """Remove everything of ours from the kernel.
 
-        Containers' namespaces, bridge, routes, rules.
+        Containers' namespaces, devices, routes, rules.
         """
-        for path in sorted(self._state.glob("*")) if self._state.exists() else []:
-            await self.detach(AllocId(path.name))
-        await asyncio.to_thread(self._remove_links)
-        await _nft(rules.remove())
+        for id_ in self._claims.all():
+            await self.detach(id_)
+        await asyncio.to_thread(kernel.remove_ours)
+        await self._table.remove()
+        self._file.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ containers
 
-    async def attach(self, id_: AllocId) -> Attachment:
-        """Return the container's attachment, made now if it has none."""
-        async with self._lock:
-            return await asyncio.to_thread(self._attach, id_)
+    async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:
+        """Return the container's attachment, made now if it has none.
+
+        It is on its networks when this returns.
+        """
+        if asked.mode == HOST:
+            return Attachment(self._settings.address, "")
+        try:
+            async with self._lock:
+                local = await asyncio.to_thread(self._attach, id_, asked)
+            await self._make_rules()
+        except (*_REFUSED, HostError) as error:
+            raise RuntimeFailureError(f"cannot attach {id_} to the network: {error}") from error
+        return Attachment(local.address, str(self._claims.pin(id_)))
 
     async def find(self, id_: AllocId) -> Attachment | None:
         """Return the attachment that the container has, or None."""
-        address = self._address_of(id_)
-        if not address or not namespaces.is_pinned(self._pin(id_)):
+        local, pin = self._claims.of(id_), self._claims.pin(id_)
+        if local is None or not namespaces.is_pinned(pin):
             return None
-        return Attachment(address, str(self._pin(id_)))
+        return Attachment(local.address, str(pin))
 
     async def detach(self, id_: AllocId) -> None:
-        """Remove the container's namespace and free its address."""
+        """Remove the container's namespace and free its addresses."""
         async with self._lock:
-            await asyncio.to_thread(self._detach, id_)
+            try:
+                await asyncio.to_thread(self._detach, id_)
+            except _REFUSED as error:
+                raise RuntimeFailureError(
+                    f"cannot detach {id_} from the network: {error}"
+                ) from error
 
-    def _attach(self, id_: AllocId) -> Attachment:
-        try:
-            address = self._address_of(id_) or self._claim(id_)
-            pin = self._pin(id_)
-            if not self._is_whole(id_):
-                self._unlink(id_)
-                self._link(id_, address)
-            return Attachment(address, str(pin))
-        except (NetlinkError, OSError) as error:
-            raise RuntimeFailureError(f"cannot attach {id_} to the network: {error}") from error
+    def _attach(self, id_: AllocId, asked: Asked) -> Local:
+        local, pin = self._claims.take(id_, asked), self._claims.pin(id_)
+        is_whole = namespaces.is_pinned(pin) and (not local.address or links.is_up(link_name(id_)))
+        if not is_whole:
+            links.remove(link_name(id_), pin)
+            links.make(pin, self._link(id_, local) if local.address else None)
+        return local
 
     def _detach(self, id_: AllocId) -> None:
+        links.remove(link_name(id_), self._claims.pin(id_))
+        self._claims.free(id_)
+
+    def _link(self, id_: AllocId, local: Local) -> links.Link:
+        settings = self._settings
+        return links.link_of(link_name(id_), local, settings.subnet, settings.pool6, self._mtu)
+
+    # ------------------------------------------------------------ the whole
+
+    async def _follow(self, topology: Topology) -> None:
+        """Take over what the leader says, and write it down for the next agent."""
+        async with self._lock:
+            here = await asyncio.to_thread(self._claims.all)
+            used = {name for each in here.values() for name in networks_of(each)}
+            cluster = cluster_of(topology, self._cluster, used)
+            if cluster != self._cluster:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                await asyncio.to_thread(write_atomically, self._file, encode(cluster))
+                self._cluster = cluster
+            for id_, local in located(cluster, here).items():
+                if local != here[id_]:
+                    await asyncio.to_thread(self._claims.put, id_, local)
+
+    async def _make_rules(self) -> None:
+        async with self._rules_lock:
+            here = await asyncio.to_thread(self._claims.all)
+            node = NodeName(self._settings.node)
+            soon = with_awaited(self._cluster, node, here)
+            await self._table.make(ruleset_of(self._frame(), self._cluster, soon))
+
+    def _frame(self) -> Frame:
+        settings = self._settings
+        return Frame(
+            pool=settings.pool,
+            subnet=settings.subnet,
+            address=settings.address,
+            pool6=settings.pool6,
+            device=VXLAN if settings.is_vxlan else "",
+            vxlan_port=settings.vxlan_port if settings.is_vxlan else 0,
+            host_ports=settings.open_ports,
+        )
+
+    def _host(self, found: kernel.Found) -> Host:
+        settings = self._settings
+        uplink = found.devices.get(found.addresses.get(settings.address, ""))
+        if uplink is not None and uplink.name == _LOOPBACK:
+            uplink = None
+        return Host(
+            node=settings.node,
+            address=settings.address,
+            subnet=settings.subnet,
+            pool6=settings.pool6,
+            uplink=uplink.name if uplink else "",
+            mtu=uplink.mtu if uplink else 0,
+            vxlan_port=settings.vxlan_port if settings.is_vxlan else 0,
+        )
+
+    def _make_devices(self) -> list[str]:
+        """Make the node's own devices and parameters; return what is in the way."""
+        found = kernel.look()
+        host = self._host(found)
+        self._mtu = host.inner_mtu
+        kernel.set_sysctls(six=bool(host.pool6))
+        kernel.make_bridge(host, found)
+        problem = kernel.make_vxlan(host, found)
+        return [problem] if problem else []
+
+    def _mend(self) -> Said:
+        """Make routes, neighbours and containers' links whole."""
+        found = kernel.look()
+        host, here = self._host(found), self._claims.all()
+        addresses = {link_name(id_): each.addresses for id_, each in here.items() if each.address}
+        wanted = plan_of(host, self._cluster, addresses)
+        problems = list(clashes(host, wanted, found.foreign))
+        for id_, local in here.items():
+            if local.address and namespaces.is_pinned(self._claims.pin(id_)):
+                problems += self._mend_link(id_, local, found)
+        said, failed = mend(host, wanted, found)
+        return problems + said, failed
+
+    def _mend_link(self, id_: AllocId, local: Local, found: kernel.Found) -> list[str]:
+        link, there = self._link(id_, local), found.devices.get(link_name(id_))
         try:
-            self._unlink(id_)
-            (self._state / id_).unlink(missing_ok=True)
-        except (NetlinkError, OSError) as error:
-            raise RuntimeFailureError(f"cannot detach {id_} from the network: {error}") from error
-
-    def _claim(self, id_: AllocId) -> str:
-        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        taken = {path.read_text() for path in self._state.glob("*")}
-        mark = self._state.parent / "network.last"
-        last = mark.read_text() if mark.exists() else ""
-        address = pick(str(self._subnet), taken, last)
-        if address is None:
-            raise RuntimeFailureError(
-                f"no address is free on {self._node}: all {capacity_of(str(self._subnet))}"
-                f" of {self._subnet} are taken"
-            )
-        _replace(self._state / id_, address)
-        _replace(mark, address)
-        return address
-
-    def _address_of(self, id_: AllocId) -> str:
-        path = self._state / id_
-        return path.read_text() if path.exists() else ""
-
-    def _pin(self, id_: AllocId) -> Path:
-        return self._pins / _short(id_)
-
-    def _is_whole(self, id_: AllocId) -> bool:
-        """Say whether namespace and link are there.
-
-        The link is set up last, so it tells the rest.
-        """
-        if not namespaces.is_pinned(self._pin(id_)):
-            return False
-        with IPRoute() as ip:
-            found = ip.link_lookup(ifname=f"h{_short(id_)}", operstate="UP")
-        return bool(found)
-
-    def _link(self, id_: AllocId, address: str) -> None:
-        pin, outer = self._pin(id_), f"h{_short(id_)}"
-        namespaces.make(pin)
-        with _opened(pin) as descriptor, IPRoute() as ip:
-            (bridge,) = ip.link_lookup(ifname=BRIDGE)
-            ip.link(
-                "add",
-                ifname=outer,
-                kind="veth",
-                peer={"ifname": "eth0", "net_ns_fd": descriptor},
-            )
-            (index,) = ip.link_lookup(ifname=outer)
-            ip.link("set", index=index, master=bridge)
-            namespaces.enter(pin, lambda: self._configure(address))
-            ip.link("set", index=index, state="up")
-
-    def _configure(self, address: str) -> None:
-        with IPRoute() as ip:
-            (inner,) = ip.link_lookup(ifname="eth0")
-            ip.link("set", index=1, state="up")
-            ip.addr("add", index=inner, address=address, prefixlen=self._subnet.prefixlen)
-            ip.link("set", index=inner, state="up")
-            ip.route("add", dst="default", gateway=gateway_of(str(self._subnet)))
-
-    def _unlink(self, id_: AllocId) -> None:
-        with IPRoute() as ip:
-            for index in ip.link_lookup(ifname=f"h{_short(id_)}"):
-                ip.link("del", index=index)
-        namespaces.remove(self._pin(id_))
-
-    # ------------------------------------------------------------ node
-
-    def _make_bridge(self) -> None:
-        with IPRoute() as ip:
-            found = ip.link_lookup(ifname=BRIDGE)
-            if not found:
-                ip.link("add", ifname=BRIDGE, kind="bridge")
-                found = ip.link_lookup(ifname=BRIDGE)
-            gateway = gateway_of(str(self._subnet))
-            # One of its own: else it is that of some container's link, and changes when that
-            # container leaves, and all others lose their gateway for a minute (measured: 61 s).
-            ip.link("set", index=found[0], address=mac_of(gateway))
-            try:
-                ip.addr("add", index=found[0], address=gateway, prefixlen=self._subnet.prefixlen)
-            except NetlinkError as error:
-                if error.code != _EEXIST:
-                    raise
-            ip.link("set", index=found[0], state="up")
-        forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-        if forwarding.read_text().strip() != "1":
-            forwarding.write_text("1")
-
-    def _reconcile_routes(self, wanted: dict[str, str]) -> None:
-        with IPRoute() as ip:
-            for route in ip.get_routes(proto=ROUTE_PROTOCOL):
-                there = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
-                if there not in wanted:
-                    ip.route("del", dst=there, proto=ROUTE_PROTOCOL)
-            for subnet, address in sorted(wanted.items()):
-                try:
-                    ip.route("replace", dst=subnet, gateway=address, proto=ROUTE_PROTOCOL)
-                except NetlinkError as error:
-                    # That node is not on this segment; the others' routes matter all the same.
-                    _log.error("no_route", subnet=subnet, via=address, reason=str(error))
-
-    def _remove_links(self) -> None:
-        with IPRoute() as ip:
-            for route in ip.get_routes(proto=ROUTE_PROTOCOL):
-                there = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
-                ip.route("del", dst=there, proto=ROUTE_PROTOCOL)
-            for index in ip.link_lookup(ifname=BRIDGE):
-                ip.link("del", index=index)
+            anew = there is not None and not kernel.is_right(there, link)
+            if there is None:
+                links.join(self._claims.pin(id_), link)
+                _log.info("link_mended", allocation=id_)
+            elif links.mend(self._claims.pin(id_), link, anew=anew) or anew:
+                links.outer(link).send()
+                _log.info("link_mended", allocation=id_)
+        except OSError as error:
+            return [f"cannot mend the link of {id_}: {error.strerror}"]
+        return []
 
 
-def _short(id_: AllocId) -> str:
-    """Return a name of 12 characters: the kernel allows 15 for a link."""
-    return hashlib.blake2s(id_.encode(), digest_size=6).hexdigest()
-
-
-def _replace(path: Path, content: str) -> None:
-    # No fsync: a reboot empties the run directory, and what it describes, anyway.
-    temporary = path.with_name(f"..{path.name}")
-    temporary.write_text(content)
-    temporary.replace(path)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
+def _read(path: Path) -> Cluster:
     try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        return decode(path.read_bytes()) or Cluster()
+    except FileNotFoundError:
+        return Cluster()
 
 
-async def _nft(script: str) -> None:
-    """Apply a script as one transaction.
-
-    Raises:
-        HostError: nft refused it; with its last line.
-    """
-    process = await asyncio.create_subprocess_exec(
-        "nft",
-        "-f",
-        "-",
-        stdin=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(_NFT_DEADLINE_S):
-        _, said = await process.communicate(script.encode())
-    if process.returncode != 0:
-        last = (said.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        raise HostError(f"nft refused the rules of table {rules.TABLE}: {last}")
+def _acked(topology: Topology, failed: frozenset[str]) -> dict[StackName, Revision]:
+    """Return the stacks all of whose replicas this node has a way to."""
+    lost = {node.name for node in topology.nodes if node.subnet in failed}
+    return {
+        stack: revision
+        for stack, (revision, routes) in topology.routes.items()
+        if not any(
+            endpoint.node in lost or failed.intersection(f"{a}/32" for a in endpoint.addresses)
+            for service in routes.services
+            for endpoint in service.endpoints
+        )
+    }

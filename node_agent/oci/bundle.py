@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from node_agent.network.network import HOST, NONE
 from node_agent.oci import defaults, filesystem, security, spec, tuning
 from node_agent.oci.image import Image, arguments, environment
 from node_agent.oci.naming import hostname
@@ -54,6 +55,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where on this machine one container's things are, absolute paths each.
 
     Attributes:
+        netns: its network namespace; empty: the node's own.
         cgroup: below the cgroup mounts, such as /hafen/<id>.
         epoch: of an exclusive container, the file that tells it.
         pidns: of an exclusive container, the namespace that ends with its fuse.
@@ -89,6 +91,10 @@ def check(workload: Workload, host: Host) -> None:
         raise RuntimeFailureError(
             f"platform {workload.platform}: this node is {host.platform}; give the service a"
             " constraint that only nodes of its platform meet"
+        )
+    if workload.network_mode not in {"", HOST, NONE}:
+        raise RuntimeFailureError(
+            f"network_mode {workload.network_mode!r} is not possible, only {HOST} and {NONE}"
         )
     if workload.exclusive and tuning.is_host(workload.tuning.pid, "pid"):
         raise RuntimeFailureError(
@@ -162,7 +168,9 @@ def _linux(workload: Workload, place: Place, host: Host) -> spec.Linux:
         ),
         masked_paths=masked,
         readonly_paths=read_only,
-        sysctl=tuning.sysctl(tuned, workload.naming.domainname),
+        sysctl=tuning.sysctl(
+            tuned, workload.naming.domainname, is_network_own=workload.network_mode != HOST
+        ),
         seccomp=host.seccomp if security.is_filtered(safe) else None,
         devices=tuple(device for device, _ in place.devices),
         rootfs_propagation=filesystem.propagation(workload.mounts),
@@ -226,5 +234,5 @@ def _namespaces(place: Place, tuned: Tuning, *, cgroup: bool) -> tuple[spec.Name
     return (
         *([spec.Namespace(type="pid", path=place.pidns)] if is_pid_own else []),
         *(spec.Namespace(type=kind) for kind, is_own in own if is_own),
-        spec.Namespace(type="network", path=place.netns),
+        *([spec.Namespace(type="network", path=place.netns)] if place.netns else []),
     )

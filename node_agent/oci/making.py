@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from node_agent.network.network import ContainerNetwork
+from node_agent.network.network import HOST, ContainerNetwork, asked_of
 from node_agent.oci import (
     bundle,
     conmon,
@@ -101,7 +101,7 @@ class Maker:
         lower = around.images.rootfs(run.image)
         image = _with_user(run.image, workload, lower)
         stop_signal = _stop_signal(image, workload)
-        attachment = await around.network.attach(files.id)
+        attachment = await around.network.attach(files.id, asked_of(run.assignment))
         files.prepare(lower)
         self._write_names(files, run.assignment, attachment.address)
         bound = await sources.ready(around.volumes, files, workload, lower)
@@ -170,7 +170,10 @@ class Maker:
         is_uts_own = not tuning.is_host(assignment.workload.tuning.uts, "uts")
         name = naming.hostname(assignment) if is_uts_own else self._host.name
         hosts = naming.hosts_file(name, address, asked, around.gateway)
-        files.write_names(name, hosts, naming.resolv_conf(_host_text(), around.nameservers, asked))
+        is_host = assignment.workload.network_mode == HOST
+        servers = () if is_host else around.nameservers
+        resolv_conf = naming.resolv_conf(_host_text(), servers, asked, loopback=is_host)
+        files.write_names(name, hosts, resolv_conf)
 
 
 def _led(workload: Workload, lower: Path) -> Workload:

@@ -10,6 +10,7 @@ from shared.model import Assignment, Naming
 
 _HOSTNAME_MAX: Final = 63
 _GATEWAY: Final = "host-gateway"
+_NOWHERE_ELSE: Final = "127.0.1.1"
 
 
 def hostname(assignment: Assignment) -> str:
@@ -23,7 +24,7 @@ def hosts_file(name: str, address: str, naming: Naming = Naming(), gateway: str 
 
     Args:
         name: the container's own.
-        address: its own.
+        address: its own; empty: it has none, and finds itself on loopback.
         naming: its domain, and the others that it is told.
         gateway: the address of its node.
 
@@ -31,7 +32,8 @@ def hosts_file(name: str, address: str, naming: Naming = Naming(), gateway: str 
         RuntimeFailureError: an entry that is none.
     """
     names = f"{name}.{naming.domainname} {name}" if naming.domainname else name
-    own = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{names}\n"
+    own = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    own += f"{address or _NOWHERE_ELSE}\t{names}\n"
     return own + "".join(_extra(entry, gateway) for entry in naming.extra_hosts)
 
 
@@ -44,7 +46,13 @@ def _extra(entry: str, gateway: str) -> str:
     return f"{gateway if address == _GATEWAY else address}\t{name}\n"
 
 
-def resolv_conf(host_text: str, nameservers: tuple[str, ...], naming: Naming = Naming()) -> str:  # noqa: B008 - frozen
+def resolv_conf(
+    host_text: str,
+    nameservers: tuple[str, ...],
+    naming: Naming = Naming(),  # noqa: B008 - frozen
+    *,
+    loopback: bool = False,
+) -> str:
     """Return the text of /etc/resolv.conf.
 
     Args:
@@ -52,6 +60,7 @@ def resolv_conf(host_text: str, nameservers: tuple[str, ...], naming: Naming = N
             network namespace nobody listens there.
         nameservers: addresses that replace the host's; empty keeps those.
         naming: what the service says, before both.
+        loopback: the container has the host's network namespace, and its servers there.
     """
     servers = naming.dns or nameservers
     given = [f"nameserver {address}" for address in servers]
@@ -62,14 +71,16 @@ def resolv_conf(host_text: str, nameservers: tuple[str, ...], naming: Naming = N
     if naming.dns_options:
         given.append(" ".join(("options", *naming.dns_options)))
         replaced.add("options")
-    kept = [line for line in host_text.splitlines() if _is_useful(line, replaced)]
+    kept = [
+        line for line in host_text.splitlines() if _is_useful(line, replaced, loopback=loopback)
+    ]
     return "".join(f"{line}\n" for line in [*given, *kept])
 
 
-def _is_useful(line: str, replaced: set[str]) -> bool:
+def _is_useful(line: str, replaced: set[str], *, loopback: bool) -> bool:
     words = line.split()
     if not words or words[0] not in {"nameserver", "search", "domain", "options"} - replaced:
         return False
     if words[0] != "nameserver":
         return True
-    return len(words) > 1 and not words[1].startswith(("127.", "::1"))
+    return len(words) > 1 and (loopback or not words[1].startswith(("127.", "::1")))

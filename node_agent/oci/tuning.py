@@ -66,27 +66,28 @@ def _rlimit(limit: Ulimit) -> spec.Rlimit:
     return spec.Rlimit(type=f"RLIMIT_{limit.name.upper()}", soft=soft, hard=hard)
 
 
-def sysctl(tuning: Tuning, domainname: str) -> Mapping[str, str]:
+def sysctl(tuning: Tuning, domainname: str, *, is_network_own: bool = True) -> Mapping[str, str]:
     """Return the kernel parameters of the container's own namespaces.
 
     Raises:
         RuntimeFailureError: one that would change the whole node.
     """
     for name in sorted(tuning.sysctls):
-        why = _not_its_own(name, tuning)
+        why = _not_its_own(name, tuning, is_network_own=is_network_own)
         if why:
             raise RuntimeFailureError(f"sysctl {name}: {why}")
     is_uts_own = not is_host(tuning.uts, "uts")
     if domainname and not is_uts_own:
         raise RuntimeFailureError(f"domainname {domainname}: uts: host has the node's own")
     named = {"kernel.domainname": domainname} if domainname else {}
-    return {**defaults.SYSCTL, **named, **tuning.sysctls}
+    ours = {} if not is_network_own else defaults.SYSCTL
+    return {**ours, **named, **tuning.sysctls}
 
 
-def _not_its_own(name: str, tuning: Tuning) -> str:
+def _not_its_own(name: str, tuning: Tuning, *, is_network_own: bool) -> str:
     """Return why a container may not set a parameter, or ""."""
     if name.startswith("net."):
-        return ""  # Every container has a network namespace of its own.
+        return "" if is_network_own else "with network_mode: host it is the node's own"
     if _IPC_PARAMETERS.fullmatch(name):
         return "with ipc: host it is the node's own" if is_host(tuning.ipc, "ipc") else ""
     if name in _UTS_PARAMETERS:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from node_agent.network.network import Attachment
+from node_agent.network.network import NOTHING, Asked, Attachment
 from shared.model import AllocId
 
 CGROUP_PARENT: Final = f"hafen-test-{os.getpid()}"
@@ -89,7 +89,7 @@ class BareNetwork:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    async def attach(self, id_: AllocId) -> Attachment:
+    async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:  # noqa: ARG002
         """Make the namespace if there is none."""
         file = self.directory / id_
         if not file.exists():

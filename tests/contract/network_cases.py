@@ -13,7 +13,8 @@ from pyroute2 import IPRoute
 from node_agent.network import namespaces
 from node_agent.network.fabric import Topology
 from node_agent.network.network import Attachment
-from node_agent.network.node import BRIDGE, NodeNetwork
+from node_agent.network.node import NodeNetwork
+from node_agent.network.plan import BRIDGE
 from shared.errors import RuntimeFailureError
 from shared.model import AllocId
 from shared.settings import EtcdSettings, Settings
@@ -163,7 +164,7 @@ async def rules_that_were_removed_by_hand_come_back(folder: Path) -> None:
     before = ruleset()
     assert "tcp flags" in before
     nft("flush", "ruleset")
-    await net.apply(topology())
+    await net.apply(topology("node-1"))
     assert ruleset() == before
 
 
@@ -177,7 +178,7 @@ def nft(*words: str) -> str:
 
 async def cleaning_up_leaves_nothing(folder: Path) -> None:
     net = network(folder)
-    await net.apply(topology())
+    await net.apply(topology("node-1"))
     await net.attach(A)
     await net.clean_up()
     assert links() == {"lo"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node_agent.network.network import Attachment
+from node_agent.network.network import NOTHING, Asked, Attachment
 from node_agent.oci.host import Programs, check_host
 from node_agent.oci.mounts import unmount
 from node_agent.oci.runtime import OciRuntime, Options
@@ -92,9 +92,9 @@ class _Cut(BareNetwork):
         super().__init__(directory)
         self._after = after
 
-    async def attach(self, id_: AllocId) -> Attachment:
+    async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:
         if self._after:
-            await super().attach(id_)
+            await super().attach(id_, asked)
         raise asyncio.CancelledError
 
 

@@ -1,0 +1,199 @@
+"""Who may talk to whom on this node, as the sets and chains of an nftables table.
+
+Pure. `rules` writes them down for nft. What changes with the cluster is in sets and maps, so that
+one more container is one more element; there is one pair of chains for each combination of networks
+that a container of this node is on, whoever its members are.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from node_agent.network import cluster as clusters
+from node_agent.network.addresses import gateway_of, six_net_of, six_of
+from node_agent.network.cluster import Cluster, Local, is_closed, networks_of
+from shared.model import AllocId
+
+_NAME_MAX: Final = 40
+_HASH_BYTES: Final = 4
+_NOT_A_NAME: Final = re.compile(r"[^A-Za-z0-9_]")
+
+V4: Final = "ipv4_addr"
+V6: Final = "ipv6_addr"
+PORT: Final = "inet_service"
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the rules is the same as long as the node's settings are.
+
+    Attributes:
+        address: this node's own.
+        device: the one that all traffic between nodes' containers takes; empty: any.
+        vxlan_port: 0: no VXLAN.
+        host_ports: "tcp" or "udp" -> what containers reach at nodes' addresses besides.
+    """
+
+    pool: str
+    subnet: str
+    address: str = ""
+    pool6: str = ""
+    device: str = ""
+    vxlan_port: int = 0
+    host_ports: Mapping[str, tuple[int, ...]] = {}
+
+
+class Elements(msgspec.Struct, frozen=True):
+    """A set: what kind it holds, and what is in it."""
+
+    kind: str
+    items: frozenset[str] = frozenset()
+    is_interval: bool = False
+
+
+class Ruleset(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole table.
+
+    Attributes:
+        sets: by name.
+        maps: by name; kind, and address -> the chain that judges it.
+        chains: those of combinations, by name, with their rules.
+    """
+
+    frame: Frame
+    sets: Mapping[str, Elements]
+    maps: Mapping[str, tuple[str, Mapping[str, str]]]
+    chains: Mapping[str, tuple[str, ...]]
+
+
+def ruleset_of(frame: Frame, cluster: Cluster, locals_: Mapping[AllocId, Local]) -> Ruleset:
+    """Return the table for a node.
+
+    Args:
+        frame: of this node.
+        cluster: all others.
+        locals_: this node's containers, as `cluster.located` has them.
+    """
+    here = {id_: each for id_, each in locals_.items() if each.address}
+    used = {name for each in here.values() for name in networks_of(each)}
+    members = _members(cluster, here, used)
+    combos = {networks_of(each) for each in here.values()}
+    into, outof, ways_out = _verdicts(cluster, here)
+    families = (V4, V6) if frame.pool6 else (V4,)
+    sets = {
+        "tcp_ports": _ports((*cluster.tcp, *frame.host_ports.get("tcp", ()))),
+        "udp_ports": _ports((*cluster.udp, *frame.host_ports.get("udp", ()))),
+        "vips4": Elements(V4, frozenset(cluster.vips)),
+        "cluster4": _networks((frame.pool, *cluster.subnets)),
+        **_in_families("nodes", _nodes(frame, cluster), frame, families),
+        **_in_families("open", ways_out, frame, families),
+    }
+    for name, addresses in members.items():
+        sets |= _in_families(f"net_{identifier(name)}_", addresses, frame, families)
+    maps: dict[str, tuple[str, Mapping[str, str]]] = {}
+    for stem, verdicts in (("into", into), ("outof", outof)):
+        maps[f"{stem}4"] = (V4, verdicts)
+        if frame.pool6:
+            sixes = {six_of(frame.pool6, address): chain for address, chain in verdicts.items()}
+            maps[f"{stem}6"] = (V6, sixes)
+    chains = {
+        name: rules
+        for combo in combos
+        for name, rules in _chains(combo, frame, closed=is_closed(cluster, combo)).items()
+    }
+    return Ruleset(frame=frame, sets=sets, maps=maps, chains=chains)
+
+
+def identifier(network: str) -> str:
+    """Return a name for nft that people recognise and that no two networks share."""
+    return f"{_NOT_A_NAME.sub('_', network)[:_NAME_MAX]}_{_digest(network)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2s(text.encode(), digest_size=_HASH_BYTES).hexdigest()
+
+
+def _members(
+    cluster: Cluster, here: Mapping[AllocId, Local], used: set[str]
+) -> dict[str, set[str]]:
+    """Return who is on each network that this node has a part in."""
+    found: dict[str, set[str]] = {name: set() for name in used}
+    for member in cluster.members:
+        if member.allocation not in here:
+            for name in used.intersection(networks_of(member)):
+                found[name].update(member.addresses)
+    for local in here.values():
+        for name in networks_of(local):
+            found[name].update(local.addresses)
+    return found
+
+
+def _verdicts(
+    cluster: Cluster, here: Mapping[AllocId, Local]
+) -> tuple[dict[str, str], dict[str, str], set[str]]:
+    """Return the chains that judge what goes to and comes from each address; who has a way out."""
+    into: dict[str, str] = {}
+    outof: dict[str, str] = {}
+    ways_out: set[str] = set()
+    for local in here.values():
+        combo = networks_of(local)
+        is_shut = is_closed(cluster, combo)
+        for address in local.addresses:
+            into[address] = _chain("into", combo, closed=is_shut)
+            outof[address] = _chain("outof", combo, closed=is_shut)
+        if not is_shut:
+            ways_out.update(local.addresses)
+    return into, outof, ways_out
+
+
+def _chain(stem: str, combo: tuple[str, ...], *, closed: bool) -> str:
+    return f"{stem}_{_digest(chr(0).join(combo))}_{'closed' if closed else 'open'}"
+
+
+def _chains(combo: tuple[str, ...], frame: Frame, *, closed: bool) -> dict[str, tuple[str, ...]]:
+    into, outof = [], []
+    for name in combo:
+        stem = f"net_{identifier(name)}_"
+        into.append(f"ip saddr @{stem}4 accept")
+        outof.append(f"ip daddr @{stem}4 return")
+        if frame.pool6:
+            into.append(f"ip6 saddr @{stem}6 accept")
+            outof.append(f"ip6 daddr @{stem}6 return")
+    return {
+        _chain("into", combo, closed=closed): (*into, "drop"),
+        _chain("outof", combo, closed=closed): (*outof, "drop" if closed else "goto beyond"),
+    }
+
+
+def _nodes(frame: Frame, cluster: Cluster) -> set[str]:
+    """Return nodes' addresses and those of their bridges."""
+    subnets = {site.subnet for site in cluster.sites} | {frame.subnet}
+    own = {frame.address} if frame.address else set()
+    return own | {site.address for site in cluster.sites} | {gateway_of(each) for each in subnets}
+
+
+def _in_families(
+    stem: str, addresses: set[str], frame: Frame, families: tuple[str, ...]
+) -> dict[str, Elements]:
+    found = {f"{stem}4": Elements(V4, frozenset(addresses))}
+    if V6 in families:
+        sixes = frozenset(six_of(frame.pool6, address) for address in addresses)
+        found[f"{stem}6"] = Elements(V6, sixes)
+    return found
+
+
+def _networks(networks: tuple[str, ...]) -> Elements:
+    # nft prints a network of one address without its length.
+    items = (each.removesuffix("/32") for each in clusters.collapsed(iter(networks)))
+    return Elements(V4, frozenset(items), is_interval=True)
+
+
+def _ports(numbers: tuple[int, ...]) -> Elements:
+    return Elements(PORT, frozenset(map(str, numbers)))
+
+
+def six_subnet(frame: Frame) -> str:
+    """Return the IPv6 network of this node's containers; empty: none."""
+    return six_net_of(frame.pool6, frame.subnet)
