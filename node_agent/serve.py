@@ -6,6 +6,7 @@ from pathlib import Path
 
 from node_agent.agent import Agent
 from node_agent.gateway.haproxy import HaproxyGateway
+from node_agent.image_sweeper import ImageSweeper
 from node_agent.images import AgentImages
 from node_agent.journal import Journal
 from node_agent.network.node import NodeNetwork
@@ -14,6 +15,7 @@ from node_agent.outside import Outside
 from node_agent.peers.promise import PromiseFile
 from node_agent.peers.sockets import SocketNet
 from node_agent.probe import answers
+from node_agent.probes import AgentProbes
 from node_agent.streams import AgentStreams
 from shared.clock import Clock
 from shared.etcd.store import EtcdStore
@@ -45,6 +47,7 @@ async def serve(config: Path, clock: Clock) -> None:
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
         agent = Agent(store, outside, settings, clock=clock, rng=rng)
         group.create_task(agent.run())
-        group.create_task(
-            AgentStreams(runtime, AgentImages(runtime.images, settings), settings).serve()
-        )
+        sweeper = ImageSweeper(store, runtime.image_digests, settings, clock)
+        group.create_task(sweeper.run())
+        images, probes = AgentImages(runtime.images, settings), AgentProbes(network.find, settings)
+        group.create_task(AgentStreams(runtime, images, settings, probes).serve())

@@ -104,6 +104,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         host_ports: what containers reach at hosts' addresses beside published ports, such as
             "9100/tcp".
         devices: generic devices: kind, such as gpu -> device nodes, each for one container.
+        images_days: after so many days an image goes that no stack, update or container asks for;
+            0: never.
     """
 
     node: str
@@ -124,6 +126,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pool6: str = ""
     host_ports: tuple[str, ...] = ()
     devices: Mapping[str, tuple[str, ...]] = {}
+    images_days: float = 7.0
     data_dir: Path = Path("/var/lib/hafen")
     run_dir: Path = Path("/run/hafen")
 
@@ -135,6 +138,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"subnet {subnet} is not inside pool {pool}")
         if self.vips:
             self._check_vips(pool)
+        if not self.images_days >= 0:  # so that NaN is refused, too
+            raise ValueError(f"images_days is {self.images_days}: write 0 or more")
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
         if self.pool6 and ipaddress.IPv6Network(self.pool6).prefixlen != _POOL6_LENGTH:

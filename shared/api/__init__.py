@@ -1,7 +1,7 @@
 """What the HTTP API speaks: paths and records, for the server, our client and other programs.
 
 What people ask (`asked`), what a change would do or did (`foreseen`), what is (`views`,
-`networks`), where images are (`images`).
+`networks`), where images are (`images`), what passes between nodes and who reaches whom (`net`).
 
 Pure. JSON; a stream is one JSON object a line. Served by every scheduler over mutual TLS on
 settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
@@ -28,6 +28,8 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/events?follow=                               stream of model.Event
     PUT    /v1/images?name=                     archive ->  stream of ImagePush, a node each
     GET    /v1/images?name=                                 ImageHolders
+    GET    /v1/net                                          NetView
+    GET    /v1/net/doctor                                   NetDiagnosis
 
 Every refusal is an ErrorBody with a 4xx or 5xx status. In a stream a blank line says only that the
 stream lives, and a last line that is an ErrorBody says why it broke off. The agents' own API
@@ -36,6 +38,7 @@ stream lives, and a last line that is an ErrorBody says why it broke off. The ag
     GET    /v1/allocations/{id}/logs?follow=&tail=          stream of LogEntry
     PUT    /v1/images?name=                     archive ->  stream of one ImageHeld
     GET    /v1/images?name=                                 ImageHeld
+    POST   /v1/probes                     ProbeRequest  ->  ProbeAnswer
 
 An archive is the body itself, a docker-archive or oci-archive tar file; with `name` the image is
 called so and not as the archive says. The same archive again changes nothing.
@@ -67,10 +70,30 @@ from shared.api.foreseen import (
     WhyView,
 )
 from shared.api.images import ImageHeld, ImageHolders, ImagePush
+from shared.api.net import (
+    PROBES_MAX,
+    EntryView,
+    FilterFact,
+    KernelFacts,
+    MemberView,
+    NetCell,
+    NetDiagnosis,
+    NetView,
+    Probe,
+    ProbeAnswer,
+    ProbeKind,
+    ProbeRequest,
+    ProbeResult,
+    ProbeState,
+    ReachView,
+    RouteFact,
+    ServiceNetView,
+)
 from shared.api.networks import NetworkList, NetworkView, PoolView
 from shared.api.paths import (
     AGENT_IMAGES,
     AGENT_LOGS,
+    AGENT_PROBES,
     ALLOCATIONS,
     BODY_BYTES_MAX,
     CHANGES,
@@ -80,6 +103,8 @@ from shared.api.paths import (
     HISTORY,
     IMAGES,
     LOGS,
+    NET_DOCTOR,
+    NET_SHOW,
     NETWORK,
     NETWORKS,
     NODES,
@@ -117,6 +142,7 @@ from shared.api.views import (
 __all__ = [
     "AGENT_IMAGES",
     "AGENT_LOGS",
+    "AGENT_PROBES",
     "ALLOCATIONS",
     "BODY_BYTES_MAX",
     "CHANGES",
@@ -128,8 +154,11 @@ __all__ = [
     "LOGS",
     "NETWORK",
     "NETWORKS",
+    "NET_DOCTOR",
+    "NET_SHOW",
     "NODES",
     "PLAN",
+    "PROBES_MAX",
     "PROGRESS",
     "SERVICES",
     "STACK",
@@ -147,10 +176,12 @@ __all__ = [
     "ChangeRequest",
     "ClusterView",
     "Diagnosis",
+    "EntryView",
     "ErrorBody",
     "EtcdMemberView",
     "Fact",
     "FieldChange",
+    "FilterFact",
     "Finding",
     "GenerationView",
     "Happening",
@@ -158,21 +189,35 @@ __all__ = [
     "ImageHeld",
     "ImageHolders",
     "ImagePush",
+    "KernelFacts",
     "Level",
     "LogEntry",
+    "MemberView",
     "Move",
+    "NetCell",
+    "NetDiagnosis",
+    "NetView",
     "NetworkList",
     "NetworkView",
     "NodeList",
     "NodeView",
     "PlanView",
     "PoolView",
+    "Probe",
+    "ProbeAnswer",
+    "ProbeKind",
+    "ProbeRequest",
+    "ProbeResult",
+    "ProbeState",
     "Promote",
+    "ReachView",
     "Restart",
     "Rollback",
+    "RouteFact",
     "Scale",
     "ServiceChange",
     "ServiceList",
+    "ServiceNetView",
     "ServiceView",
     "SlotStep",
     "SlotView",
