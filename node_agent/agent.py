@@ -81,14 +81,7 @@ class Agent:
             suspicions=lambda: self._peers.suspicions,
         )
         self._membership.on_change(self._suspicions_dirty.mark)
-        self._exclusive = Exclusive(
-            store,
-            self._membership,
-            outside.runtime,
-            self._peers,
-            clock,
-            changed=self._containers_changed,
-        )
+        self._exclusive = self._with_claims()
         self._floating = self._with_addresses()
         runtime, changed = outside.runtime, self._report_dirty.mark
         self._prefetch, self._volumes = Prefetch(runtime, changed), Volumes(runtime, changed)
@@ -152,6 +145,16 @@ class Agent:
             rng=self._rng,
             has_session=lambda: self._membership.is_in_contact,
             on_change=self._suspicions_changed,
+        )
+
+    def _with_claims(self) -> Exclusive:
+        return Exclusive(
+            self._store,
+            self._membership,
+            self._outside.runtime,
+            self._peers,
+            self._clock,
+            changed=self._containers_changed,
         )
 
     def _with_addresses(self) -> Floating:

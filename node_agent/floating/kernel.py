@@ -196,7 +196,7 @@ class KernelAddresses:
 
     def _tell(self, host: _Host) -> float | None:
         """Tell the neighbours what they should know by now; return when to tell them again."""
-        now, waits = self._clock.monotonic_s(), []
+        now, waits = self._clock.boot_s(), []
         for address, there in host.ours.items():
             card = host.cards.get(there.index)
             since_s, times = self._news.get(address, (now, 0))
