@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "doctor": Lazy("deploy.cli.listing", "doctor", "Show what is wrong, and what to do."),
     "node": Lazy("deploy.cli.listing", "node", "Show the nodes: hafen node ls."),
     "volume": Lazy("deploy.cli.volume", "volume", "Show and remove volumes: hafen volume ls."),
+    "vip": Lazy("deploy.cli.vip", "vip", "Floating addresses: hafen vip add, ls, move, rm."),
     "image": Lazy("deploy.cli.image", "image", "Build images, bring them to the nodes."),
     "serve": Lazy("deploy.cli.serve", "serve", "Run this host.", is_linux_only=True),
     "lab": Lazy("deploy.cli.lab", "lab", "Virtual hosts to try it on.", is_linux_only=True),

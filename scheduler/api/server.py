@@ -9,6 +9,7 @@ from aiohttp import web
 
 from scheduler.api.changes import Changes
 from scheduler.api.cluster import Cluster, Explain
+from scheduler.api.floating_handlers import FloatingHandlers
 from scheduler.api.gather import Gatherer
 from scheduler.api.handlers import Handlers
 from scheduler.api.health import HealthHandlers
@@ -62,6 +63,7 @@ class ApiServer:
         self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
         self._volume_handlers = VolumeHandlers(self._cluster, store)
+        self._floating_handlers = FloatingHandlers(self._cluster, store, settings.pool)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -84,6 +86,7 @@ class ApiServer:
             self._handlers,
             self._stack_handlers,
             self._volume_handlers,
+            self._floating_handlers,
             self._image_handlers,
             health,
         ):

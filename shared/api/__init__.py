@@ -20,6 +20,10 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/stacks/{stack}/progress?after=REVISION       stream of StackProgress, ends when done
     GET    /v1/volumes                                      VolumeList
     DELETE /v1/volumes/{volume}?force=                  ->  VolumeView
+    GET    /v1/floating                                     FloatingList
+    PUT    /v1/floating/{address}        FloatingAsked  ->  FloatingView
+    DELETE /v1/floating/{address}                       ->  FloatingView
+    POST   /v1/floating/{address}/move    FloatingMove  ->  FloatingView
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
     GET    /v1/events?follow=                               stream of model.Event
@@ -51,6 +55,7 @@ from shared.api.asked import (
     Start,
     Stop,
 )
+from shared.api.floating import FloatingAsked, FloatingList, FloatingMove, FloatingView
 from shared.api.foreseen import (
     Fact,
     FieldChange,
@@ -72,6 +77,9 @@ from shared.api.paths import (
     CHANGES,
     DOCTOR,
     EVENTS,
+    FLOATING,
+    FLOATING_ADDRESS,
+    FLOATING_MOVE,
     GENERATION,
     HISTORY,
     IMAGES,
@@ -116,6 +124,9 @@ __all__ = [
     "CHANGES",
     "DOCTOR",
     "EVENTS",
+    "FLOATING",
+    "FLOATING_ADDRESS",
+    "FLOATING_MOVE",
     "GENERATION",
     "HISTORY",
     "IMAGES",
@@ -144,6 +155,10 @@ __all__ = [
     "Fact",
     "FieldChange",
     "Finding",
+    "FloatingAsked",
+    "FloatingList",
+    "FloatingMove",
+    "FloatingView",
     "GenerationView",
     "Happening",
     "HistoryView",

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Final
 
@@ -234,7 +234,7 @@ async def an_address_is_on_the_interface_of_its_network(_segment: Segment) -> No
     assert status.problems["198.18.0.60"] == "198.18.0.60 is an address of this host already"
 
 
-CASES: Final[dict[str, Callable[[Segment], Awaitable[None]]]] = {
+CASES: Final[dict[str, Callable[[Segment], Coroutine[None, None, None]]]] = {
     case.__name__: case
     for case in (
         a_client_s_arp_entry_follows,
