@@ -10,7 +10,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from shared import api
-from shared.model import Event, Network, Revision, Stack, StackName
+from shared.model import Event, Network, NodeName, Revision, Stack, StackName
 from shared.remote import Remote, Target
 from shared.settings import TlsSettings
 from shared.tls import client_context
@@ -208,6 +208,43 @@ class ApiClient:
         """
         path = api.NETWORK.format(network=quote(name, safe=""))
         return await self._remote.ask("DELETE", path, api.NetworkView)
+
+    async def floating(self) -> api.FloatingList:
+        """Return all floating addresses."""
+        return await self._remote.ask("GET", api.FLOATING, api.FloatingList)
+
+    async def add_floating(self, address: str, asked: api.FloatingAsked) -> api.FloatingView:
+        """Have a floating address; the same again changes nothing.
+
+        Raises:
+            SpecError: it cannot be one; says why.
+            OvertakenError: it has changed meanwhile; nothing was changed.
+        """
+        path = api.FLOATING_ADDRESS.format(address=quote(address, safe=""))
+        return await self._remote.ask("PUT", path, api.FloatingView, body=asked)
+
+    async def remove_floating(self, address: str) -> api.FloatingView:
+        """Have a floating address no more; return what it was.
+
+        Raises:
+            NotFoundError: there is no such one; says which there are.
+            OvertakenError: as `add_floating`.
+        """
+        path = api.FLOATING_ADDRESS.format(address=quote(address, safe=""))
+        return await self._remote.ask("DELETE", path, api.FloatingView)
+
+    async def move_floating(self, address: str, node: NodeName) -> api.FloatingView:
+        """Have a floating address go to a node.
+
+        Raises:
+            NotFoundError: there is no such address or node.
+            SpecError: the node may not have it; says why.
+            OvertakenError: as `add_floating`.
+        """
+        path = api.FLOATING_MOVE.format(address=quote(address, safe=""))
+        return await self._remote.ask(
+            "POST", path, api.FloatingView, body=api.FloatingMove(node=node)
+        )
 
     def progress(
         self, stack: StackName, after: Revision

@@ -15,6 +15,7 @@ from shared.api import (
     AllocationView,
     ClusterView,
     Finding,
+    FloatingView,
     LogEntry,
     NodeView,
     ServiceView,
@@ -279,6 +280,28 @@ def volume_table(volumes: Iterable[VolumeView]) -> Table:
             "; ".join(filter(None, ["leaving" if one.is_leaving else "", one.problem])),
         )
         for one in volumes
+    )
+    return Table(columns, rows)
+
+
+def floating_table(addresses: Iterable[FloatingView], now_s: float) -> Table:
+    """Return floating addresses with who answers them."""
+    columns = (
+        Column("ADDRESS"),
+        Column("HOLDER"),
+        Column("SINCE"),
+        Column("ELIGIBLE"),
+        Column("PROBLEM"),
+    )
+    rows = tuple(
+        (
+            f"{one.address}/{one.prefix_length}" if one.prefix_length else one.address,
+            one.holder or "-",
+            age(one.since_s, now_s) if one.holder else "-",
+            ", ".join(one.eligible) or "-",
+            one.problem or "-",
+        )
+        for one in addresses
     )
     return Table(columns, rows)
 

@@ -1,7 +1,7 @@
 """One node's agent.
 
-Loops over containers, exclusive work, gateway, network, peers, images and report, each comparing
-whole with whole.
+Loops over containers, exclusive work, gateway, network, floating addresses, peers, images and
+report, each comparing whole with whole.
 
 It meets the leader only in etcd. Everything it made (containers, HAProxy, routes) outlives it, so
 it may be killed at any moment; when it starts it adopts what it finds.
@@ -19,6 +19,7 @@ import structlog
 from node_agent.containers import Containers
 from node_agent.contents import Contents
 from node_agent.exclusive import Exclusive
+from node_agent.floating.floating import Floating
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.membership import Membership, Publisher, spec_from
 from node_agent.network.fabric import FabricStatus, Topology
@@ -80,14 +81,8 @@ class Agent:
             suspicions=lambda: self._peers.suspicions,
         )
         self._membership.on_change(self._suspicions_dirty.mark)
-        self._exclusive = Exclusive(
-            store,
-            self._membership,
-            outside.runtime,
-            self._peers,
-            clock,
-            changed=self._containers_changed,
-        )
+        self._exclusive = self._with_claims()
+        self._floating = self._with_addresses()
         runtime, changed = outside.runtime, self._report_dirty.mark
         self._prefetch, self._volumes = Prefetch(runtime, changed), Volumes(runtime, changed)
         self._page = outside.journal.read(clock.monotonic_s())
@@ -117,6 +112,9 @@ class Agent:
                 (under(keys.ROUTES), self._routes),
                 (under(keys.NODES), self._nodes),
                 (under(keys.CLAIMS), self._exclusive.view),
+                (under(keys.FLOATING), self._floating.look.records),
+                (under(keys.VIPS), self._floating.look.claims),
+                (under(keys.SUSPECTS), self._floating.look.words),
             ):
                 group.create_task(mirror(self._store, keys_, view, self._clock, self._rng))
             group.create_task(self._membership.run())
@@ -133,6 +131,7 @@ class Agent:
                 (self._gateway_pass, self._gateway_dirty),
                 (self._network_pass, self._network_dirty),
                 (self._report_pass, self._report_dirty),
+                *self._floating.passes(),
             ):
                 group.create_task(reconcile_forever(one_pass, dirty, self._clock, self._rng))
 
@@ -146,6 +145,26 @@ class Agent:
             rng=self._rng,
             has_session=lambda: self._membership.is_in_contact,
             on_change=self._suspicions_changed,
+        )
+
+    def _with_claims(self) -> Exclusive:
+        return Exclusive(
+            self._store,
+            self._membership,
+            self._outside.runtime,
+            self._peers,
+            self._clock,
+            changed=self._containers_changed,
+        )
+
+    def _with_addresses(self) -> Floating:
+        return Floating(
+            self._store,
+            self._membership,
+            self._outside.addresses,
+            self._peers,
+            self._clock,
+            told=self._report_dirty.mark,
         )
 
     def _watchdog(self, device: Path) -> Watchdog:
@@ -170,6 +189,7 @@ class Agent:
         specs, present = node_specs(self._nodes), present_nodes(self._nodes)
         self._peers.follow(specs)
         self._exclusive.crowd(present=len(present), nodes=len(specs))
+        self._floating.crowd(specs, present)
         self._network_dirty.mark()
 
     def _suspicions_changed(self) -> None:
@@ -230,6 +250,8 @@ class Agent:
             images=self._prefetch.present,
             missing_images=self._prefetch.missing,
             volumes=self._volumes.present,
+            segments=self._floating.segments,
+            floating=self._floating.problems,
             problems=(
                 *(problem for problem in problems if problem),
                 *self._served.problems,

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from node_agent.floating.host import HostAddresses
 from node_agent.gateway.gateway import Gateway
 from node_agent.journal import Journal
 from node_agent.network.fabric import Fabric
@@ -18,6 +19,7 @@ class Outside(msgspec.Struct, frozen=True):
         answers: says whether ports of an address accept connections.
         net: the way to the other agents and their kernels.
         promise: keeps what was promised to them.
+        addresses: the host's floating ones.
     """
 
     runtime: Runtime
@@ -27,3 +29,4 @@ class Outside(msgspec.Struct, frozen=True):
     journal: Journal
     net: Net
     promise: Promise
+    addresses: HostAddresses

@@ -5,6 +5,7 @@ import random
 from pathlib import Path
 
 from node_agent.agent import Agent
+from node_agent.floating.kernel import KernelAddresses
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.image_sweeper import ImageSweeper
 from node_agent.images import AgentImages
@@ -42,6 +43,7 @@ async def serve(config: Path, clock: Clock) -> None:
         journal=Journal(settings.data_dir),
         net=SocketNet(settings.address, AGENT_PEER_PORT),
         promise=PromiseFile(settings.run_dir),
+        addresses=KernelAddresses(settings.address, clock),
     )
     rng = random.Random()  # noqa: S311 - jitter needs no secrecy
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:

@@ -15,6 +15,8 @@ from shared.model import (
     Assignment,
     Claim,
     Event,
+    FloatingAddress,
+    FloatingClaim,
     Leader,
     Manifest,
     Network,
@@ -106,6 +108,20 @@ class RemovalState(msgspec.Struct, frozen=True):
     revision: Revision
 
 
+class FloatingState(msgspec.Struct, frozen=True):
+    """A floating address, and the revision that was read at."""
+
+    record: FloatingAddress
+    revision: Revision
+
+
+class VipState(msgspec.Struct, frozen=True):
+    """Who has a floating address, and the revision that was read at."""
+
+    claim: FloatingClaim
+    revision: Revision
+
+
 ServiceId = tuple[StackName, ServiceName]
 SlotId = tuple[StackName, ServiceName, int]
 
@@ -128,6 +144,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     volumes: Mapping[str, VolumeState] = {}
     removals: Mapping[str, RemovalState] = {}
     networks: Mapping[str, NetworkState] = {}
+    floating: Mapping[str, FloatingState] = {}
+    vips: Mapping[str, VipState] = {}
     leader: Leader | None = None
     leader_revision: Revision = Revision(0)
     unreadable: Mapping[str, str] = {}
@@ -187,6 +205,7 @@ class WorldReader:
 _KINDS: Mapping[str, type[Record]] = {
     keys.CLAIMS: Claim,
     keys.DESIRED: Manifest,
+    keys.FLOATING: FloatingAddress,
     keys.NETWORKS: Network,
     keys.OBSERVED: Report,
     keys.REMOVALS: Removal,
@@ -194,6 +213,7 @@ _KINDS: Mapping[str, type[Record]] = {
     keys.ROUTES: Routes,
     keys.STACKS: Stack,
     keys.SUSPECTS: Suspicion,
+    keys.VIPS: FloatingClaim,
     keys.VOLUMES: Volume,
 }
 
@@ -251,6 +271,15 @@ def _assemble(
             one.name: NetworkState(one, items[key].mod_revision)
             for key, one in _under(found, keys.NETWORKS, Network)
             if key == keys.network(one.name)
+        },
+        floating={
+            one.address: FloatingState(one, items[key].mod_revision)
+            for key, one in _under(found, keys.FLOATING, FloatingAddress)
+            if key == keys.floating(one.address)
+        },
+        vips={
+            key.removeprefix(keys.VIPS): VipState(one, items[key].mod_revision)
+            for key, one in _under(found, keys.VIPS, FloatingClaim)
         },
         leader=leader if isinstance(leader, Leader) else None,
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),

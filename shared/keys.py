@@ -18,6 +18,10 @@ Pure. One writer per key. `<...>` parts never contain a slash.
       volumes/<name>               Volume      leader                which node has its data
       removals/<name>              Removal     API; the leader ends  a volume that is to go
       networks/<name>              Network     API                   one that is no stack's own
+      floating/<address>           FloatingAddress API
+      vips/<address>               FloatingClaim the first, let go:  yes, by its session; not once
+                                               API; then the agent   it is let go
+                                               that has it
       leader                       Leader      scheduler             yes: create_revision is the
                                                                      fence
       events/<id>                  Event       leader                yes: ends by itself
@@ -42,6 +46,8 @@ ROLLOUTS: Final = ROOT + "rollouts/"
 VOLUMES: Final = ROOT + "volumes/"
 REMOVALS: Final = ROOT + "removals/"
 NETWORKS: Final = ROOT + "networks/"
+FLOATING: Final = ROOT + "floating/"
+VIPS: Final = ROOT + "vips/"
 LEADER: Final = ROOT + "leader"
 
 
@@ -118,3 +124,13 @@ def removal(name: str) -> str:
 def network(name: str) -> str:
     """Return the key of a Network that no stack makes."""
     return NETWORKS + name
+
+
+def floating(address: str) -> str:
+    """Return the key of a FloatingAddress."""
+    return FLOATING + address
+
+
+def vip(address: str) -> str:
+    """Return the key of the FloatingClaim of an address."""
+    return VIPS + address

@@ -30,6 +30,15 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         fence_margin_s: exclusive containers end this much before their lease can: clocks that run
             1 % apart over a lease, and the time the kernel takes to end a container.
         claim_margin_s: who finds that the lease of a claim has ended waits this much longer.
+        contact_s: a holder of floating addresses drops them when it has no answer to any probe that
+            it sent less than this ago, and none from etcd. Longer than two lost probes; by far
+            shorter than what others wait for: see takeover_s.
+        takeover_s: who claims a floating address of a host that is unreachable, by its watchers'
+            word, waits this much longer before it answers it. Longer than contact_s and the time
+            that the holder takes to drop it (0.1 s), whatever it heard last before the claim.
+        address_grace_s: who finds that the lease of a floating address's claim has ended waits
+            this much longer: the holder may have it for as long without a lease. An agent's restart
+            and an election of etcd fit into it, and the kernel, which counts in whole seconds.
         leader_ttl_s: of the leader's lease, should nobody who could revoke it notice its end.
         boot_patience_s: an agent that starts waits this long for etcd to say what it should run
             before it starts again what it ran last: a host that was away must not bring back what
@@ -54,6 +63,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float
     fence_margin_s: float
     claim_margin_s: float
+    contact_s: float
+    takeover_s: float
+    address_grace_s: float
     leader_ttl_s: float
     boot_patience_s: float
     flap_window_s: float
@@ -74,6 +86,9 @@ LAN: Final = Timing(
     grace_s=0.5,
     fence_margin_s=0.3,
     claim_margin_s=0.1,
+    contact_s=0.28,
+    takeover_s=0.4,
+    address_grace_s=4.0,
     leader_ttl_s=2.0,
     boot_patience_s=5.0,
     flap_window_s=300.0,
@@ -93,6 +108,9 @@ WAN: Final = Timing(
     grace_s=2.0,
     fence_margin_s=0.6,
     claim_margin_s=0.3,
+    contact_s=1.2,
+    takeover_s=1.4,
+    address_grace_s=6.0,
     leader_ttl_s=5.0,
     boot_patience_s=10.0,
     flap_window_s=600.0,
@@ -112,6 +130,9 @@ PATIENT: Final = Timing(
     grace_s=10.0,
     fence_margin_s=1.5,
     claim_margin_s=1.0,
+    contact_s=4.0,
+    takeover_s=4.5,
+    address_grace_s=15.0,
     leader_ttl_s=15.0,
     boot_patience_s=30.0,
     flap_window_s=1800.0,

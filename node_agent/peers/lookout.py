@@ -5,6 +5,7 @@ together. That is how we notice that it is us who are cut off: nobody is heard a
 new is suspected, and when somebody is heard again all counting begins anew.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -52,6 +53,21 @@ class Lookout:
     def deaf(self) -> tuple[NodeName, ...]:
         """Return the nodes that answer as agents but not to ICMP, sorted."""
         return tuple(sorted([watch.node for watch in self._watches.values() if watch.is_deaf]))
+
+    def answered_s(
+        self, nodes: Iterable[NodeName], unanswered_min: int
+    ) -> Mapping[NodeName, float]:
+        """Return when the newest probe that each of `nodes` answered was sent.
+
+        It is left out if it never answered, or is not watched. One that was asked fewer than
+        `unanswered_min` times since has had no chance to answer yet: its time is infinite.
+        """
+        wanted = frozenset(nodes)
+        return {
+            watch.node: watch.answered_s if watch.unanswered >= unanswered_min else math.inf
+            for watch in self._watches.values()
+            if watch.node in wanted and watch.answered_s is not None
+        }
 
     # ------------------------------------------------------------ what arrives
 

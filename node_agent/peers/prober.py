@@ -4,7 +4,7 @@ One timer and one callback for everything: a probe costs no task, and neither do
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 import structlog
@@ -15,7 +15,7 @@ from node_agent.peers.lookout import Lookout
 from node_agent.peers.net import Net, Way
 from node_agent.peers.pause import Pause
 from node_agent.peers.promise import Promise
-from node_agent.peers.watchers import watched_by
+from node_agent.peers.watchers import watched_by, watchers_of
 from node_agent.peers.wire import NONCE_BITS, Datagram, Kind, decode, encode
 from shared.clock import Clock
 from shared.loop import Dirty
@@ -67,6 +67,8 @@ class Peers:
         self._has_session, self._on_change = has_session, on_change
         self._lookout = Lookout(timing, self._nonce)
         self._known: frozenset[tuple[NodeName, str]] = frozenset()
+        self._watched: frozenset[NodeName] = frozenset()
+        self._watches_back = False
         self._others: dict[str, NodeSpec] = {}
         self._answering = Limiter(_ANSWERS_PER_S)
         self._askings: dict[Asking, Dirty] = {}
@@ -83,14 +85,36 @@ class Peers:
             return  # Labels and the like are none of our business.
         self._known = known
         self._others = {spec.address: spec for spec in nodes if spec.name != self._me}
-        watched = set(watched_by(self._me, [spec.name for spec in nodes]))
-        specs = [spec for spec in self._others.values() if spec.name in watched]
+        self._watch()
+
+    def _watch(self) -> None:
+        names = [name for name, _ in self._known]
+        self._watched = frozenset(watched_by(self._me, names))
+        back = watchers_of(self._me, names) if self._watches_back else ()
+        wanted = self._watched | frozenset(back)
+        specs = [spec for spec in self._others.values() if spec.name in wanted]
         self._tell(changed=self._lookout.follow(specs))
+
+    def watch_back(self) -> None:
+        """Probe those, too, that watch this node: whether it is in contact with them matters.
+
+        Nobody is suspected for that: a node has as many watchers as before.
+        """
+        if not self._watches_back:
+            self._watches_back = True
+            self._watch()
+
+    def answered_s(
+        self, nodes: Iterable[NodeName], unanswered_min: int
+    ) -> Mapping[NodeName, float]:
+        """Return when the newest probe that each of `nodes` answered was sent; see Lookout."""
+        return self._lookout.answered_s(nodes, unanswered_min)
 
     @property
     def suspicions(self) -> Mapping[NodeName, Silence]:
-        """Return the nodes that this one cannot reach."""
-        return self._lookout.suspicions
+        """Return the nodes that this one watches and cannot reach."""
+        found = self._lookout.suspicions
+        return {node: silence for node, silence in found.items() if node in self._watched}
 
     @property
     def problems(self) -> tuple[str, ...]:

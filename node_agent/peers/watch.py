@@ -46,11 +46,13 @@ class Watch:
 
     Attributes:
         silence: what was concluded and is stood by; whoever holds the whole picture sets it.
+        answered_s: when the newest probe that was answered either way was sent; None: none was.
     """
 
     def __init__(self, node: NodeName, address: str, timing: Timing) -> None:
         self.node, self.address = node, address
         self.silence: Silence | None = None
+        self.answered_s: float | None = None
         self._timing = timing
         self._agent, self._host = _Line(), _Line()
         self._sent = 0
@@ -70,8 +72,9 @@ class Watch:
 
     def answered(self, way: Way, nonce: int) -> bool:
         """Note an answer; return False if it answers nothing that was asked lately."""
-        for back, (known, _) in enumerate(reversed(self._probes)):
+        for back, (known, sent_s) in enumerate(reversed(self._probes)):
             if known == nonce:
+                self.answered_s = max(self.answered_s or sent_s, sent_s)
                 line = self._agent if way is Way.AGENT else self._host
                 self._note(line, self._sent - back)
                 return True
@@ -102,6 +105,11 @@ class Watch:
             line.since_s = self._probes[-after][1] if after else None
 
     # ------------------------------------------------------------ what it means
+
+    @property
+    def unanswered(self) -> int:
+        """Return how many probes were sent since the newest that was answered either way."""
+        return self._sent - max(self._agent.answered, self._host.answered)
 
     @property
     def is_deaf(self) -> bool:

@@ -12,7 +12,7 @@ _GIVEN_UP = frozenset({"lost", "unreachable"})
 
 def outages(view: ClusterView) -> tuple[str, ...]:
     """Return what people cannot do, or miss, at this moment; empty: everything works."""
-    return (*_decisions(view), *_exclusive(view), *_nodes(view), *_services(view))
+    return (*_decisions(view), *_exclusive(view), *_nodes(view), *_services(view), *_floating(view))
 
 
 def _decisions(view: ClusterView) -> Iterator[str]:
@@ -50,6 +50,12 @@ def _nodes(view: ClusterView) -> Iterator[str]:
 
 def _because(node: NodeView) -> str:
     return f": {node.reason}" if node.reason else ""
+
+
+def _floating(view: ClusterView) -> Iterator[str]:
+    for one in view.floating:
+        if not one.holder:
+            yield f"floating address {one.address}: {one.problem}"
 
 
 def _services(view: ClusterView) -> Iterator[str]:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from scheduler.api.changes import Changes
 from scheduler.api.cluster import Cluster, Explain
+from scheduler.api.floating_handlers import FloatingHandlers
 from scheduler.api.gather import Gatherer
 from scheduler.api.handlers import Handlers
 from scheduler.api.health import HealthHandlers
@@ -73,6 +74,7 @@ class ApiServer:
         self._volume_handlers = VolumeHandlers(self._cluster, store)
         self._network_handlers = NetworkHandlers(self._cluster, store)
         self._net_handlers = NetHandlers(self._cluster, agents, settings)
+        self._floating_handlers = FloatingHandlers(self._cluster, store, settings.pool)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -96,6 +98,7 @@ class ApiServer:
             self._stack_handlers,
             self._volume_handlers,
             self._network_handlers,
+            self._floating_handlers,
             self._image_handlers,
             self._net_handlers,
             health,

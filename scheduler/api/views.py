@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from scheduler.api.floating import floating
 from scheduler.api.placed import Placed
 from scheduler.nodes import Judged, Verdict
 from scheduler.world import NodeState, World
@@ -93,6 +94,7 @@ def cluster(
         replicas_wanted=sum(one.replicas for one in services(world, found, waiting).services),
         replicas_ready=sum(_serves(one) for one in found),
         services=services(world, found, waiting).services,
+        floating=floating(world, judged.verdicts).addresses,
     )
 
 

@@ -23,6 +23,10 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/networks                                     NetworkList
     POST   /v1/networks                   model.Network ->  NetworkView
     DELETE /v1/networks/{network}                       ->  NetworkView
+    GET    /v1/floating                                     FloatingList
+    PUT    /v1/floating/{address}        FloatingAsked  ->  FloatingView
+    DELETE /v1/floating/{address}                       ->  FloatingView
+    POST   /v1/floating/{address}/move    FloatingMove  ->  FloatingView
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
     GET    /v1/events?follow=                               stream of model.Event
@@ -57,6 +61,7 @@ from shared.api.asked import (
     Start,
     Stop,
 )
+from shared.api.floating import FloatingAsked, FloatingList, FloatingMove, FloatingView
 from shared.api.foreseen import (
     Fact,
     FieldChange,
@@ -99,6 +104,9 @@ from shared.api.paths import (
     CHANGES,
     DOCTOR,
     EVENTS,
+    FLOATING,
+    FLOATING_ADDRESS,
+    FLOATING_MOVE,
     GENERATION,
     HISTORY,
     IMAGES,
@@ -148,6 +156,9 @@ __all__ = [
     "CHANGES",
     "DOCTOR",
     "EVENTS",
+    "FLOATING",
+    "FLOATING_ADDRESS",
+    "FLOATING_MOVE",
     "GENERATION",
     "HISTORY",
     "IMAGES",
@@ -183,6 +194,10 @@ __all__ = [
     "FieldChange",
     "FilterFact",
     "Finding",
+    "FloatingAsked",
+    "FloatingList",
+    "FloatingMove",
+    "FloatingView",
     "GenerationView",
     "Happening",
     "HistoryView",

@@ -5,6 +5,7 @@ Pure.
 
 import enum
 
+from shared.api.floating import FloatingView
 from shared.model import (
     AllocId,
     Health,
@@ -132,6 +133,7 @@ class ClusterView(Record, frozen=True, kw_only=True):
         leaderless_s: since when nobody leads, as this replica sees it.
         services: with what is in their way, except why slots have no node: that takes long to say.
         outages: what does not work now, one sentence each.
+        floating: the floating addresses.
     """
 
     etcd_reachable: bool
@@ -146,6 +148,7 @@ class ClusterView(Record, frozen=True, kw_only=True):
     leaderless_s: float = 0.0
     services: tuple[ServiceView, ...] = ()
     outages: tuple[str, ...] = ()
+    floating: tuple[FloatingView, ...] = ()
 
 
 class Level(enum.StrEnum):

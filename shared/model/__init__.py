@@ -29,6 +29,7 @@ from shared.model.decided import (
     ServiceRoutes,
     Want,
 )
+from shared.model.floating import FloatingAddress, FloatingClaim
 from shared.model.network import Affinity, EndpointMode, Joined, Network
 from shared.model.node import (
     AllocationStatus,
@@ -102,6 +103,8 @@ __all__ = [
     "EndpointState",
     "Event",
     "FailureAction",
+    "FloatingAddress",
+    "FloatingClaim",
     "Health",
     "HealthCheck",
     "Joined",

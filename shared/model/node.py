@@ -81,6 +81,9 @@ class Report(Record, frozen=True, kw_only=True):
         images: those of the manifest's `images` that are here.
         missing_images: those of them that cannot be had, and why, one sentence each.
         volumes: the named volumes whose data is here.
+        segments: the networks of this node's interfaces, such as 10.0.0.0/24: floating addresses
+            are from them.
+        floating: what stands between this node and a floating address, by address.
     """
 
     node: NodeName
@@ -93,6 +96,8 @@ class Report(Record, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
     missing_images: Mapping[str, str] = {}
     volumes: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+    floating: Mapping[str, str] = {}
 
 
 class Session(Record, frozen=True, kw_only=True):

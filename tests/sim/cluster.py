@@ -17,6 +17,7 @@ from shared.store import Put, Snapshot, exactly, under
 from tests.build import GIB
 from tests.fakes.runtime import Behaviour, FakeRuntime, Timings
 from tests.fakes.store import FakeEtcd, FakeStore
+from tests.sim.answers import Answers
 from tests.sim.bugs import Bug
 from tests.sim.checkers import Checkers
 from tests.sim.host import SimHost
@@ -73,6 +74,7 @@ class SimCluster:
             SimHost(self, number, VirtualClock(loop, rate=rate, offset_s=100.0 * number))
             for number, rate in enumerate(rates[: made.nodes], start=1)
         ]
+        self.answers = Answers(self)
 
     def make_runtime(self, clock: VirtualClock) -> FakeRuntime:
         """Return a host's runtime."""
@@ -97,7 +99,9 @@ class SimCluster:
             async with self.group:
                 for host in self.hosts:
                     host.boot()
+                watching = self.group.create_task(self.answers.watch())
                 await scenario(self)
+                watching.cancel()
                 self._end()
         finally:
             self.checkers.look()

@@ -22,6 +22,7 @@ from scheduler.scheduler import Scheduler
 from shared.mirror import View
 from shared.model import AllocId, Manifest, NodeName
 from shared.settings import EtcdSettings
+from tests.fakes.addresses import FakeAddresses
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.store import Way
@@ -72,6 +73,7 @@ class SimHost:
         self.runtime = cluster.make_runtime(clock)
         self.runtime.on_run(lambda a, phase: cluster.checkers.ran(self.name, a, phase))
         self.gateway = FakeGateway()
+        self.addresses = FakeAddresses(clock, cluster.rng.random, self._stranger)
         self.disk = Disk(cluster.folder / self.name)
         self.promise = SimPromise()
         self.view = View(lambda: None)
@@ -110,6 +112,7 @@ class SimHost:
         self.net.close()
         self.runtime.power_loss()
         self.gateway = FakeGateway()
+        self.addresses.power_loss()
         self.promise = SimPromise()
         self.clock.reboot()
 
@@ -182,6 +185,7 @@ class SimHost:
             journal=SimJournal(self.disk, part, self._cluster),
             net=self.net,
             promise=self.promise,
+            addresses=self.addresses,
         )
         rng = self._cluster.rng
         await Agent(store, outside, self._settings, clock=self.clock, rng=rng).run()
@@ -191,6 +195,12 @@ class SimHost:
         scheduler = Scheduler(store, self._settings, clock=self.clock, rng=rng)
         self.view = scheduler.view
         await scheduler.run()
+
+    def _stranger(self, address: str) -> str:
+        """Say which other host answers an address, as the segment would."""
+        others = [host for host in self._cluster.hosts if host is not self and host.is_on]
+        known = [host for host in others if self._cluster.network.is_clear(self.name, host.name)]
+        return next((host.name for host in known if address in host.addresses.up()), "")
 
     # ------------------------------------------------------------ what is true
 

@@ -117,6 +117,10 @@ class Network:
         """End it."""
         self._is_storm = False
 
+    def is_clear(self, one: NodeName, other: NodeName) -> bool:
+        """Say whether packets pass both ways."""
+        return (one, other) not in self._cut and (other, one) not in self._cut
+
     def carry(self, sender: SimNet, way: Way, address: str, datagram: bytes) -> None:
         """Bring a datagram to its machine, and an echo back."""
         target = self._machines.get(address)

@@ -66,6 +66,7 @@ def complaint(cluster: SimCluster) -> str:
         or _is_routed(cluster)
         or _is_let_in(cluster, found)
         or _is_claimed(cluster, found)
+        or cluster.answers.complaint()
         or _is_calm(cluster)
         or _is_seen(cluster)
     )

@@ -146,6 +146,7 @@ async def a_bad_day(cluster: SimCluster) -> None:
     faults = draw(cluster.rng)
     cluster.note(repr(faults))
     cluster.deploy(draw_stack(cluster.rng, generation=1))
+    cluster.answers.ask()
     await inject(cluster, faults)
     await recovers(cluster)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from node_agent.floating.floating import KERNEL_LATE_S
 from shared.timing import PROFILES, Timing
 
 PAGE = Path(__file__).parents[3] / "docs" / "timings.md"
@@ -33,3 +34,19 @@ def test_a_profile_agrees_with_itself(name: str) -> None:
     assert timing.lease_ttl_s >= ceil(1.5 * timing.election_ms / 1000), "etcd would grant more"
     assert timing.fence_margin_s < timing.lease_ttl_s
     assert 5 * timing.heartbeat_ms <= timing.election_ms <= 10 * timing.heartbeat_ms
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_floating_address_is_dropped_before_another_takes_it(name: str) -> None:
+    timing = PROFILES[name]
+    # A holder that is cut off, or that etcd no longer answers, against who claims it by the word.
+    drop_s = 0.1
+    assert timing.contact_s + drop_s <= timing.takeover_s
+    assert 2 * timing.probe_again_s <= timing.contact_s <= timing.silent_s
+    assert timing.contact_s > timing.probe_s + timing.probe_again_s / 2, "an answer must fit in"
+    # A holder whose lease ends against who finds that: clocks run 1 % apart.
+    had_s = timing.lease_ttl_s + timing.address_grace_s
+    assert 0.02 * had_s <= timing.fence_margin_s + timing.claim_margin_s
+    # Between two renewals, and with one lost, the kernel still has something left.
+    left_s = had_s - timing.fence_margin_s - KERNEL_LATE_S - 1 - 2 * timing.lease_ttl_s / 3
+    assert left_s > 1

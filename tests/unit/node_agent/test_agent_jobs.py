@@ -34,6 +34,7 @@ from shared.settings import EtcdSettings, SecretsSettings, Settings
 from shared.states import AllocState
 from shared.store import Put, exactly
 from tests.build import assignment, workload
+from tests.fakes.addresses import FakeAddresses
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.runtime import Behaviour, FakeRuntime
@@ -111,6 +112,7 @@ class Node:
             journal=Journal(self.folder),
             net=NoNet(),
             promise=NoPromise(),
+            addresses=FakeAddresses(self.clock),
         )
         store = FakeStore(self.etcd, "agent")
         rng = random.Random(1)  # noqa: S311 - jitter

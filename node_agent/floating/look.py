@@ -1,0 +1,149 @@
+"""What this node knows of all floating addresses, and since when: views, and a memory of them."""
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+import structlog
+
+from node_agent.floating.convicted import Convicted, convicted
+from node_agent.floating.decide import Seen
+from node_agent.floating.homes import NodeNow
+from shared import codec, keys
+from shared.clock import Clock
+from shared.errors import CodecError
+from shared.mirror import View
+from shared.model import (
+    FloatingAddress,
+    FloatingClaim,
+    NodeName,
+    NodeSpec,
+    Record,
+    Revision,
+    Silence,
+    Suspicion,
+)
+
+R = TypeVar("R", bound=Record)
+
+_log = structlog.get_logger()
+
+# Who has a claim that cannot be read: somebody, that is all we know.
+_STRANGER: Final = NodeName("?")
+
+
+class Look:
+    """Views of what others wrote, and since when things are so.
+
+    Attributes:
+        records, claims, words: the views.
+        free_since: by address, since when nobody has its claim as far as we see.
+        last_holder: by address, who had it last.
+        convicted_since: by node, since when its host is unreachable as far as we see.
+    """
+
+    def __init__(self, clock: Clock, hold_s: float, changed: Callable[[], None]) -> None:
+        self._clock, self._hold_s = clock, hold_s
+        self.records, self.claims, self.words = View(changed), View(changed), View(changed)
+        self._good: Mapping[str, FloatingAddress] = {}
+        self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
+        self.free_since: Mapping[str, float] = {}
+        self.last_holder: dict[str, NodeName] = {}
+        self.convicted_since: Mapping[NodeName, float] = {}
+        self._specs: tuple[NodeSpec, ...] = ()
+        self.present: frozenset[NodeName] = frozenset()
+        self.trusted_from: float | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether everything was read once."""
+        views = (self.records, self.claims, self.words)
+        return bool(self._specs) and all(view.revision for view in views)
+
+    @property
+    def names(self) -> tuple[NodeName, ...]:
+        """Return the names of all nodes."""
+        return tuple(spec.name for spec in self._specs)
+
+    def crowd(self, specs: tuple[NodeSpec, ...], present: frozenset[NodeName]) -> None:
+        """Learn which nodes there are, and which have a session."""
+        self._specs, self.present = specs, present
+        # Two cannot be told apart from half; their sessions' leases alone must do.
+        is_pair = len(specs) <= 2 and bool(present)  # noqa: PLR2004 - a pair
+        if not (len(present) * 2 > len(specs) or is_pair):
+            self.trusted_from = None
+        elif self.trusted_from is None:
+            self.trusted_from = self._clock.boot_s() + self._hold_s
+
+    def addresses(self) -> Mapping[str, FloatingAddress]:
+        """Return every floating address that can be read."""
+        self._good = _decoded(self.records, keys.FLOATING, FloatingAddress, self._good)
+        return self._good
+
+    def seen(self) -> Mapping[str, Seen]:
+        """Return the claims, with those that we have just written in place of older ones."""
+        found: dict[str, Seen] = {}
+        claims = _decoded(self.claims, keys.VIPS, FloatingClaim)
+        for key, item in self.claims.items.items():
+            address = key.removeprefix(keys.VIPS)
+            claim = claims.get(address, FloatingClaim(node=_STRANGER))
+            found[address] = Seen(claim, item.mod_revision, item.lease)
+        self._ours = {
+            address: one
+            for address, one in self._ours.items()
+            if one.revision > self.claims.revision
+        }
+        return found | self._ours
+
+    def wrote(self, address: str, seen: Seen) -> None:
+        """Remember a claim of ours until the view shows it."""
+        self._ours[address] = seen
+
+    def nodes(self) -> tuple[tuple[NodeNow, ...], Convicted]:
+        """Return all nodes, and those whose hosts are unreachable."""
+        words: dict[NodeName, dict[NodeName, tuple[Silence, Revision]]] = {}
+        for item in self.words.items.values():
+            try:
+                word = codec.decode(Suspicion, item.value, item.key)
+            except CodecError:
+                continue  # Its writer replaces it.
+            words.setdefault(word.node, {})[word.peer] = (word.silence, item.mod_revision)
+        silent = {
+            node
+            for node, said in words.items()
+            for silence, _ in said.values()
+            if silence is Silence.HOST
+        }
+        nodes = tuple(
+            NodeNow(spec, spec.name in self.present and spec.name not in silent)
+            for spec in self._specs
+        )
+        return nodes, convicted(words, frozenset(self.names), self.present)
+
+    def remember(
+        self, addresses: AbstractSet[str], seen: Mapping[str, Seen], gone: Convicted
+    ) -> None:
+        """Note since when things are as they are."""
+        now = self._clock.boot_s()
+        holders = {a: one.claim.node for a, one in seen.items() if one.claim.node}
+        free = sorted(addresses - holders.keys())
+        self.free_since = {address: self.free_since.get(address, now) for address in free}
+        self.last_holder |= holders
+        self.convicted_since = {node: self.convicted_since.get(node, now) for node in gone}
+
+
+def _decoded(
+    view: View, prefix: str, kind: type[R], good: Mapping[str, R] = MappingProxyType({})
+) -> Mapping[str, R]:
+    """Return what can be read; of what cannot, what was read before."""
+    found: dict[str, R] = {}
+    for key, item in view.items.items():
+        address = key.removeprefix(prefix)
+        try:
+            found[address] = codec.decode(kind, item.value, key)
+        except CodecError as error:
+            _log.error("unreadable_record", key=key, reason=str(error))
+            if address in good:
+                found[address] = good[address]
+    return found

@@ -1,0 +1,150 @@
+"""Floating addresses in virtual time: whom a fault leaves with them, and for how long with two."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sim.cluster import Machinery, SimCluster
+from tests.sim.faults import KINDS, heal_all
+from tests.sim.host import SimHost
+from tests.sim.run import simulate
+
+# Clocks that run apart by 1 % each way, the most that is allowed.
+APART = Machinery(rates=(0.99, 1.01, 1.0))
+Fault = Callable[[SimCluster, SimHost], None]
+
+
+def _by_kind(kind: str) -> Fault:
+    return lambda cluster, host: KINDS[kind](cluster, host, 30.0)
+
+
+async def _held(cluster: SimCluster) -> None:
+    cluster.answers.ask()
+    await cluster.until(cluster.answers.complaint, 30)
+    # Nobody is missed who was never heard.
+    await cluster.sleep(1.0)
+
+
+def _host_with_some(cluster: SimCluster) -> SimHost:
+    name = next(hosts[0] for hosts in cluster.answers.holders().values() if hosts)
+    return next(host for host in cluster.hosts if host.name == name)
+
+
+def _after(fault: Fault, seen: dict[str, float]) -> Callable[[SimCluster], Awaitable[None]]:
+    """Return a scenario: the fault happens to a holder; `seen` gets what came of it."""
+
+    async def scenario(cluster: SimCluster) -> None:
+        await _held(cluster)
+        cluster.answers.unanswered_s = 0.0
+        holder = _host_with_some(cluster)
+        began_s = cluster.loop.now_s
+        fault(cluster, holder)
+
+        def is_elsewhere() -> str:
+            held = cluster.answers.holders().values()
+            others = [[name for name in names if name != holder.name] for names in held]
+            return "" if all(len(names) == 1 for names in others) else f"answered by {held}"
+
+        await cluster.until(is_elsewhere, 30)
+        seen["taken_s"] = cluster.loop.now_s - began_s
+        await cluster.sleep(5.0)
+        seen["longest_s"] = cluster.answers.longest_s
+        seen["longest_apart_s"] = cluster.answers.longest_apart_s
+        heal_all(cluster)
+        await cluster.until(cluster.answers.complaint, 60)
+        assert cluster.answers.longest_s == seen["longest_s"]
+
+    return scenario
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("kind", ["kill_host", "cut_host", "cut_host_inwards", "cut_host_outwards"])
+def test_a_host_that_is_gone_or_cut_off_is_followed_and_never_overlaps(
+    kind: str, seed: int, tmp_path: Path
+) -> None:
+    seen: dict[str, float] = {}
+
+    simulate(seed, _after(_by_kind(kind), seen), tmp_path, APART)
+
+    assert seen["longest_s"] == seen["longest_apart_s"] == 0.0
+    assert seen["taken_s"] < 1.5
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_frozen_agent_s_addresses_are_taken_once_its_kernel_has_dropped_them(
+    seed: int, tmp_path: Path
+) -> None:
+    seen: dict[str, float] = {}
+
+    simulate(seed, _after(_by_kind("freeze_agent"), seen), tmp_path, APART)
+
+    assert seen["longest_s"] == seen["longest_apart_s"] == 0.0
+
+
+async def a_restart(cluster: SimCluster) -> None:
+    """Kill every agent, one after the other; each is back at once."""
+    await _held(cluster)
+    before = cluster.answers.holders()
+    cluster.answers.unanswered_s = 0.0
+    for host in cluster.hosts:
+        host.crash("agent")
+        await cluster.sleep(5.0)
+    assert cluster.answers.holders() == before
+    assert cluster.answers.unanswered_s == 0.0
+
+
+async def a_store_that_is_away(cluster: SimCluster) -> None:
+    """Take etcd away for a minute."""
+    await _held(cluster)
+    before = cluster.answers.holders()
+    cluster.answers.unanswered_s = 0.0
+    cluster.server.lose_leader()
+    await cluster.sleep(60.0)
+    assert cluster.answers.holders() == before
+    cluster.server.elect()
+    await cluster.sleep(10.0)
+    assert cluster.answers.holders() == before
+    assert cluster.answers.unanswered_s == 0.0
+
+
+async def a_host_that_comes_back(cluster: SimCluster) -> None:
+    """Take a host's power and give it back: what others have they keep."""
+    await _held(cluster)
+    holder = _host_with_some(cluster)
+    holder.power_loss()
+    await cluster.until(cluster.answers.complaint, 10)
+    moved = cluster.answers.holders()
+    holder.boot()
+    await cluster.sleep(20.0)
+    assert cluster.answers.holders() == moved
+
+
+@pytest.mark.parametrize("scenario", [a_restart, a_store_that_is_away, a_host_that_comes_back])
+@pytest.mark.parametrize("seed", range(3))
+def test_addresses_stay_where_they_are(
+    scenario: Callable[[SimCluster], Awaitable[None]], seed: int, tmp_path: Path
+) -> None:
+    simulate(seed, scenario, tmp_path, Machinery())
+
+
+def test_three_addresses_go_to_three_hosts(tmp_path: Path) -> None:
+    async def spread(cluster: SimCluster) -> None:
+        await _held(cluster)
+        assert sorted(hosts[0] for hosts in cluster.answers.holders().values()) == [
+            host.name for host in cluster.hosts
+        ]
+
+    simulate(1, spread, tmp_path, Machinery())
+
+
+def test_the_measure_of_overlaps_sees_one(tmp_path: Path) -> None:
+    async def both(cluster: SimCluster) -> None:
+        await _held(cluster)
+        for host in cluster.hosts:
+            host.addresses.give("198.18.0.50", 100.0)
+        await cluster.sleep(100.0)
+
+    with pytest.raises(BaseExceptionGroup, match="unhandled errors") as caught:
+        simulate(1, both, tmp_path, Machinery())
+    assert caught.group_contains(AssertionError, match="two answer one address")
