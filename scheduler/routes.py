@@ -12,15 +12,19 @@ from scheduler.allocs import Alloc, Asked
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import RoutesState, World
 from shared.model import (
+    Affinity,
     AllocId,
     Endpoint,
     EndpointState,
+    HttpRoute,
     PublishedPort,
     Report,
     Routes,
     ServiceRoutes,
     StackName,
+    Traffic,
     Want,
+    listened,
 )
 
 
@@ -50,7 +54,8 @@ def _service(
     asked: Asked, allocs: Sequence[Alloc], soaking: AbstractSet[AllocId]
 ) -> ServiceRoutes | None:
     ports = _ports(asked, allocs)
-    if not ports:
+    routes = asked.spec.routes if asked.spec is not None else ()
+    if not (ports or routes):
         return None
     endpoints = tuple(
         Endpoint(
@@ -59,12 +64,19 @@ def _service(
             address=alloc.status.address,
             state=_state(alloc),
             targets=_targets(alloc, ports),
+            route_targets=_route_targets(alloc, routes),
         )
         for alloc in _served(alloc for alloc in allocs if alloc.id not in soaking)
         if alloc.status is not None and alloc.status.address
     )
     return ServiceRoutes(
-        service=asked.service, ports=ports, endpoints=endpoints, replicas=asked.replicas
+        service=asked.service,
+        ports=ports,
+        endpoints=endpoints,
+        replicas=asked.replicas,
+        affinity=asked.spec.affinity if asked.spec is not None else Affinity.NONE,
+        routes=routes,
+        traffic=asked.spec.traffic if asked.spec is not None else Traffic(),
     )
 
 
@@ -99,6 +111,14 @@ def _targets(alloc: Alloc, ports: Iterable[PublishedPort]) -> Mapping[int, int]:
         for port in ports
         if own.get(port.published, port.target) != port.target
     }
+
+
+def _route_targets(alloc: Alloc, routes: Iterable[HttpRoute]) -> Mapping[int, int]:
+    """Return where one without a route's port listens instead: at its only one, if so."""
+    own = listened(alloc.assignment.workload)
+    if len(own) != 1:
+        return {}
+    return {route.port: own[0] for route in routes if route.port != own[0]}
 
 
 def drained(world: World, verdicts: Verdicts, allocs: Iterable[Alloc]) -> frozenset[AllocId]:

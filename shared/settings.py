@@ -22,6 +22,7 @@ AGENT_PORT: Final = 8471
 AGENT_PEER_PORT: Final = 8472
 ETCD_CLIENT_PORT: Final = 2379
 ETCD_PEER_PORT: Final = 2380
+PORT_MAX: Final = 65_535
 # Ports that hafen itself listens on; a service cannot publish them.
 RESERVED_PORTS: Final = frozenset(
     {API_PORT, AGENT_PORT, AGENT_PEER_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT}
@@ -74,6 +75,32 @@ class SecretsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
     key: Path = Path("/etc/hafen/secrets.key")
 
 
+class GatewaySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The gateway; `http_port` and `https_port` the same on every host.
+
+    Attributes:
+        http_port: serves HTTP routes, and answers to whoever issues certificates.
+        https_port: serves HTTP routes with TLS.
+        trusted_proxies: networks whose X-Forwarded-* are believed; of all others they are removed.
+        proxy_protocol_from: networks from which connections must begin with a PROXY header.
+    """
+
+    http_port: int = 80
+    https_port: int = 443
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol_from: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what HAProxy would refuse later."""
+        for port in (self.http_port, self.https_port):
+            if not 0 < port <= PORT_MAX or port in RESERVED_PORTS:
+                raise ValueError(f"gateway port {port}: 1 to {PORT_MAX}, and none of hafen's own")
+        if self.http_port == self.https_port:
+            raise ValueError(f"http_port and https_port are both {self.http_port}")
+        for network in (*self.trusted_proxies, *self.proxy_protocol_from):
+            ipaddress.ip_network(network)
+
+
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One host of the cluster.
 
@@ -88,6 +115,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         watchdog: the machine's watchdog, such as /dev/watchdog: it resets a machine that runs
             exclusive work and stands still. None: only the kernel's timers end such work.
         secrets: what configs and secrets are sealed with.
+        gateway: how this host takes HTTP routes.
         devices: generic devices: kind, such as gpu -> device nodes, each for one container.
     """
 
@@ -103,6 +131,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     profile: str = DEFAULT_PROFILE
     watchdog: Path | None = None
     secrets: SecretsSettings = SecretsSettings()
+    gateway: GatewaySettings = GatewaySettings()
     devices: Mapping[str, tuple[str, ...]] = {}
     data_dir: Path = Path("/var/lib/hafen")
     run_dir: Path = Path("/run/hafen")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from scheduler import cron
+from scheduler.api import route_checks
 from scheduler.strategy import order_of
 from shared import codec
 from shared.model import (
@@ -169,4 +170,5 @@ _PARTS: Final[tuple[Callable[[ServiceSpec], Iterator[str]], ...]] = (
     _mode,
     _restart,
     _mounts,
+    route_checks.spec_problems,
 )

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Final
 
 from scheduler.api.change_checks import change_problems
+from scheduler.api.route_checks import EDGE_PORTS, route_problems
 from shared.api import StackUpload
 from shared.errors import SpecError
 from shared.model import (
@@ -52,18 +53,24 @@ def check_name(kind: str, name: str) -> None:
         raise SpecError(problem)
 
 
-def check(name: StackName, upload: StackUpload, others: Mapping[StackName, Stack]) -> None:
+def check(
+    name: StackName,
+    upload: StackUpload,
+    others: Mapping[StackName, Stack],
+    edge: Sequence[int] = EDGE_PORTS,
+) -> None:
     """Refuse a stack that could never run as it is.
 
     Args:
         name: what it will be called.
         upload: what a client sent.
         others: every other stack of the cluster.
+        edge: the ports on which gateways serve routes.
 
     Raises:
         SpecError: one line for each thing that is wrong, at most PROBLEMS_SHOWN_MAX.
     """
-    found = list(problems(name, upload, others))
+    found = list(problems(name, upload, others, edge))
     if not found:
         return
     more = len(found) - PROBLEMS_SHOWN_MAX
@@ -84,7 +91,10 @@ def check_size(stack: Stack, size_bytes: int) -> None:
 
 
 def problems(
-    name: StackName, upload: StackUpload, others: Mapping[StackName, Stack]
+    name: StackName,
+    upload: StackUpload,
+    others: Mapping[StackName, Stack],
+    edge: Sequence[int] = EDGE_PORTS,
 ) -> Iterator[str]:
     """Yield everything that is wrong, one sentence each."""
     problem = _name_problem("stack", name)
@@ -97,6 +107,7 @@ def problems(
         yield from _service(spec)
     yield from change_problems(upload.services)
     yield from _ports(name, upload.services, others)
+    yield from route_problems(name, upload.services, others, edge)
     yield from _contents(name, upload)
 
 

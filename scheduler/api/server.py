@@ -55,7 +55,9 @@ class ApiServer:
         self._cluster = Cluster(store, view, changes, explain, clock, settings.timing)
         # Jitter between people's deploys needs no secrecy.
         rng = random.Random()  # noqa: S311 - see above
-        stacks = Stacks(store, clock, rng, self._cluster.standing_of, sealer(settings.secrets.key))
+        edge = (settings.gateway.http_port, settings.gateway.https_port)
+        seal = sealer(settings.secrets.key)
+        stacks = Stacks(store, clock, rng, self._cluster.standing_of, seal, edge=edge)
         agents = client_context(settings.tls) if settings.tls is not None else None
         self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, agents, clock)

@@ -15,6 +15,7 @@ import structlog
 from scheduler.api import checks
 from scheduler.api.amend import Known, Rollouts, amended, uploaded
 from scheduler.api.archive import Archive, Seal
+from scheduler.api.route_checks import EDGE_PORTS
 from shared import codec, keys
 from shared.api import Accepted, ChangeRequest, Rollback, StackUpload
 from shared.backoff import Rng, backoff_s
@@ -100,6 +101,7 @@ class Stacks:
         rng: jitter of those pauses.
         standing_of: what is known of a stack.
         seal: for configs and secrets; None: there is no key, and none can be stored.
+        edge: the ports on which gateways serve routes.
     """
 
     def __init__(
@@ -109,9 +111,12 @@ class Stacks:
         rng: Rng,
         standing_of: Callable[[StackName], Standing],
         seal: Seal | None = None,
+        *,
+        edge: Sequence[int] = EDGE_PORTS,
     ) -> None:
         self._store, self._clock, self._rng = store, clock, rng
         self._standing_of, self._archive = standing_of, Archive(store, seal)
+        self._edge = edge
 
     async def deploy(
         self, name: StackName, upload: StackUpload, *, based_on: Revision | None = None
@@ -163,7 +168,7 @@ class Stacks:
     ) -> Accepted:
         stored = _stored(await self._store.list(under(keys.STACKS)))
         others = stored.read_all()
-        checks.check(name, upload, others)
+        checks.check(name, upload, others, self._edge)
         before = others.get(name)
         after = uploaded(name, before, upload)
         if before is not None and after == before:
@@ -187,7 +192,7 @@ class Stacks:
         after = amended(known, request.change)
         if after == before:
             return _as_it_is(before, stored)
-        checks.check(name, StackUpload(services=after.services), others)
+        checks.check(name, StackUpload(services=after.services), others, self._edge)
         needed = await self._archive.store(name, after.services, {}) if is_back else []
         return await self._replace(before, after, stored, needed)
 

@@ -62,6 +62,7 @@ from shared.model.service import (
     Verb,
     Volume,
 )
+from shared.model.traffic import HttpRoute, RouteTls, SendProxy, Traffic, choose
 from shared.model.workload import (
     BlockIo,
     Device,
@@ -80,6 +81,7 @@ from shared.model.workload import (
     Tuning,
     Ulimit,
     Workload,
+    listened,
     runs_alike,
 )
 
@@ -104,6 +106,7 @@ __all__ = [
     "FailureAction",
     "Health",
     "HealthCheck",
+    "HttpRoute",
     "Joined",
     "Leader",
     "Manifest",
@@ -130,10 +133,12 @@ __all__ = [
     "Revision",
     "Rollout",
     "RolloutPhase",
+    "RouteTls",
     "Routes",
     "Ruling",
     "Schedule",
     "Security",
+    "SendProxy",
     "ServiceName",
     "ServiceRoutes",
     "ServiceSpec",
@@ -143,6 +148,7 @@ __all__ = [
     "StackName",
     "Suspicion",
     "Throttle",
+    "Traffic",
     "Tuning",
     "Ulimit",
     "UpdatePolicy",
@@ -150,5 +156,7 @@ __all__ = [
     "Volume",
     "Want",
     "Workload",
+    "choose",
+    "listened",
     "runs_alike",
 ]
