@@ -37,7 +37,7 @@ async def serve(config: Path, clock: Clock) -> None:
     await network.set_up()
     outside = Outside(
         runtime=runtime,
-        gateway=HaproxyGateway(settings.run_dir),
+        gateway=HaproxyGateway(settings.run_dir, settings.gateway),
         fabric=network,
         answers=answers,
         journal=Journal(settings.data_dir),

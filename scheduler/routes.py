@@ -16,14 +16,17 @@ from shared.model import (
     AllocId,
     Endpoint,
     EndpointState,
+    HttpRoute,
     Joined,
     PublishedPort,
     Report,
     Routes,
     ServiceRoutes,
     StackName,
+    Traffic,
     Want,
     Workload,
+    listened,
 )
 
 _NONE: AbstractSet[AllocId] = frozenset()
@@ -58,16 +61,19 @@ def _service(
     asked: Asked, allocs: Sequence[Alloc], soaking: AbstractSet[AllocId], vip: str
 ) -> ServiceRoutes | None:
     workload = _workload(asked, allocs)
-    if workload is None or not (workload.ports or workload.networks):
+    routes = asked.spec.routes if asked.spec is not None else ()
+    if workload is None or not (workload.ports or workload.networks or routes):
         return None
     return ServiceRoutes(
         service=asked.service,
         ports=workload.ports,
-        endpoints=_endpoints(allocs, workload, soaking),
+        endpoints=_endpoints(allocs, workload, routes, soaking),
         replicas=asked.replicas,
         networks=workload.networks,
         vip=vip,
         affinity=asked.spec.affinity if asked.spec is not None else Affinity.NONE,
+        routes=routes,
+        traffic=asked.spec.traffic if asked.spec is not None else Traffic(),
     )
 
 
@@ -79,7 +85,10 @@ def _workload(asked: Asked, allocs: Sequence[Alloc]) -> Workload | None:
 
 
 def _endpoints(
-    allocs: Sequence[Alloc], workload: Workload, soaking: AbstractSet[AllocId]
+    allocs: Sequence[Alloc],
+    workload: Workload,
+    routes: Sequence[HttpRoute],
+    soaking: AbstractSet[AllocId],
 ) -> tuple[Endpoint, ...]:
     served = {alloc.id for alloc in _served(alloc for alloc in allocs if alloc.id not in soaking)}
     fixed = _holder(allocs)
@@ -97,6 +106,7 @@ def _endpoints(
                 address=address,
                 state=state,
                 targets=_targets(own.ports, workload.ports),
+                route_targets=_route_targets(alloc, routes),
                 networks=_networks(own.networks, workload.networks),
                 slot=alloc.assignment.slot,
                 addresses=_fixed(own) if alloc is fixed else (),
@@ -172,6 +182,14 @@ def _holder(allocs: Iterable[Alloc]) -> Alloc | None:
 
 def _fixed(workload: Workload) -> tuple[str, ...]:
     return tuple(each.address for each in workload.networks if each.address)
+
+
+def _route_targets(alloc: Alloc, routes: Iterable[HttpRoute]) -> Mapping[int, int]:
+    """Return where one without a route's port listens instead: at its only one, if so."""
+    own = listened(alloc.assignment.workload)
+    if len(own) != 1:
+        return {}
+    return {route.port: own[0] for route in routes if route.port != own[0]}
 
 
 def drained(world: World, verdicts: Verdicts, allocs: Iterable[Alloc]) -> frozenset[AllocId]:

@@ -23,13 +23,13 @@ AGENT_PORT: Final = 8471
 AGENT_PEER_PORT: Final = 8472
 ETCD_CLIENT_PORT: Final = 2379
 ETCD_PEER_PORT: Final = 2380
+PORT_MAX: Final = 65_535
 # Ports that hafen itself listens on; a service cannot publish them.
 RESERVED_PORTS: Final = frozenset(
     {API_PORT, AGENT_PORT, AGENT_PEER_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT}
 )
 # Six services; fewer is a slip of the finger.
 VIPS_PREFIX_MAX: Final = 29
-_PORT_MAX: Final = 65535
 _PROTOCOLS: Final = ("tcp", "udp")
 # What is left is as long as an IPv4 address.
 _POOL6_LENGTH: Final = 96
@@ -81,6 +81,32 @@ class SecretsSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
     key: Path = Path("/etc/hafen/secrets.key")
 
 
+class GatewaySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The gateway; `http_port` and `https_port` the same on every host.
+
+    Attributes:
+        http_port: serves HTTP routes, and answers to whoever issues certificates.
+        https_port: serves HTTP routes with TLS.
+        trusted_proxies: networks whose X-Forwarded-* are believed; of all others they are removed.
+        proxy_protocol_from: networks from which connections must begin with a PROXY header.
+    """
+
+    http_port: int = 80
+    https_port: int = 443
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol_from: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what HAProxy would refuse later."""
+        for port in (self.http_port, self.https_port):
+            if not 0 < port <= PORT_MAX or port in RESERVED_PORTS:
+                raise ValueError(f"gateway port {port}: 1 to {PORT_MAX}, and none of hafen's own")
+        if self.http_port == self.https_port:
+            raise ValueError(f"http_port and https_port are both {self.http_port}")
+        for network in (*self.trusted_proxies, *self.proxy_protocol_from):
+            ipaddress.ip_network(network)
+
+
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One host of the cluster.
 
@@ -103,6 +129,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         pool6: a /96; a container's IPv6 address is this one and its IPv4 address. Empty: no IPv6.
         host_ports: what containers reach at hosts' addresses beside published ports, such as
             "9100/tcp".
+        gateway: how this host takes HTTP routes.
         devices: generic devices: kind, such as gpu -> device nodes, each for one container.
         images_days: after so many days an image goes that no stack, update or container asks for;
             0: never.
@@ -125,6 +152,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     vxlan_port: int = 4789
     pool6: str = ""
     host_ports: tuple[str, ...] = ()
+    gateway: GatewaySettings = GatewaySettings()
     devices: Mapping[str, tuple[str, ...]] = {}
     images_days: float = 7.0
     data_dir: Path = Path("/var/lib/hafen")
@@ -132,23 +160,29 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Check what one field says against another."""
+        self._check_addresses()
+        self._check_host_ports()
+        if not self.images_days >= 0:  # so that NaN is refused, too
+            raise ValueError(f"images_days is {self.images_days}: write 0 or more")
+        if self.profile not in PROFILES:
+            raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
+
+    def _check_addresses(self) -> None:
         ipaddress.IPv4Address(self.address)
         subnet, pool = ipaddress.IPv4Network(self.subnet), ipaddress.IPv4Network(self.pool)
         if not subnet.subnet_of(pool):
             raise ValueError(f"subnet {subnet} is not inside pool {pool}")
         if self.vips:
             self._check_vips(pool)
-        if not self.images_days >= 0:  # so that NaN is refused, too
-            raise ValueError(f"images_days is {self.images_days}: write 0 or more")
-        if self.profile not in PROFILES:
-            raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
         if self.pool6 and ipaddress.IPv6Network(self.pool6).prefixlen != _POOL6_LENGTH:
             raise ValueError(f"pool6 {self.pool6} is no /{_POOL6_LENGTH}, such as fd00:68::/96")
-        if not 0 < self.vxlan_port <= _PORT_MAX:
-            raise ValueError(f"vxlan_port {self.vxlan_port} is not from 1 to {_PORT_MAX}")
+
+    def _check_host_ports(self) -> None:
+        if not 0 < self.vxlan_port <= PORT_MAX:
+            raise ValueError(f"vxlan_port {self.vxlan_port} is not from 1 to {PORT_MAX}")
         for entry in self.host_ports:
             number, _, protocol = entry.partition("/")
-            is_port = number.isascii() and number.isdigit() and 0 < int(number) <= _PORT_MAX
+            is_port = number.isascii() and number.isdigit() and 0 < int(number) <= PORT_MAX
             if not is_port or protocol not in _PROTOCOLS:
                 raise ValueError(f"host port {entry!r}: write it as 9100/tcp or 53/udp")
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from deploy.compose import contents, mounts, naming
+from deploy.compose import contents, mounts, naming, routes
 from deploy.compose.building import Build
 from deploy.compose.context import Context
 from deploy.compose.errors import Problems, RefusedError
@@ -144,6 +144,8 @@ def _services(
     )
     found = {child.key: (child, one) for child, one in pairs}
     refuse_shared([port for _, one in found.values() for port in one.ports], at.problems)
+    routed = [route for _, one in found.values() for route in one.own.routes]
+    routes.refuse_shared(routed, at.problems)
     wanted = {name: (*one.depends_on, *one.links) for name, (_, one) in found.items()}
     # One that was refused is there all the same: what waits for it is no further problem.
     broken = {child.key: () for child in active if child.key not in found}

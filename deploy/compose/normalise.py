@@ -9,6 +9,7 @@ import msgspec
 from deploy.compose.deploys import Deploy
 from deploy.compose.fields import Cursor
 from deploy.compose.own import Own
+from deploy.compose.routes import with_ports
 from deploy.compose.service import Service
 from deploy.compose.tree import OWN_KEY
 from shared.model import (
@@ -51,9 +52,13 @@ def normalise(
     if pace.progress_deadline_s is not None:
         update = msgspec.structs.replace(update, progress_deadline_s=pace.progress_deadline_s)
     update = msgspec.structs.replace(update, canary=pace.canary, auto_promote_s=pace.auto_promote_s)
+    own, published = found.own, [located.port.target for located in found.ports]
+    routes = with_ports(at, own.routes, published)
+    workload = _workload(at, found, _restart(at, found, mode, is_awaited=is_awaited))
+    exposed = sorted({route.port for route in routes} - {*published, 0})
     return ServiceSpec(
         name=ServiceName(at.key),
-        workload=_workload(at, found, _restart(at, found, mode, is_awaited=is_awaited)),
+        workload=msgspec.structs.replace(workload, exposed=tuple(exposed)),
         mode=mode,
         replicas=1 if replicas is None else replicas,
         placement=found.deploy.placement,
@@ -63,7 +68,10 @@ def normalise(
         depends_on=depends_on,
         labels=found.deploy.labels,
         max_concurrent=found.own.job.max_concurrent if found.own.job else 0,
-        schedule=found.own.schedule,
+        schedule=own.schedule,
+        affinity=own.affinity,
+        routes=routes,
+        traffic=own.traffic,
     )
 
 

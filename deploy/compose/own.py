@@ -24,9 +24,10 @@ from deploy.compose.fields import (
     truth,
     whole,
 )
+from deploy.compose.routes import TRAFFIC, Located
 from deploy.compose.tree import Mapping, quoted
 from deploy.compose.units import duration_s
-from shared.model import Overlap, Schedule
+from shared.model import Affinity, Overlap, Schedule, Traffic
 
 STANDBY_MAX: Final = 100  # each is a container kept on a node of its own
 CRON_CHARS_MAX: Final = 200
@@ -59,6 +60,9 @@ class Own(msgspec.Struct, frozen=True):
     update: Pace = Pace()
     job: Job | None = None
     schedule: Schedule | None = None
+    routes: tuple[Located, ...] = ()
+    traffic: Traffic = Traffic()
+    affinity: Affinity = Affinity.NONE
 
 
 class _Cron(msgspec.Struct, frozen=True):
@@ -131,4 +135,5 @@ OWN: Final[Table] = {
     "update": Field("update", lambda at: sound_record(at, Pace(), PACE)),
     "job": Field("job", lambda at: sound_record(at, Job(), JOB)),
     "cron": Field("schedule", _cron),
+    **TRAFFIC,
 }

@@ -6,12 +6,13 @@ Pure.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from node_agent.gateway.config import Served, port_of, server_name
+from node_agent.gateway.config import Served, port_of, server_name, state_of
 from node_agent.gateway.slots import SlotState, Steps
 from shared.model import AllocId
 
 # HAProxy reads one line into one buffer of 16 KiB; a command has some 100 bytes.
 COMMANDS_PER_LINE: Final = 50
+LINE_CHARACTERS_MAX: Final = 15_000
 
 
 def commands(served: Iterable[Served], steps: Steps) -> Iterator[str]:
@@ -22,20 +23,23 @@ def commands(served: Iterable[Served], steps: Steps) -> Iterator[str]:
         for name, each in backends:
             server = f"{name}/{server_name(slot)}"
             yield f"set server {server} addr {slot.address} port {port_of(slot, each.port)}"
-            yield f"set server {server} state {slot.state.value}"
+            yield f"set server {server} state {state_of(slot, each).value}"
     for slot in steps.set_state:
-        for name, _ in backends:
-            yield f"set server {name}/{server_name(slot)} state {slot.state.value}"
+        for name, each in backends:
+            state = state_of(slot, each).value
+            yield f"set server {name}/{server_name(slot)} state {state}"
 
 
 def lines(all_commands: Iterable[str]) -> Iterator[str]:
-    """Yield lines of at most COMMANDS_PER_LINE commands."""
+    """Yield lines of at most COMMANDS_PER_LINE commands and LINE_CHARACTERS_MAX characters."""
     batch: list[str] = []
+    size = 0
     for command in all_commands:
-        batch.append(command)
-        if len(batch) == COMMANDS_PER_LINE:
+        if batch and (len(batch) == COMMANDS_PER_LINE or size + len(command) > LINE_CHARACTERS_MAX):
             yield "; ".join(batch)
-            batch = []
+            batch, size = [], 0
+        batch.append(command)
+        size += len(command) + 2
     if batch:
         yield "; ".join(batch)
 

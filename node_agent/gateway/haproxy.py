@@ -1,34 +1,37 @@
 """The gateway of a node on HAProxy.
 
-Makes published ports lead to replicas, says what is in force.
+Makes published ports and HTTP routes lead to replicas, says what is in force.
 """
 
 import asyncio
 import resource
-import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
+from node_agent.gateway import edge
 from node_agent.gateway.commands import ask_busy, busy, commands, complaint, draining, lines
-from node_agent.gateway.config import PACE_MS, RETRIES, Place, Served, render
-from node_agent.gateway.gateway import GatewayStatus
+from node_agent.gateway.config import CLOSED_MAP, PACE_MS, Place, Served, render, retries
+from node_agent.gateway.gateway import NO_EXTRAS, Extras, GatewayStatus
+from node_agent.gateway.maps import Map, Maps, closed_map
+from node_agent.gateway.opening import openable
 from node_agent.gateway.process import Haproxy, HaproxyError, cut_connections
-from node_agent.gateway.slots import Steps, Table, gone_addresses, is_holding, next_table, steps
+from node_agent.gateway.refusal import Refusals
+from node_agent.gateway.slots import Steps, Table, is_holding, steps
+from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, shapes, slots_in, tables
 from shared import codec
 from shared.errors import CodecError
 from shared.files import write_atomically
-from shared.model import AllocId, Record, Revision, Routes, StackName
+from shared.model import AllocId, Protocol, Record, StackName
+from shared.settings import GatewaySettings
 
 _log = structlog.get_logger()
 
 _DESCRIPTORS_MAX: Final = 65536
-# So long is a request held at most: what waits longer has failed already.
-_HELD_S: Final = RETRIES * PACE_MS / 1000
-AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
+_DEFAULTS: Final = GatewaySettings()
 
 
 class _Saved(Record, frozen=True, kw_only=True):
@@ -43,98 +46,155 @@ class _Saved(Record, frozen=True, kw_only=True):
     opened: Mapping[str, str] = {}
 
 
+class _Outcome(msgspec.Struct, frozen=True):
+    """What came of a pass. `late`: stacks whose routes are not all in force."""
+
+    problems: tuple[str, ...]
+    late: frozenset[StackName] = frozenset()
+
+
 class HaproxyGateway:
     """Implements Gateway.
 
     Args:
         run_dir: a folder that a reboot empties, as it ends HAProxy.
+        settings: of this host.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, settings: GatewaySettings = _DEFAULTS) -> None:
         self.run_dir = run_dir
-        self._folder = run_dir / "haproxy"
+        self._folder, self._settings = run_dir / "haproxy", settings
         self._state = self._folder / "slots.json"
         self.haproxy = Haproxy(self._folder)
+        self._maps = Maps(self._folder, self.haproxy)
+        self._refusals = Refusals(self.haproxy)
         self._saved = self._read()
         # An agent that starts cannot know how far the one before it came: it says all of it again.
         self._is_certain = False
-        self._applied: AllRoutes | None = None
+        self._applied: tuple[AllRoutes, Extras] | None = None
         self._served: tuple[Served, ...] = ()
         self._status = GatewayStatus()
         # When services lost their last replica, on the event loop's clock.
         self._lost_at: dict[str, float] = {}
 
-    async def apply(self, routes: AllRoutes) -> GatewayStatus:
-        """Make the whole of `routes` true and say what is in force."""
+    async def apply(self, routes: AllRoutes, extras: Extras = NO_EXTRAS) -> GatewayStatus:
+        """Make the whole of `routes` and `extras` true and say what is in force."""
         is_running = await self.haproxy.is_running()
-        is_settled = self._is_certain and not self._status.problems and routes == self._applied
+        is_known = self._applied == (routes, extras)
+        is_settled = self._is_certain and not self._status.problems and is_known
         if not is_settled or (self._served and not is_running):
             try:
-                problems, late = await self._make_true(routes, is_running=is_running)
-            except HaproxyError as error:
+                outcome = await self._make_true(routes, extras, is_running=is_running)
+            except (HaproxyError, OSError) as error:
                 self._is_certain = False
+                self._maps.forget()
                 _log.error("gateway_failed", reason=str(error))
                 # What was acknowledged before is still in force, or nothing is.
                 self._status = msgspec.structs.replace(self._status, problems=(str(error),))
                 return self._status
-            self._is_certain, self._applied = True, dict(routes)
+            self._is_certain, self._applied = True, (dict(routes), extras)
             acked = {
-                stack: self._status.acked[stack] if stack in late else revision
+                stack: self._status.acked[stack] if stack in outcome.late else revision
                 for stack, (revision, _) in routes.items()
-                if stack not in late or stack in self._status.acked
+                if stack not in outcome.late or stack in self._status.acked
             }
-            self._status = GatewayStatus(acked=acked, problems=problems)
+            self._status = GatewayStatus(acked=acked, problems=outcome.problems)
         self._status = msgspec.structs.replace(self._status, busy=await self._busy())
         return self._status
 
-    async def _make_true(
-        self, routes: AllRoutes, *, is_running: bool
-    ) -> tuple[tuple[str, ...], frozenset[StackName]]:
-        """Return the problems, and the stacks whose routes are not all in force yet."""
+    async def _make_true(self, routes: AllRoutes, extras: Extras, *, is_running: bool) -> _Outcome:
         before = self._saved.tables
-        after = _tables(routes, before)
+        after = tables(routes, before)
         were_open = self._saved.opened if is_running else {}
-        kept, problems = _openable(_served(routes, after), were_open)
-        opened = {each.backend: _shape(each) for each in kept}
+        place = self._place()
+        ports = (place.http_port, place.https_port)
+        found, problems = openable(served(routes, after), were_open, ports)
+        accepted = self._refusals.known(found, after, place)
         # First what a worker can be told, also one that a reload is about to replace: requests
         # that it holds must learn of their new replica, and a refused reload must hold up nothing.
-        await self._say(kept, before, were_open)
-        await cut_connections(_gone(before, after))
+        await self._say(accepted.served, before, were_open)
+        await cut_connections(gone(before, after))
         self._save(_Saved(tables=after, opened=were_open))
-        self._served = kept
-        held = self._held(before, after)
-        late = [each for each in kept if were_open.get(each.backend) != opened[each.backend]]
-        if opened != were_open and held and is_running:
-            why = f"waits up to {_HELD_S:g} s, since requests are held for {', '.join(held)}"
-            problems += tuple(
-                f"port {each.port.published} of {each.service_id} {why}" for each in late
+        self._served = accepted.served
+        held = self._held(before, after, accepted.served)
+        if shapes(accepted.served, place) == were_open:
+            await self._tell(accepted.served, extras, were_open)
+            return _Outcome((*problems, *accepted.problems), accepted.left_out)
+        if held and is_running:
+            await self._tell(accepted.served, extras, were_open)
+            late = _late(accepted.served, were_open, place, held)
+            return _Outcome(
+                (*problems, *accepted.problems, *late.problems), accepted.left_out | late.late
             )
-            return problems, frozenset(each.stack for each in late)
+        # Also when nothing is served any more: the ports must close.
+        self._write(accepted.served, extras)
+        accepted = await self._refusals.fitting(accepted, were_open, after, place)
+        self._served = accepted.served
+        maps = self._write(accepted.served, extras)
+        opened = shapes(accepted.served, place)
         if opened != were_open:
-            # Also when nothing is served any more: the ports must close.
-            await self.haproxy.load(render(kept, self._place()))
+            text = render(accepted.served, place, edge.render(accepted.served, place))
+            await self.haproxy.load(text)
             self._save(_Saved(tables=after, opened=opened))
-        return problems, frozenset()
+            self._maps.loaded(maps)
+        return _Outcome((*problems, *accepted.problems), accepted.left_out)
 
-    def _held(self, before: Mapping[str, Table], after: Mapping[str, Table]) -> list[str]:
+    # ------------------------------------------------------------ what HAProxy is told
+
+    def _write(self, all_: tuple[Served, ...], extras: Extras) -> Mapping[str, Map]:
+        """Write the files that a worker reads when it begins; return the maps in them."""
+        maps = _maps(all_, extras)
+        self._maps.write(maps)
+        certificates = self._folder / edge.CERTIFICATES
+        certificates.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (certificates / edge.LIST).touch(mode=0o600)
+        return maps
+
+    async def _tell(
+        self, all_: tuple[Served, ...], extras: Extras, were_open: Mapping[str, str]
+    ) -> None:
+        """Bring the maps of a running worker up to date, as far as it has what they lead to.
+
+        Raises:
+            HaproxyError: HAProxy refused a command.
+        """
+        maps = dict(self._write(all_, extras))
+        if not any(shape.startswith((EDGE, Protocol.HTTP)) for shape in were_open.values()):
+            return
+        if EDGE in were_open:
+            known = {
+                key: value
+                for key, value in maps[edge.ROUTES_MAP].items()
+                if edge.backend_of(value) in were_open
+            }
+            await self._maps.tell(edge.ROUTES_MAP, known)
+            await self._maps.tell(edge.CHALLENGES_MAP, maps[edge.CHALLENGES_MAP])
+        await self._maps.tell(CLOSED_MAP, maps[CLOSED_MAP])
+
+    def _held(
+        self, before: Mapping[str, Table], after: Mapping[str, Table], all_: Iterable[Served]
+    ) -> list[str]:
         """Return the services whose held requests a reload would lose.
 
         The worker that holds them cannot be told their new replica once it is replaced: HAProxy
         refuses to change a slot of a worker that stops.
         """
         now = asyncio.get_running_loop().time()
+        held_s = {each.service_id: _held_s(each) for each in all_}
         for key, table in after.items():
             if not is_holding(table):
                 self._lost_at.pop(key, None)
             elif key in before and not is_holding(before[key]):
                 self._lost_at.setdefault(key, now)
         self._lost_at = {
-            key: at for key, at in self._lost_at.items() if key in after and now - at < _HELD_S
+            key: at
+            for key, at in self._lost_at.items()
+            if key in after and now - at < held_s.get(key, 0.0)
         }
         return sorted(self._lost_at)
 
     async def _say(
-        self, served: Iterable[Served], before: Mapping[str, Table], were_open: Mapping[str, str]
+        self, all_: Iterable[Served], before: Mapping[str, Table], were_open: Mapping[str, str]
     ) -> None:
         """Take the slots that HAProxy has to their new contents over the runtime socket.
 
@@ -142,11 +202,11 @@ class HaproxyGateway:
             HaproxyError: HAProxy refused a command: it is not what we think it is.
         """
         wanted: list[str] = []
-        for each in served:
+        for each in all_:
             if not were_open.get(each.backend, "").startswith(each.port.protocol):
                 continue
             told = before.get(each.service_id, Table())
-            count = min(_slots_in(were_open[each.backend]), len(told.slots))
+            count = min(slots_in(were_open[each.backend]), len(told.slots))
             known = Table(slots=each.table.slots[:count])
             change = (
                 steps(Table(slots=told.slots[:count]), known)
@@ -183,6 +243,11 @@ class HaproxyGateway:
             admin_socket=str(self.haproxy.admin_socket),
             metrics_socket=str(self.haproxy.metrics_socket),
             descriptors=min(hard, _DESCRIPTORS_MAX) if hard > 0 else _DESCRIPTORS_MAX,
+            folder=str(self._folder),
+            http_port=self._settings.http_port,
+            https_port=self._settings.https_port,
+            trusted_proxies=self._settings.trusted_proxies,
+            proxy_protocol_from=self._settings.proxy_protocol_from,
         )
 
     def _read(self) -> _Saved:
@@ -200,76 +265,39 @@ class HaproxyGateway:
             self._saved = saved
 
 
-def _tables(routes: AllRoutes, before: Mapping[str, Table]) -> Mapping[str, Table]:
-    found: dict[str, Table] = {}
-    for stack, (_, stack_routes) in sorted(routes.items()):
-        for service in stack_routes.services:
-            key = f"{stack}.{service.service}"
-            found[key] = next_table(before.get(key, Table()), service)
-    return found
+def _maps(all_: Iterable[Served], extras: Extras) -> dict[str, Map]:
+    return {
+        edge.ROUTES_MAP: edge.entries(all_),
+        edge.CHALLENGES_MAP: dict(extras.challenges),
+        CLOSED_MAP: closed_map(extras.closed),
+    }
 
 
-def _served(routes: AllRoutes, tables: Mapping[str, Table]) -> tuple[Served, ...]:
-    return tuple(
-        Served(
-            stack=stack,
-            service=service.service,
-            port=port,
-            table=tables[f"{stack}.{service.service}"],
-        )
-        for stack, (_, stack_routes) in sorted(routes.items())
-        for service in stack_routes.services
-        for port in service.ports
+def _late(
+    all_: tuple[Served, ...], were_open: Mapping[str, str], place: Place, held: Sequence[str]
+) -> _Outcome:
+    """Say which ports and routes wait until held requests have been answered or have failed."""
+    opened = shapes(all_, place)
+    late = [
+        each
+        for each in all_
+        if were_open.get(each.backend) != opened[each.backend]
+        or (each.routes and EDGE not in were_open)
+    ]
+    held_s = max(_held_s(each) for each in all_ if each.service_id in held)
+    why = f"waits up to {held_s:g} s, since requests are held for {', '.join(held)}"
+    return _Outcome(
+        tuple(f"{_named(each)} of {each.service_id} {why}" for each in late),
+        frozenset(each.stack for each in late),
     )
 
 
-def _openable(
-    served: Iterable[Served], were_open: Mapping[str, str]
-) -> tuple[tuple[Served, ...], tuple[str, ...]]:
-    """Return what can be opened, and a sentence for each port that cannot.
-
-    Two services on one port would share it between them: HAProxy binds it twice. The one that is
-    served already keeps it, else the first by name.
-    """
-    kept: dict[int, Served] = {}
-    problems: list[str] = []
-    ours = {backend.rpartition(".")[2] for backend in were_open}
-    for each in sorted(served, key=lambda one: one.backend not in were_open):
-        port = each.port.published
-        if port in kept:
-            problems.append(f"port {port} of {each.service_id} belongs to {kept[port].service_id}")
-        elif str(port) in ours or _is_free(port):
-            kept[port] = each
-        else:
-            problems.append(
-                f"port {port} of {each.service_id} is taken by another program on this node"
-            )
-    return tuple(kept[port] for port in sorted(kept)), tuple(problems)
+def _held_s(each: Served) -> float:
+    """Return how long a request is held at most: what waits longer has failed already."""
+    return retries(each.traffic) * PACE_MS / 1000
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return False
-    return True
-
-
-def _shape(served: Served) -> str:
-    """Return what of a backend only a reload can change."""
-    return f"{served.port.protocol} {len(served.table.slots)}"
-
-
-def _slots_in(shape: str) -> int:
-    return int(shape.rpartition(" ")[2])
-
-
-def _gone(before: Mapping[str, Table], after: Mapping[str, Table]) -> tuple[str, ...]:
-    found = {
-        address
-        for key, table in before.items()
-        for address in gone_addresses(table, after.get(key, Table()))
-    }
-    return tuple(sorted(found))
+def _named(each: Served) -> str:
+    if each.port.published:
+        return f"port {each.port.published}"
+    return f"route {', '.join(route.place for route in each.routes)}"

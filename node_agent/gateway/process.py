@@ -26,6 +26,10 @@ class HaproxyError(HafenError):
     """HAProxy refused something, or does not answer; the message is its own line."""
 
 
+class ConfigRefusedError(HaproxyError):
+    """The configuration is wrong; it has not reached HAProxy."""
+
+
 class Haproxy:
     """One HAProxy in master-worker mode, with its sockets and configuration in `folder`."""
 
@@ -74,13 +78,10 @@ class Haproxy:
         """Make a running HAProxy serve `config`, or start one; no connection is dropped.
 
         Raises:
-            HaproxyError: it refuses the configuration (which then does not reach it), or does not
-                come up; the one before stays in force.
+            ConfigRefusedError: it refuses the configuration; the one before stays in force.
+            HaproxyError: it does not come up.
         """
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        candidate = self._config.with_suffix(".new")
-        write_atomically(candidate, config.encode())
-        await self._check(candidate)
+        candidate = await self.check(config)
         is_running = await self.is_running()
         candidate.replace(self._config)
         if is_running:
@@ -96,10 +97,19 @@ class Haproxy:
             _log.info("haproxy_stopped", pid=pid, code=process[0])
             await _until(self._is_silent, _COMMAND_S)
 
-    async def _check(self, path: Path) -> None:
-        code, said = await _run("haproxy", "-c", "-q", "-f", str(path))
+    async def check(self, config: str) -> Path:
+        """Let HAProxy read a configuration; return the file that it is in.
+
+        Raises:
+            ConfigRefusedError: it refuses it.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._config.with_suffix(".new")
+        write_atomically(path, config.encode())
+        code, said = await _run("haproxy", "-c", "-f", str(path))
         if code != 0:
-            raise HaproxyError(f"HAProxy refuses the configuration: {_alert(said)}")
+            raise ConfigRefusedError(f"HAProxy refuses the configuration: {_alert(said)}")
+        return path
 
     async def _start(self) -> None:
         """Start it in a session of its own, re-parented: it lives on when this agent ends."""

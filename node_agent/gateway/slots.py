@@ -29,13 +29,19 @@ class SlotState(enum.StrEnum):
 
 
 class Slot(Record, frozen=True, kw_only=True):
-    """One slot. `allocation` is empty while it has none; `targets` as in Endpoint."""
+    """One slot.
+
+    Attributes:
+        allocation: empty while it has none.
+        targets, route_targets: as in Endpoint.
+    """
 
     number: int
     state: SlotState = SlotState.MAINT
     address: str = NOWHERE
     allocation: AllocId = AllocId("")
     targets: Mapping[int, int] = {}
+    route_targets: Mapping[int, int] = {}
 
 
 class Table(Record, frozen=True, kw_only=True):
@@ -104,6 +110,7 @@ def _leading_to(slot: Slot, endpoint: Endpoint) -> Slot:
         address=endpoint.address,
         allocation=endpoint.allocation,
         targets=endpoint.targets,
+        route_targets=endpoint.route_targets,
     )
 
 
@@ -136,12 +143,16 @@ def steps(before: Table, after: Table) -> Steps:
     lead: list[Slot] = []
     set_state: list[Slot] = []
     for old, new in zip(before.slots, after.slots, strict=True):
-        if (old.address, old.targets) != (new.address, new.targets):
+        if _led(old) != _led(new):
             lead.append(new)
         elif old.state is not new.state:
             set_state.append(new)
     set_state.sort(key=lambda slot: (slot.state is not SlotState.READY, slot.number))
     return Steps(lead=tuple(lead), set_state=tuple(set_state), cut=gone_addresses(before, after))
+
+
+def _led(slot: Slot) -> tuple[object, ...]:
+    return slot.address, slot.targets, slot.route_targets
 
 
 def is_holding(table: Table) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from scheduler import cron
+from scheduler.api import route_checks
 from scheduler.ports import host_ports
 from scheduler.strategy import order_of
 from shared import codec
@@ -188,4 +189,5 @@ _PARTS: Final[tuple[Callable[[ServiceSpec], Iterator[str]], ...]] = (
     _restart,
     _mounts,
     _networks,
+    route_checks.spec_problems,
 )

@@ -11,6 +11,7 @@ from typing import Final
 
 from scheduler.api.change_checks import change_problems
 from scheduler.api.network_checks import Ground, network_problems, removal_problems
+from scheduler.api.route_checks import route_problems
 from scheduler.fit import Port
 from scheduler.ports import port_of
 from shared.api import StackUpload
@@ -121,6 +122,7 @@ def problems(
     yield from change_problems(upload.services)
     yield from _ports(name, upload.services, others)
     yield from network_problems(name, upload, others, ground)
+    yield from route_problems(name, upload.services, others, ground.edge)
     yield from _contents(name, upload)
 
 

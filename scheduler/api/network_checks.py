@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from scheduler.api.route_checks import EDGE_PORTS
 from scheduler.vips import capacity_of, wants_vip
 from shared import codec
 from shared.api import StackUpload
@@ -49,11 +50,13 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
         pools: what addresses are cut from.
         nodes: every one.
         networks: those that no stack makes.
+        edge: the ports on which gateways serve routes.
     """
 
     pools: Pools = Pools()
     nodes: Mapping[NodeName, NodeSpec] = {}
     networks: Mapping[str, Network] = {}
+    edge: Sequence[int] = EDGE_PORTS
 
 
 def network_problems(

@@ -293,7 +293,7 @@ def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:
     behind = _behind(stand, published)
     found: list[tuple[ServiceName, str]] = []
     for spec in stand.specs.values():
-        if not (spec.workload.ports or spec.workload.networks):
+        if not (spec.workload.ports or spec.workload.networks or spec.routes):
             continue
         ready = {
             one.view.id

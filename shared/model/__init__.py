@@ -63,6 +63,7 @@ from shared.model.service import (
     Verb,
     Volume,
 )
+from shared.model.traffic import HttpRoute, RouteTls, SendProxy, Traffic, choose
 from shared.model.workload import (
     BlockIo,
     Device,
@@ -81,6 +82,7 @@ from shared.model.workload import (
     Tuning,
     Ulimit,
     Workload,
+    listened,
     runs_alike,
 )
 
@@ -107,6 +109,7 @@ __all__ = [
     "FloatingClaim",
     "Health",
     "HealthCheck",
+    "HttpRoute",
     "Joined",
     "Leader",
     "Manifest",
@@ -133,10 +136,12 @@ __all__ = [
     "Revision",
     "Rollout",
     "RolloutPhase",
+    "RouteTls",
     "Routes",
     "Ruling",
     "Schedule",
     "Security",
+    "SendProxy",
     "ServiceName",
     "ServiceRoutes",
     "ServiceSpec",
@@ -146,6 +151,7 @@ __all__ = [
     "StackName",
     "Suspicion",
     "Throttle",
+    "Traffic",
     "Tuning",
     "Ulimit",
     "UpdatePolicy",
@@ -153,5 +159,7 @@ __all__ = [
     "Volume",
     "Want",
     "Workload",
+    "choose",
+    "listened",
     "runs_alike",
 ]

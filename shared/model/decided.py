@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from shared.model.base import AllocId, NodeName, Record, ServiceName, StackName
 from shared.model.network import Affinity, Joined, Network
 from shared.model.service import ServiceSpec
+from shared.model.traffic import HttpRoute, Traffic
 from shared.model.workload import PublishedPort, Workload
 
 
@@ -80,11 +81,12 @@ class EndpointState(enum.StrEnum):
 class Endpoint(Record, frozen=True, kw_only=True):
     """One replica.
 
-    One that is not listed is gone, its connections with it. Two attributes say how a replica of the
-    generation before differs from its service, while that is being updated.
+    One that is not listed is gone, its connections with it. Three attributes say how a replica of
+    the generation before differs from its service, while that is being updated.
 
     Attributes:
         targets: where it listens for a published port, if not at the port's own target.
+        route_targets: where it listens for a route's port, if not at that one.
         networks: those it is on; None: the service's.
         slot: which replica it is; 0: a standby.
         addresses: those it has beside its own, fixed ones.
@@ -95,6 +97,7 @@ class Endpoint(Record, frozen=True, kw_only=True):
     address: str
     state: EndpointState = EndpointState.READY
     targets: Mapping[int, int] = {}
+    route_targets: Mapping[int, int] = {}
     networks: tuple[str, ...] | None = None
     slot: int = 0
     addresses: tuple[str, ...] = ()
@@ -109,7 +112,9 @@ class ServiceRoutes(Record, frozen=True, kw_only=True):
         replicas: sizes the gateway's table of slots.
         networks: what it is on, and its names there.
         vip: its virtual address; empty: its name leads to its replicas themselves.
-        affinity: of what goes to `vip` and to published UDP ports.
+        affinity: of clients.
+        routes: HTTP requests that go to it, by host and path.
+        traffic: how gateways treat its requests.
     """
 
     service: ServiceName
@@ -119,6 +124,8 @@ class ServiceRoutes(Record, frozen=True, kw_only=True):
     networks: tuple[Joined, ...] = ()
     vip: str = ""
     affinity: Affinity = Affinity.NONE
+    routes: tuple[HttpRoute, ...] = ()
+    traffic: Traffic = Traffic()
 
     @property
     def served(self) -> tuple[Endpoint, ...]:

@@ -49,3 +49,4 @@ class Affinity(enum.StrEnum):
 
     NONE = "none"
     ADDRESS = "address"  # of the client, as long as the same replicas are ready
+    COOKIE = "cookie"  # for HTTP through gateways; everything else is treated as with none

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from shared.model.base import NodeName, Record, ServiceName, StackName
 from shared.model.network import Affinity, EndpointMode, Network
+from shared.model.traffic import HttpRoute, Traffic
 from shared.model.workload import Workload
 
 
@@ -136,7 +137,9 @@ class ServiceSpec(Record, frozen=True, kw_only=True):
         schedule: of a job; None: it runs once for each version of it.
         is_stopped: it is kept, and nothing of it runs.
         endpoint_mode: what its name leads to on its networks.
-        affinity: of clients, by its virtual address and by published UDP ports.
+        affinity: of clients, by its virtual address, by published ports and routes.
+        routes: HTTP requests that go to it, by host and path.
+        traffic: how gateways treat its requests.
     """
 
     name: ServiceName
@@ -154,6 +157,8 @@ class ServiceSpec(Record, frozen=True, kw_only=True):
     is_stopped: bool = False
     endpoint_mode: EndpointMode = EndpointMode.VIP
     affinity: Affinity = Affinity.NONE
+    routes: tuple[HttpRoute, ...] = ()
+    traffic: Traffic = Traffic()
 
 
 class Verb(enum.StrEnum):

@@ -257,6 +257,7 @@ class Workload(Record, frozen=True, kw_only=True):
         init: a small init is process 1 and reaps what nobody waits for.
         tty, stdin: the process gets a terminal; its standard input stays open.
         platform: such as linux/arm64; empty: the node's.
+        exposed: further ports that must accept a connection before it is ready, such as a route's.
         networks: what it reaches by address and by name.
         network_mode: "host" for the node's own network, "none" for no network; empty: `networks`.
         force: counts restarts that a person asked for: another number, another container.
@@ -275,6 +276,7 @@ class Workload(Record, frozen=True, kw_only=True):
     limits: Resources = Resources()
     reservations: Resources = Resources()
     ports: tuple[PublishedPort, ...] = ()
+    exposed: tuple[int, ...] = ()
     exclusive: bool = False
     restart: RestartPolicy = RestartPolicy()
     mounts: tuple[Mount, ...] = ()
@@ -304,7 +306,13 @@ def runs_alike(one: Workload, other: Workload) -> bool:
 
 
 def _inside(workload: Workload) -> Workload:
-    targets = sorted({port.target for port in workload.ports})
     hosts = tuple(port for port in workload.ports if port.is_host)
-    ports = (*(PublishedPort(published=0, target=target) for target in targets), *hosts)
-    return msgspec.structs.replace(workload, labels={}, ports=ports, pull=PullPolicy.MISSING)
+    inner = (PublishedPort(published=0, target=target) for target in listened(workload))
+    return msgspec.structs.replace(
+        workload, labels={}, ports=(*inner, *hosts), exposed=(), pull=PullPolicy.MISSING
+    )
+
+
+def listened(workload: Workload) -> tuple[int, ...]:
+    """Return the ports inside the container that somebody is led to, in order."""
+    return tuple(sorted({*(port.target for port in workload.ports), *workload.exposed}))

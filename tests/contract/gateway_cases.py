@@ -39,6 +39,8 @@ from tests.contract.gateway_rig import (
     set_up_network,
 )
 from tests.contract.gateway_sockets import SOCKET_CASES
+from tests.contract.route_cases import ROUTE_CASES
+from tests.contract.route_rig import PORTS
 from tests.waiting import until
 
 OTHER = StackName("other")
@@ -352,6 +354,7 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
         of_two_services_on_one_port_one_is_served_and_the_other_a_problem,
         an_idle_connection_gets_one_more_answer_after_a_reload,
         *SOCKET_CASES,
+        *ROUTE_CASES,
         stopping_ends_every_process,
     )
 }
@@ -359,7 +362,7 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
 
 async def run(case: str, folder: Path) -> None:
     """Run one case with a gateway of its own; HAProxy ends with it."""
-    gateway = HaproxyGateway(folder)
+    gateway = HaproxyGateway(folder, PORTS)
     try:
         await CASES[case](gateway)
     finally:

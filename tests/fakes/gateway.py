@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from node_agent.gateway.gateway import GatewayStatus
+from node_agent.gateway.gateway import NO_EXTRAS, Extras, GatewayStatus
 from node_agent.gateway.slots import SlotState, Table, next_table
 from shared.model import AllocId, Revision, Routes, StackName
 
@@ -12,9 +12,13 @@ class FakeGateway:
 
     def __init__(self) -> None:
         self.tables: dict[str, Table] = {}
+        self.extras = NO_EXTRAS
 
-    async def apply(self, routes: Mapping[StackName, tuple[Revision, Routes]]) -> GatewayStatus:
+    async def apply(
+        self, routes: Mapping[StackName, tuple[Revision, Routes]], extras: Extras = NO_EXTRAS
+    ) -> GatewayStatus:
         """Take over the whole of `routes`."""
+        self.extras = extras
         self.tables = {
             f"{stack}.{service.service}": next_table(
                 self.tables.get(f"{stack}.{service.service}", Table()), service

@@ -21,6 +21,7 @@ from deploy.compose import (
     order,
     own,
     ports,
+    routes,
     security,
     service,
     tuning,
@@ -142,9 +143,9 @@ def test_the_page_says_of_every_key_what_the_loader_does() -> None:
 
 
 def test_the_page_names_what_hafen_adds() -> None:
-    found = set(re.findall(r"^\| `x-hafen\.([a-z]+)`", PAGE, re.MULTILINE))
+    found = set(re.findall(r"^\| `x-hafen\.([a-z_]+)`", PAGE, re.MULTILINE))
     assert found == set(own.OWN)
-    for table in (own.CRON, own.PACE, own.JOB):
+    for table in (own.CRON, own.PACE, own.JOB, routes.ROUTE):
         assert [key for key in table if key not in PAGE] == []
 
 

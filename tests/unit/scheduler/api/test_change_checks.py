@@ -6,6 +6,7 @@ import pytest
 from scheduler.api.change_checks import change_problems
 from shared.model import (
     Dependency,
+    HttpRoute,
     Mode,
     Mount,
     MountedFile,
@@ -13,8 +14,10 @@ from shared.model import (
     RestartCondition,
     RestartPolicy,
     Schedule,
+    SendProxy,
     ServiceName,
     ServiceSpec,
+    Traffic,
     UpdatePolicy,
 )
 from tests.build import service
@@ -33,6 +36,10 @@ def mounting(*mounts: Mount, files: tuple[MountedFile, ...] = ()) -> ServiceSpec
     spec = service()
     workload = msgspec.structs.replace(spec.workload, mounts=mounts, files=files)
     return msgspec.structs.replace(spec, workload=workload)
+
+
+def with_port(**said: object) -> ServiceSpec:
+    return msgspec.structs.replace(service(port=8080), **said)
 
 
 def bind(target: str, source: str = "/srv") -> Mount:
@@ -90,6 +97,15 @@ def test_what_can_work_is_let_pass(spec: ServiceSpec) -> None:
             mounting(Mount(kind=MountKind.VOLUME, source="v", target="/a", subpath="../b")),
             "leads out of its volume",
         ),
+        (web(routes=(HttpRoute(host="a.org", port=81),)), "port 81 is unknown; its ports: none"),
+        (with_port(routes=(HttpRoute(host="a" * 64),)), "has 64 characters; 63 are the most"),
+        (with_port(routes=(HttpRoute(host="a.org", path="b"),)), "is no path for a route"),
+        (with_port(routes=(HttpRoute(host="a.org", hsts_s=1),)), "hsts is for routes"),
+        (web(traffic=Traffic(hold_s=301)), "hold is 301 s; 0 to 300 s"),
+        (web(traffic=Traffic(timeout_s=0)), "timeout is 0 s; 1 to 86400 s"),
+        (web(traffic=Traffic(idempotency_header="a)")), "is no header"),
+        (web(traffic=Traffic(max_body_bytes=-1)), "max_body is negative"),
+        (web(traffic=Traffic(send_proxy=SendProxy.V1)), "no gateway sends anything to it"),
         (
             mounting(files=(MountedFile(content="s/n/d", target="/a", uid="root"),)),
             "its owner must be digits",

@@ -1,0 +1,64 @@
+"""Which ports of the node can be opened."""
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+
+from node_agent.gateway.config import Served
+from node_agent.gateway.wanted import ports_open, unrouted
+
+
+def openable(
+    served: Sequence[Served], were_open: Mapping[str, str], edge: Iterable[int]
+) -> tuple[tuple[Served, ...], tuple[str, ...]]:
+    """Return what can be opened, and a sentence for each port that cannot.
+
+    Two services on one port would share it between them: HAProxy binds it twice. The one that is
+    served already keeps it, else the first by name. Routes come last: their ports may be left to
+    others.
+
+    Args:
+        served: what should be.
+        were_open: what HAProxy has, see wanted.shapes.
+        edge: the ports of HTTP routes.
+    """
+    kept: dict[int, Served] = {}
+    problems: list[str] = []
+    ours = ports_open(were_open)
+    published = [each for each in served if each.port.published]
+    for each in sorted(published, key=lambda one: one.backend not in were_open):
+        port = each.port.published
+        if port in kept:
+            problems.append(f"port {port} of {each.service_id} belongs to {kept[port].service_id}")
+        elif port in ours or _is_free(port):
+            kept[port] = each
+        else:
+            problems.append(
+                f"port {port} of {each.service_id} is taken by another program on this node"
+            )
+    found = (
+        *(kept[port] for port in sorted(kept)),
+        *(each for each in served if not each.port.published),
+    )
+    if any(each.routes for each in served):
+        taken = [_edge_problem(port, kept) for port in edge if port in kept or port not in ours]
+        if any(taken):
+            return unrouted(found), (*problems, *(one for one in taken if one))
+    return found, tuple(problems)
+
+
+def _edge_problem(port: int, kept: Mapping[int, Served]) -> str:
+    if port in kept:
+        return f"port {port} of HTTP routes belongs to {kept[port].service_id}"
+    if not _is_free(port):
+        return f"port {port} of HTTP routes is taken by another program on this node"
+    return ""
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,124 @@
+"""What HAProxy refuses to read: the stack that it is of is left out, and the others get in."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import structlog
+
+from node_agent.gateway import edge
+from node_agent.gateway.config import Place, Served, render
+from node_agent.gateway.process import ConfigRefusedError, Haproxy
+from node_agent.gateway.slots import Table
+from node_agent.gateway.wanted import shapes, with_tables
+from shared.model import StackName
+
+_log = structlog.get_logger()
+_Shapes = Mapping[str, str]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What can be served, what cannot, and why.
+
+    Attributes:
+        served: of stacks that are left out, what they had before.
+        left_out: the others.
+        problems: one sentence for each that is left out.
+    """
+
+    served: tuple[Served, ...]
+    left_out: frozenset[StackName] = frozenset()
+    problems: tuple[str, ...] = ()
+
+
+class Refusals:
+    """Remembers what HAProxy has refused and what it took before."""
+
+    def __init__(self, haproxy: Haproxy) -> None:
+        self._haproxy = haproxy
+        self._refused: dict[StackName, tuple[_Shapes, str]] = {}
+        self._good: dict[StackName, tuple[Served, ...]] = {}
+
+    def known(
+        self, served: Sequence[Served], tables: Mapping[str, Table], place: Place
+    ) -> Accepted:
+        """Return `served` without what was refused already, word for word."""
+        stacks = _by_stack(served)
+        self._refused = {
+            stack: (seen, why)
+            for stack, (seen, why) in self._refused.items()
+            if stack in stacks and shapes(stacks[stack], place) == seen
+        }
+        kept = {
+            stack: with_tables(self._good.get(stack, ()), tables) if stack in self._refused else own
+            for stack, own in stacks.items()
+        }
+        return Accepted(
+            _joined(kept),
+            frozenset(self._refused),
+            tuple(why for _, (_, why) in sorted(self._refused.items())),
+        )
+
+    async def fitting(
+        self, accepted: Accepted, were_open: _Shapes, tables: Mapping[str, Table], place: Place
+    ) -> Accepted:
+        """Return what HAProxy reads; what is new and cannot be read is left out, stack by stack.
+
+        Raises:
+            ConfigRefusedError: it does not even read what it has.
+        """
+        try:
+            await self._check(accepted.served, place)
+        except ConfigRefusedError as error:
+            _log.error("gateway_config_refused", reason=str(error))
+        else:
+            self._take(accepted)
+            return accepted
+        wanted = _by_stack(accepted.served)
+        kept = {stack: own for stack, own in wanted.items() if _is_open(own, were_open, place)}
+        new = sorted(wanted.keys() - kept.keys())
+        kept |= {stack: with_tables(self._good.get(stack, ()), tables) for stack in new}
+        await self._check(_joined(kept), place)
+        for stack in new:
+            trial = {**kept, stack: wanted[stack]}
+            try:
+                await self._check(_joined(trial), place)
+            except ConfigRefusedError as error:
+                why = f"stack {stack} stays as it was on this node: {error}"
+                self._refused[stack] = (shapes(wanted[stack], place), why)
+            else:
+                kept = trial
+        result = Accepted(
+            _joined(kept),
+            frozenset(self._refused),
+            tuple(why for _, (_, why) in sorted(self._refused.items())),
+        )
+        self._take(result)
+        return result
+
+    def _take(self, accepted: Accepted) -> None:
+        self._good = {
+            **{stack: self._good.get(stack, ()) for stack in accepted.left_out},
+            **{
+                stack: own
+                for stack, own in _by_stack(accepted.served).items()
+                if stack not in accepted.left_out
+            },
+        }
+
+    async def _check(self, served: Sequence[Served], place: Place) -> None:
+        await self._haproxy.check(render(served, place, edge.render(served, place)))
+
+
+def _is_open(own: Sequence[Served], were_open: _Shapes, place: Place) -> bool:
+    return all(were_open.get(each.backend) == shapes([each], place)[each.backend] for each in own)
+
+
+def _by_stack(served: Iterable[Served]) -> dict[StackName, tuple[Served, ...]]:
+    found: dict[StackName, tuple[Served, ...]] = {}
+    for each in served:
+        found[each.stack] = (*found.get(each.stack, ()), each)
+    return found
+
+
+def _joined(stacks: Mapping[StackName, Iterable[Served]]) -> tuple[Served, ...]:
+    return tuple(each for own in stacks.values() for each in own)
