@@ -26,7 +26,7 @@ from deploy.compose.fields import (
 )
 from deploy.compose.tree import Mapping, quoted
 from deploy.compose.units import duration_s
-from shared.model import Overlap, Schedule
+from shared.model import Affinity, Overlap, Schedule
 
 STANDBY_MAX: Final = 100  # each is a container kept on a node of its own
 CRON_CHARS_MAX: Final = 200
@@ -59,6 +59,7 @@ class Own(msgspec.Struct, frozen=True):
     update: Pace = Pace()
     job: Job | None = None
     schedule: Schedule | None = None
+    affinity: Affinity = Affinity.NONE
 
 
 class _Cron(msgspec.Struct, frozen=True):
@@ -112,6 +113,15 @@ def _deadline(at: Cursor) -> float:
     return seconds
 
 
+def _affinity(at: Cursor) -> Affinity:
+    word = text(at)
+    if word.lower() in {"clientip", "client_ip", "client-ip", "ip", "source"}:
+        raise at.refuse(f"{quoted(word)}: hafen's word for it is address")
+    if word.lower() in {"cookie", "sticky"}:
+        raise at.refuse(f"{quoted(word)}: only a client's address counts here; write address")
+    return Affinity(one_of(at, *Affinity))
+
+
 CRON: Final[Table] = {
     "schedule": Field("schedule", _five_fields),
     "timezone": Field("timezone", _zone),
@@ -131,4 +141,5 @@ OWN: Final[Table] = {
     "update": Field("update", lambda at: sound_record(at, Pace(), PACE)),
     "job": Field("job", lambda at: sound_record(at, Job(), JOB)),
     "cron": Field("schedule", _cron),
+    "affinity": Field("affinity", _affinity),
 }
