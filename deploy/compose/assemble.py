@@ -4,6 +4,7 @@ Pure. Each file is expanded with its project's variables, its paths made absolut
 copied in, its extensions resolved; then it is merged over the files before it.
 """
 
+import contextlib
 import posixpath
 from collections.abc import Mapping as Lookup
 from collections.abc import Sequence as List
@@ -15,7 +16,7 @@ from deploy.compose import dotenv
 from deploy.compose.errors import Problems, RefusedError
 from deploy.compose.extend import extended
 from deploy.compose.fields import Cursor, Field, Table, each, items, one_or_more, sound_record, text
-from deploy.compose.interpolate import Expander
+from deploy.compose.interpolate import Expander, ExpandError, expand
 from deploy.compose.library import Library
 from deploy.compose.merge import merge
 from deploy.compose.paths import Base, absolute, is_remote
@@ -86,6 +87,19 @@ class Assembler:
         assert tree is not None, "there is at least one file"
         return settled_mapping(tree)
 
+    def name(self, files: List[tuple[str, bytes]], variables: Lookup[str, str]) -> str:
+        """Return the name that files give their project, the last one's; empty: none that is text.
+
+        Names are read before everything else: variables may stand for what they say.
+        """
+        found = ""
+        for path, content in files:
+            entry = self._parse(path, content).get("name")
+            if entry is not None and isinstance(entry.value, Scalar):
+                with contextlib.suppress(ExpandError):
+                    found = expand(entry.value.text, variables)
+        return found
+
     def _file(self, path: str, content: bytes, project: Project) -> Mapping:
         tree = self._read(path, content, project.folder, project.variables)
         tree = self._included(tree, path, project)
@@ -96,12 +110,15 @@ class Assembler:
         return extended(tree, path, others, self._problems)
 
     def _read(self, path: str, content: bytes, folder: str, variables: Lookup[str, str]) -> Mapping:
+        tree = Expander(variables, self._problems).mapping(self._parse(path, content))
+        return absolute(tree, Base(folder, variables.get("HOME", "")))
+
+    def _parse(self, path: str, content: bytes) -> Mapping:
         shown = self._library.shown(path)
         order = self._library.order(shown)
         if (path, content) not in self._parsed:
             self._parsed[path, content] = parse(content, shown, order, self._problems)
-        tree = Expander(variables, self._problems).mapping(self._parsed[path, content])
-        return absolute(tree, Base(folder, variables.get("HOME", "")))
+        return self._parsed[path, content]
 
     def _services_of(self, file: str, at: Cursor, project: Project) -> Mapping:
         """Return the services of a file that is extended."""

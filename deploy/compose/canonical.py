@@ -21,6 +21,7 @@ from deploy.compose.tree import (
     Scalar,
     Sequence,
     is_extension,
+    plain,
 )
 from shared.model import ServiceSpec
 
@@ -61,9 +62,10 @@ def model(tree: Mapping, name: str, decoded: Decoded, profiles: frozenset[str]) 
                     if isinstance(one.value, Mapping) and is_active(one.value, profiles)
                 }
             )
-        elif entry.key == "volumes" and isinstance(value, Mapping):
-            value = _mapping({one.key: _volume_at_top(one, name) for one in value.entries})
+        elif entry.key in {"volumes", "networks"} and isinstance(value, Mapping):
+            value = _mapping({one.key: _named_at_top(one, name) for one in value.entries})
         entries[entry.key] = value
+    entries |= _with_default(entries.get("networks"), name, decoded)
     whole = _plain(_mapping(entries), ())
     assert isinstance(whole, Mapping), "it was made as one"
     return whole
@@ -84,7 +86,21 @@ def _service(node: Mapping, spec: ServiceSpec) -> Node:
         found.pop(key, None)
         if values:
             found[key] = _mapping({name: _text(value) for name, value in values.items()})
+    if not _is_said(found.get("networks")) and not _is_said(found.get("network_mode")):
+        found["networks"] = _mapping({"default": Scalar(_NOWHERE, Kind.NULL, "")})
     return _mapping(found)
+
+
+def _is_said(node: Node | None) -> bool:
+    match node:
+        case Mapping():
+            return bool(node.entries)
+        case Sequence():
+            return bool(node.items)
+        case Scalar():
+            return node.kind is not Kind.NULL
+        case None:
+            return False
 
 
 # ---------------------------------------------------------------- parts of a service
@@ -110,6 +126,7 @@ def _port(node: Node) -> list[Node]:
         if match["address"]:
             port["host_ip"] = _text(match["address"].strip("[]"))
         port["protocol"] = _text(match["protocol"] or "tcp")
+        port["mode"] = _text("ingress")
         found.append(_mapping(port))
     return found
 
@@ -208,12 +225,33 @@ def _as_pairs(node: Node) -> Node:
     return _mapping(found)
 
 
-def _volume_at_top(entry: Entry, stack: str) -> Node:
+def _named_at_top(entry: Entry, stack: str) -> Node:
+    """Return a volume or a network with its name in the cluster."""
     node = entry.value
     found = {one.key: one.value for one in node.entries} if isinstance(node, Mapping) else {}
+    external = found.get("external")
+    if isinstance(external, Mapping):  # the old form
+        old = external.get("name")
+        found["external"] = Scalar(_NOWHERE, Kind.BOOL, "true")
+        found.setdefault("name", old.value if old is not None else _text(entry.key))
     if "name" not in found and "external" not in found:
         found["name"] = _text(f"{stack}_{entry.key}")
     return _mapping(found)
+
+
+def _entries(node: Node, key: str) -> list[Entry]:
+    entry = node.get(key) if isinstance(node, Mapping) else None
+    return [] if entry is None else [entry]
+
+
+def _with_default(node: Node | None, stack: str, decoded: Decoded) -> dict[str, Node]:
+    """Return `networks` with the one of services that name none, where there is such a service."""
+    known = {entry.key: entry.value for entry in node.entries} if isinstance(node, Mapping) else {}
+    own = f"{stack}_default"
+    names = {plain(one.value) for top in known.values() for one in _entries(top, "name")}
+    if "default" in known or own in names or all(one.name != own for one in decoded.networks):
+        return {}
+    return {"networks": _mapping({**known, "default": _mapping({"name": _text(own)})})}
 
 
 # ---------------------------------------------------------------- nodes

@@ -11,6 +11,7 @@ from deploy.compose import dotenv
 from deploy.compose.errors import RefusedError
 from deploy.compose.fields import Cursor
 from deploy.compose.library import Library
+from deploy.compose.networks import Declared
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -21,7 +22,7 @@ class Context(msgspec.Struct, frozen=True):
         variables: for names in `environment` that have no value.
         volumes: key at the top -> name in the cluster.
         configs, secrets: key at the top -> name of the content.
-        networks: keys at the top.
+        networks: those that services may name, by key.
     """
 
     stack: str
@@ -31,7 +32,7 @@ class Context(msgspec.Struct, frozen=True):
     volumes: Lookup[str, str] = {}
     configs: Lookup[str, str] = {}
     secrets: Lookup[str, str] = {}
-    networks: frozenset[str] = frozenset()
+    networks: Lookup[str, Declared] = {}
 
     def pairs_of(self, path: str, at: Cursor, *, is_raw: bool = False) -> dict[str, str]:
         """Return what a file of NAME=value sets.

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from deploy.compose import contents, mounts, naming, routes
+from deploy.compose import contents, joining, mounts, networks, routes
 from deploy.compose.building import Build
 from deploy.compose.context import Context
 from deploy.compose.errors import Problems, RefusedError
@@ -24,12 +24,13 @@ from deploy.compose.fields import (
     text,
 )
 from deploy.compose.names import RULE, is_name
+from deploy.compose.networks import Declared, with_default
 from deploy.compose.normalise import normalise
 from deploy.compose.order import dependencies
 from deploy.compose.ports import refuse_shared
 from deploy.compose.service import Service, service
 from deploy.compose.tree import Mapping, Scalar, Sequence, quoted
-from shared.model import Dependency, DependsOn, MountKind, ServiceSpec
+from shared.model import Dependency, DependsOn, Joined, MountKind, Network, ServiceSpec
 
 SERVICES_MAX: Final = 1_000
 
@@ -40,21 +41,20 @@ class Decoded(msgspec.Struct, frozen=True):
     Attributes:
         contents: of configs and secrets, by name.
         builds: the images that are to be built, one for each service that says so.
+        networks: those that the file makes, sorted by name.
     """
 
     services: tuple[ServiceSpec, ...] = ()
     contents: Lookup[str, bytes] = {}
     builds: tuple[Build, ...] = ()
-
-
-_Found = Lookup[str, tuple[Cursor, Service]]
+    networks: tuple[Network, ...] = ()
 
 
 class _File(msgspec.Struct, frozen=True):
     """What the top of a file says apart from services."""
 
     volumes: Lookup[str, str] = {}
-    networks: frozenset[str] = frozenset()
+    networks: Lookup[str, Declared] = {}
     configs: Lookup[str, tuple[str, bytes]] = {}
     secrets: Lookup[str, tuple[str, bytes]] = {}
 
@@ -75,7 +75,7 @@ def decode(
     context = msgspec.structs.replace(
         context,
         volumes=file.volumes,
-        networks=file.networks,
+        networks=with_default(file.networks, context.stack),
         configs={key: name for key, (name, _) in file.configs.items()},
         secrets={key: name for key, (name, _) in file.secrets.items()},
     )
@@ -87,12 +87,16 @@ def decode(
         found, specs = _services(top.below("services"), context, profiles)
     except RefusedError:
         return Decoded()
-    _warn_of_networks(top, found)
     _warn_of_paths(context.folder, found)
     builds = tuple(one.build for _, one in found.values() if one.build is not None)
     used = {one.content for spec in specs for one in spec.workload.files}
     known = {**dict(file.configs.values()), **dict(file.secrets.values())}
-    return Decoded(specs, {name: known[name] for name in sorted(used)}, builds)
+    return Decoded(
+        specs,
+        {name: known[name] for name in sorted(used)},
+        builds,
+        joining.made((spec.workload.networks for spec in specs), context.networks),
+    )
 
 
 def stack_name(tree: Mapping, problems: Problems) -> str:
@@ -125,7 +129,7 @@ def _name(at: Cursor) -> str:
 
 def _services(
     at: Cursor, context: Context, profiles: frozenset[str]
-) -> tuple[_Found, tuple[ServiceSpec, ...]]:
+) -> tuple[joining.Found, tuple[ServiceSpec, ...]]:
     children = at.entries("services by name")
     if not children:
         raise at.refuse("there is no service here")
@@ -139,9 +143,7 @@ def _services(
     ]
     if named and not active:
         raise at.refuse("every service has a profile and none is active; say --profile")
-    pairs = each(
-        active, lambda child: (child, _with_image(child, service(child, context), context))
-    )
+    pairs = each(active, lambda child: (child, _service(child, context)))
     found = {child.key: (child, one) for child, one in pairs}
     refuse_shared([port for _, one in found.values() for port in one.ports], at.problems)
     routed = [route for _, one in found.values() for route in one.own.routes]
@@ -151,11 +153,17 @@ def _services(
     broken = {child.key: () for child in active if child.key not in found}
     inactive = frozenset(child.key for child in named) - {child.key for child in active}
     first = dependencies({**wanted, **broken}, inactive)
-    return found, _normalised(found, first)
+    return found, _normalised(found, first, joining.joined(found, context.networks))
+
+
+def _service(at: Cursor, context: Context) -> Service:
+    return joining.settled(at, _with_image(at, service(at, context), context))
 
 
 def _normalised(
-    found: _Found, first: Lookup[str, tuple[Dependency, ...]]
+    found: joining.Found,
+    first: Lookup[str, tuple[Dependency, ...]],
+    joined: Lookup[str, tuple[Joined, ...]],
 ) -> tuple[ServiceSpec, ...]:
     awaited = {
         one.service
@@ -164,20 +172,12 @@ def _normalised(
         if one.condition is DependsOn.COMPLETED
     }
     return tuple(
-        normalise(child, one, first[name], is_awaited=name in awaited)
+        normalise(child, one, first[name], joined[name], is_awaited=name in awaited)
         for name, (child, one) in found.items()
     )
 
 
-def _warn_of_networks(top: Cursor, found: _Found) -> None:
-    """Say once, at the first place, what networks do not do yet."""
-    places = [child.below("networks") for child, one in found.values() if one.has_networks]
-    places += [] if top.below("networks") is top else [top.below("networks")]
-    if places:
-        min(places, key=lambda place: place.mark).warn(naming.NETWORKS_WARNING)
-
-
-def _warn_of_paths(folder: str, found: _Found) -> None:
+def _warn_of_paths(folder: str, found: joining.Found) -> None:
     """Say once that a node does not have what lies beside the Compose file."""
     for child, one in found.values():
         for mount in one.mounts:
@@ -208,6 +208,7 @@ def _table(context: Context) -> Table:
     return {
         **TOP,
         "volumes": Field("volumes", lambda at: mounts.top(at, context)),
+        "networks": Field("networks", lambda at: networks.top(at, context.stack)),
         "configs": Field("configs", lambda at: contents.top(at, context, contents.CONFIG)),
         "secrets": Field("secrets", lambda at: contents.top(at, context, contents.SECRET)),
     }
@@ -222,8 +223,8 @@ TOP: Final[Table] = {
     "version": Field("", _version, Standing.WARNS),
     "services": checked(_nothing),
     "include": checked(_nothing),
-    "networks": Field("networks", naming.top, Standing.WARNS),
-    "volumes": checked(_nothing),  # these three need the project: see _table
+    "networks": checked(_nothing),  # these four need the project: see _table
+    "volumes": checked(_nothing),
     "configs": checked(_nothing),
     "secrets": checked(_nothing),
     "models": refused("hafen runs no models itself; run one as a service"),

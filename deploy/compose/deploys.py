@@ -31,6 +31,7 @@ from deploy.compose.tuning import PIDS_MAX, cpus, memory, memory_limit, number
 from deploy.compose.units import ratio
 from shared.model import (
     Constraint,
+    EndpointMode,
     FailureAction,
     Mode,
     Order,
@@ -69,6 +70,7 @@ class Deploy(msgspec.Struct, frozen=True):
     update: UpdatePolicy = UpdatePolicy()
     rollback: UpdatePolicy = UpdatePolicy()
     labels: Lookup[str, str] = {}
+    endpoint_mode: EndpointMode | None = None
 
 
 class _Reserved(msgspec.Struct, frozen=True):
@@ -265,11 +267,6 @@ def _rollback(at: Cursor) -> UpdatePolicy:
     return UpdatePolicy() if at.is_null() else record(at, UpdatePolicy(), ROLLBACK)
 
 
-def _endpoint_mode(at: Cursor) -> None:
-    one_of(at, "vip", "dnsrr")
-    at.warn("services have no names inside containers yet, so there is nothing to choose")
-
-
 def _labels(at: Cursor) -> dict[str, str]:
     return pairs(at, lambda _: "")
 
@@ -341,5 +338,5 @@ DEPLOY: Final[Table] = {
     "update_config": Field("update", _update),
     "rollback_config": Field("rollback", _rollback),
     "labels": Field("labels", _labels),
-    "endpoint_mode": Field("", _endpoint_mode),
+    "endpoint_mode": Field("endpoint_mode", lambda at: EndpointMode(one_of(at, *EndpointMode))),
 }

@@ -20,7 +20,15 @@ from deploy.compose.steps import Asked, Understood, understand
 from deploy.compose.tree import quoted
 from shared import codec
 from shared.errors import SpecError
-from shared.model import DOCUMENT_BYTES_MAX, Mount, MountKind, ServiceSpec, Stack, StackName
+from shared.model import (
+    DOCUMENT_BYTES_MAX,
+    Mount,
+    MountKind,
+    Network,
+    ServiceSpec,
+    Stack,
+    StackName,
+)
 
 # In Compose's order of preference.
 FILE_NAMES: Final = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -34,6 +42,7 @@ class LoadedStack(msgspec.Struct, frozen=True, kw_only=True):
             follow each other as YAML documents.
         contents: of the configs and secrets that services use, by the name that they use.
         builds: the images that are to be built before the services can run.
+        networks: those that the stack makes.
         model: all files as one, in long forms, as plain values; no secret is in it.
         warnings: one line each, for a person; nothing in them stops a deploy.
     """
@@ -43,6 +52,7 @@ class LoadedStack(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     contents: Mapping[str, bytes] = {}
     builds: tuple[Build, ...] = ()
+    networks: tuple[Network, ...] = ()
     model: canonical.Model = canonical.EMPTY
     warnings: tuple[str, ...] = ()
 
@@ -114,6 +124,7 @@ def load(
         source=source,
         contents=found.decoded.contents,
         builds=found.decoded.builds,
+        networks=found.decoded.networks,
         model=canonical.model(found.tree, found.name, found.decoded, asked.profiles),
         warnings=found.warnings,
     )
@@ -181,7 +192,12 @@ def _variables(
 
 
 def _check_size(found: Understood, path: Path) -> None:
-    stack = Stack(name=StackName(found.name), generation=0, services=found.decoded.services)
+    stack = Stack(
+        name=StackName(found.name),
+        generation=0,
+        services=found.decoded.services,
+        networks=found.decoded.networks,
+    )
     size = len(codec.encode(stack))
     if size > DOCUMENT_BYTES_MAX:
         raise SpecError(

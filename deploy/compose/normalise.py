@@ -14,6 +14,8 @@ from deploy.compose.service import Service
 from deploy.compose.tree import OWN_KEY
 from shared.model import (
     Dependency,
+    EndpointMode,
+    Joined,
     Mode,
     Order,
     Resources,
@@ -32,7 +34,12 @@ _CPU_PERIOD_US = 100_000  # the kernel's own, where a quota is given and no peri
 
 
 def normalise(
-    at: Cursor, found: Service, depends_on: tuple[Dependency, ...], *, is_awaited: bool
+    at: Cursor,
+    found: Service,
+    depends_on: tuple[Dependency, ...],
+    networks: tuple[Joined, ...],
+    *,
+    is_awaited: bool,
 ) -> ServiceSpec:
     """Return the service.
 
@@ -40,6 +47,7 @@ def normalise(
         at: the service's mapping, for what contradicts itself.
         found: what it says.
         depends_on: what of that exists.
+        networks: those that it is on.
         is_awaited: another service waits for its end.
     """
     mode = _mode(at, found.deploy, found.own)
@@ -54,7 +62,8 @@ def normalise(
     update = msgspec.structs.replace(update, canary=pace.canary, auto_promote_s=pace.auto_promote_s)
     own, published = found.own, [located.port.target for located in found.ports]
     routes = with_ports(at, own.routes, published)
-    workload = _workload(at, found, _restart(at, found, mode, is_awaited=is_awaited))
+    restart = _restart(at, found, mode, is_awaited=is_awaited)
+    workload = _workload(at, found, networks, restart)
     exposed = sorted({route.port for route in routes} - {*published, 0})
     return ServiceSpec(
         name=ServiceName(at.key),
@@ -69,13 +78,16 @@ def normalise(
         labels=found.deploy.labels,
         max_concurrent=found.own.job.max_concurrent if found.own.job else 0,
         schedule=own.schedule,
+        endpoint_mode=found.deploy.endpoint_mode or EndpointMode.VIP,
         affinity=own.affinity,
         routes=routes,
         traffic=own.traffic,
     )
 
 
-def _workload(at: Cursor, found: Service, restart: RestartPolicy) -> Workload:
+def _workload(
+    at: Cursor, found: Service, networks: tuple[Joined, ...], restart: RestartPolicy
+) -> Workload:
     limits, reservations = _resources(at, found)
     return Workload(
         image=found.image,
@@ -102,6 +114,8 @@ def _workload(at: Cursor, found: Service, restart: RestartPolicy) -> Workload:
         stdin=found.stdin,
         platform=found.platform,
         pull=found.pull,
+        networks=networks,
+        network_mode=found.network_mode,
     )
 
 

@@ -19,15 +19,21 @@ from deploy.compose.fields import (
     text,
     truth,
 )
+from deploy.compose.names import why_no_host
 from deploy.compose.tree import Sequence, quoted
 from shared.model import Dependency, DependsOn, ServiceName
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Another service that is first, and where that is said; not `required`: if it is there."""
+    """Another service that is first, and where that is said; not `required`: if it is there.
+
+    Attributes:
+        alias: of a link: what else the other one is called; empty: nothing.
+    """
 
     at: Cursor
     service: str
+    alias: str = ""
     condition: DependsOn = DependsOn.STARTED
     restart: bool = False
     required: bool = True
@@ -50,15 +56,21 @@ def depends_on(at: Cursor) -> tuple[Wanted, ...]:
 
 def _named(at: Cursor) -> Wanted:
     found = _Long() if at.is_null() else sound_record(at, _Long(), DEPENDS_ON)
-    return Wanted(at, at.key, found.condition, found.restart, found.required)
+    return Wanted(
+        at, at.key, condition=found.condition, restart=found.restart, required=found.required
+    )
 
 
 def links(at: Cursor) -> tuple[Wanted, ...]:
-    """Return the services that `links` names: they are first, and that is all."""
-    found = each(items(at), lambda child: Wanted(child, text(child).partition(":")[0]))
-    if found:
-        at.warn("services have no names inside containers yet; links only say what is first")
-    return found
+    """Return the services that `links` names, and what it calls them."""
+    return each(items(at), _link)
+
+
+def _link(at: Cursor) -> Wanted:
+    service, colon, alias = text(at).partition(":")
+    if colon and (why := why_no_host(alias)):
+        raise at.refuse(why)
+    return Wanted(at, service, alias.lower())
 
 
 def dependencies(

@@ -116,6 +116,15 @@ def _deadline(at: Cursor) -> float:
     return seconds
 
 
+def _affinity(at: Cursor) -> Affinity:
+    word = text(at)
+    if word.lower() in {"clientip", "client_ip", "client-ip", "ip", "source"}:
+        raise at.refuse(f"{quoted(word)}: hafen's word for it is address")
+    if word.lower() == "sticky":
+        raise at.refuse(f"{quoted(word)}: write address or cookie")
+    return Affinity(one_of(at, *Affinity))
+
+
 CRON: Final[Table] = {
     "schedule": Field("schedule", _five_fields),
     "timezone": Field("timezone", _zone),
@@ -136,4 +145,5 @@ OWN: Final[Table] = {
     "job": Field("job", lambda at: sound_record(at, Job(), JOB)),
     "cron": Field("schedule", _cron),
     **TRAFFIC,
+    "affinity": Field("affinity", _affinity),
 }

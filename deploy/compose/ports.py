@@ -53,8 +53,9 @@ class _Long(msgspec.Struct, frozen=True):
 
     target: int = 0
     published: int = 0
-    protocol: Protocol = Protocol.TCP
-    is_tcp: bool = True
+    application: Protocol | None = None
+    is_udp: bool = False
+    is_host: bool = False
 
 
 def ports(at: Cursor) -> tuple[Located, ...]:
@@ -68,15 +69,15 @@ def ports(at: Cursor) -> tuple[Located, ...]:
 
 
 def refuse_shared(located: Sequence[Located], problems: Problems) -> None:
-    """Write down every port that is published twice, with both places."""
-    first: dict[int, Located] = {}
+    """Write down every port that is published twice, with both places; udp has its own numbers."""
+    first: dict[tuple[int, bool], Located] = {}
     for one in located:
-        other = first.setdefault(one.port.published, one)
+        is_udp = one.port.protocol is Protocol.UDP
+        other = first.setdefault((one.port.published, is_udp), one)
         if other is not one:
             where = f"{other.mark.file}:{other.mark.line}"
-            problems.add(
-                one.mark, one.path, f"port {one.port.published} is published in {where} too"
-            )
+            shown = f"{one.port.published}/udp" if is_udp else f"{one.port.published}"
+            problems.add(one.mark, one.path, f"port {shown} is published in {where} too")
 
 
 def _port(at: Cursor) -> tuple[Located, ...]:
@@ -96,20 +97,21 @@ def _short(at: Cursor) -> tuple[PublishedPort, ...]:
     match = _SHORT.fullmatch(line)
     if match is None or node.kind not in {Kind.TEXT, Kind.INT}:
         raise at.expected(_EXPECTED)
-    is_tcp = _is_tcp(at, match["transport"] or "tcp")
+    is_udp = _is_udp(at, match["transport"] or "tcp")
     target = _range(at, match["target"])
     if match["published"] is None:
-        if is_tcp:
-            _warn_unpublished(at, match["target"])
+        _warn_unpublished(at, match["target"], is_udp=is_udp)
         return ()
     published = _range(at, match["published"])
     if len(published) != len(target):
         raise at.refuse(
             f"{len(published)} published ports cannot lead to {len(target)} in the container"
         )
-    pairs = zip(published, target, strict=True)
-    found = (PublishedPort(published=outer, target=inner) for outer, inner in pairs)
-    return tuple(found) if is_tcp else ()
+    protocol = Protocol.UDP if is_udp else Protocol.TCP
+    return tuple(
+        PublishedPort(published=outer, target=inner, protocol=protocol)
+        for outer, inner in zip(published, target, strict=True)
+    )
 
 
 def _range(at: Cursor, digits: str) -> range:
@@ -122,13 +124,10 @@ def _range(at: Cursor, digits: str) -> range:
     return ports_
 
 
-def _is_tcp(at: Cursor, transport: str) -> bool:
-    """Say whether a port can be published; udp is left out visibly, so far."""
-    if transport == "udp":
-        at.warn("udp ports are not published yet")
-    elif transport != "tcp":
-        raise at.refuse(f"hafen publishes tcp only so far, not {transport}")
-    return transport == "tcp"
+def _is_udp(at: Cursor, transport: str) -> bool:
+    if transport not in {"tcp", "udp"}:
+        raise at.refuse(f"hafen publishes tcp and udp, not {transport}")
+    return transport == "udp"
 
 
 def _check_address(at: Cursor, address: str) -> None:
@@ -140,10 +139,10 @@ def _check_address(at: Cursor, address: str) -> None:
         )
 
 
-def _warn_unpublished(at: Cursor, target: str) -> None:
+def _warn_unpublished(at: Cursor, target: str, *, is_udp: bool) -> None:
     at.warn(
         f"it is not published: Compose would choose a port at random, and here every node would "
-        f'have to choose the same; to publish it, write "8080:{target}"'
+        f'have to choose the same; to publish it, write "8080:{target}{"/udp" if is_udp else ""}"'
     )
 
 
@@ -151,12 +150,20 @@ def _long(at: Cursor) -> tuple[PublishedPort, ...]:
     long = sound_record(at, _Long(), LONG_PORT)
     if not long.target:
         raise at.refuse("target is missing: the port inside the container")
-    if not long.is_tcp:
-        return ()
+    if long.is_udp and long.application is not None:
+        raise at.below("app_protocol").refuse(
+            f"protocol is udp, so nobody can look for {long.application} in it; leave it out"
+        )
     if not long.published:
-        _warn_unpublished(at, str(long.target))
+        _warn_unpublished(at, str(long.target), is_udp=long.is_udp)
         return ()
-    port = PublishedPort(published=long.published, target=long.target, protocol=long.protocol)
+    otherwise = Protocol.UDP if long.is_udp else Protocol.TCP
+    port = PublishedPort(
+        published=long.published,
+        target=long.target,
+        protocol=long.application or otherwise,
+        is_host=long.is_host,
+    )
     return (port,)
 
 
@@ -167,19 +174,18 @@ def _number(at: Cursor) -> int:
 
 
 def _transport(at: Cursor) -> bool:
-    return _is_tcp(at, text(at))
+    return _is_udp(at, text(at))
 
 
 def _application(at: Cursor) -> Protocol:
     name = text(at)
-    if name not in set(Protocol):
+    if name not in {Protocol.HTTP, Protocol.TCP}:
         raise at.refuse(f"expected http or tcp, got {shown(at.node)}")
     return Protocol(name)
 
 
-def _mode(at: Cursor) -> None:
-    if one_of(at, "ingress", "host") == "host":
-        at.warn("hafen publishes on every node, also on those that run no replica")
+def _is_host(at: Cursor) -> bool:
+    return one_of(at, "ingress", "host") == "host"
 
 
 def _host_ip(at: Cursor) -> None:
@@ -189,9 +195,9 @@ def _host_ip(at: Cursor) -> None:
 LONG_PORT: Final[Table] = {
     "target": Field("target", _number),
     "published": Field("published", _number),
-    "app_protocol": Field("protocol", _application),
-    "protocol": Field("is_tcp", _transport),
-    "mode": checked(_mode),
+    "app_protocol": Field("application", _application),
+    "protocol": Field("is_udp", _transport),
+    "mode": Field("is_host", _is_host),
     "host_ip": checked(_host_ip),
     "name": checked(text),  # for people only, in Compose as well
 }

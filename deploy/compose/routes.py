@@ -26,7 +26,7 @@ from deploy.compose.ports import PORT_MAX
 from deploy.compose.tree import Kind, Mapping, Mark, Path, Scalar, shown
 from deploy.compose.units import byte_count, duration_s
 from shared.hosts import host_problem, path_problem
-from shared.model import Affinity, HttpRoute, RouteTls, SendProxy
+from shared.model import HttpRoute, RouteTls, SendProxy
 
 # Each is a line in the maps of every node's gateway.
 ROUTES_MAX: Final = 128
@@ -198,5 +198,4 @@ TRAFFIC: Final[Table] = {
     "max_body": Field("traffic.max_body_bytes", lambda at: amount(at, byte_count)),
     "send_proxy": Field("traffic.send_proxy", lambda at: SendProxy(one_of(at, *SendProxy))),
     "access_log": Field("traffic.access_log", truth),
-    "affinity": Field("affinity", lambda at: Affinity(one_of(at, *Affinity))),
 }

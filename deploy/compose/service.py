@@ -35,7 +35,8 @@ from deploy.compose.fields import (
 )
 from deploy.compose.health import healthcheck, period
 from deploy.compose.mounts import refuse_shared, tmpfs, volumes
-from deploy.compose.naming import NAMING, used
+from deploy.compose.naming import NAMING
+from deploy.compose.networks import Attached, attached, host_name
 from deploy.compose.order import Wanted, depends_on, links
 from deploy.compose.own import Own, own
 from deploy.compose.ports import Located, ports
@@ -91,7 +92,9 @@ class Service(msgspec.Struct, frozen=True):
     gpus: Lookup[str, int] = {}
     depends_on: tuple[Wanted, ...] = ()
     links: tuple[Wanted, ...] = ()
-    has_networks: bool = False
+    networks: tuple[Attached, ...] = ()
+    network_mode: str = ""
+    container_name: str = ""
     deploy: Deploy = Deploy()
     own: Own = Own()
 
@@ -124,7 +127,7 @@ def _table(context: Context) -> Table:
         "volumes": Field("mounts", lambda at: volumes(at, context)),
         "configs": Field("configs", lambda at: uses(at, context.configs, is_secret=False)),
         "secrets": Field("secrets", lambda at: uses(at, context.secrets, is_secret=True)),
-        "networks": Field("has_networks", lambda at: used(at, context), Standing.WARNS),
+        "networks": Field("networks", lambda at: attached(at, context.networks)),
     }
 
 
@@ -240,6 +243,7 @@ _CONTEXTUAL: Final = (
     "volumes",
     "configs",
     "secrets",
+    "networks",
 )
 ENV_FILE: Final[Table] = {
     "path": Field("path", text),
@@ -248,7 +252,6 @@ ENV_FILE: Final[Table] = {
 }
 SERVICE: Final[Table] = {
     **{key: checked(_in_context) for key in _CONTEXTUAL},
-    "networks": checked(_in_context, Standing.WARNS),
     **SECURITY,
     **TUNING,
     **NAMING,
@@ -272,14 +275,17 @@ SERVICE: Final[Table] = {
     "restart": Field("restart", restart),
     "tmpfs": Field("tmpfs", tmpfs),
     "depends_on": Field("depends_on", depends_on),
-    "links": Field("links", links, Standing.WARNS),
-    "external_links": refused("write an address or a name of your own network into environment"),
+    "links": Field("links", links),
+    "external_links": refused(
+        "put both on one network, which the other stack makes and this file calls external, and "
+        "use the name of the service there"
+    ),
     "volumes_from": _no_service("the same named volume in both services"),
     "deploy": Field("deploy", deploy),
     "gpus": Field("gpus", gpus),
     "profiles": checked(_profiles),
     "extends": checked(_resolved),
-    "container_name": warned("hafen names containers itself: there may be several of a service"),
+    "container_name": Field("container_name", host_name),
     "logging": warned("hafen keeps the logs of containers itself; see `hafen logs`"),
     "runtime": Field("", _runtime, Standing.WARNS),
     "develop": warned("it is for `compose watch`; a deploy does not need it"),

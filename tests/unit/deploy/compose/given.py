@@ -107,3 +107,23 @@ def web_problems(body: str, **variables: str) -> list[str]:
 def _around(body: str) -> str:
     top = "services:\n  web:\n    image: app:1\n"
     return top + indent(dedent(body).strip("\n"), "    ") + "\n"
+
+
+def network_file(network: str, part: str = "") -> str:
+    """Return a file with a network `net` and a service on it; both may say more."""
+    return f"""\
+services:
+  web:
+    image: app
+    networks: {{net: {part}}}
+networks:
+  net: {network}
+"""
+
+
+def network_warnings(network: str, part: str = "") -> list[str]:
+    """Return the warnings about a network and a service's part in it, without the file."""
+    return [
+        line.removeprefix("compose.yaml:")
+        for line in understood(network_file(network, part)).warnings
+    ]

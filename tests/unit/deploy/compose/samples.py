@@ -47,6 +47,7 @@ services:
       - 8080-8081:80-81
       - "53:53/udp"
       - {target: 443, published: "8443", app_protocol: http, mode: ingress}
+      - {target: 53, published: 53, protocol: tcp, mode: host}
     expose: [9000, "9001-9002/tcp"]
     healthcheck: {test: [CMD-SHELL, "wget -q localhost"], interval: 1m30s, retries: 2}
     stop_grace_period: 20s
@@ -69,7 +70,7 @@ services:
     tmpfs: [/tmp, "/scratch:size=16m,mode=1777"]
     configs: [app, {source: inline, target: /etc/inline, mode: 0440, uid: "7", gid: "8"}]
     secrets: [{source: password, target: db}]
-    networks: {front: {aliases: [w], ipv4_address: 10.1.2.3}, back: }
+    networks: {front: {aliases: [w, WWW.example.com], priority: 5}, back: , given: }
     hostname: web
     domainname: example.com
     extra_hosts: ["db:10.0.0.1", "gw=host-gateway"]
@@ -94,6 +95,7 @@ services:
     oom_score_adj: -100
     blkio_config: {weight: 300, device_read_bps: [{path: /dev/sda, rate: 1mb}]}
     restart: always
+    links: ["db:database", db]
     depends_on:
       db: {condition: service_healthy, restart: true}
       setup: {condition: service_completed_successfully}
@@ -116,13 +118,19 @@ services:
     x-hafen:
       standby: 1
       update: {progress_deadline: 5m, canary: 1, auto_promote: 10m}
+      affinity: address
   db:
     image: postgres
     healthcheck: {test: pg_isready}
     volumes: ["data:/var/lib/postgresql/data"]
     secrets: [password]
+    container_name: shop-db
+    networks: {back: {ipv4_address: 10.1.2.3}}
+    deploy: {endpoint_mode: dnsrr}
     x-hafen: {exclusive: true}
   setup: {image: setup, restart: "no", depends_on: [db], profiles: []}
+  monitor: {image: monitor, network_mode: host, ports: ["9100:9100"]}
+  sums: {image: sums, network_mode: none}
   nightly:
     image: backup
     gpus: 1
@@ -140,7 +148,11 @@ secrets:
   password: {file: db/password.txt}
 networks:
   front:
+    driver_opts: {com.docker.network.driver.mtu: 1400}
+    ipam: {config: [{subnet: "fd00:1::/64"}]}
   back: {driver: bridge, internal: true, ipam: {config: [{subnet: 10.1.0.0/16}]}}
+  given: {external: {name: elsewhere}}
+  unused: {labels: [a=b]}
 """
 
 

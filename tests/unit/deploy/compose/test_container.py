@@ -16,7 +16,6 @@ from shared.model import (
     Ulimit,
 )
 from tests.unit.deploy.compose.given import (
-    problems,
     understood,
     web_problems,
     web_warnings,
@@ -116,7 +115,9 @@ def read(found: Any, path: str) -> Any:
             RestartPolicy(condition=RestartCondition.ON_FAILURE, max_attempts=3),
         ),
         ("expose: [80, '90-91/udp']", "ports", ()),
-        ("network_mode: bridge", "ports", ()),
+        ("network_mode: bridge", "network_mode", ""),
+        ("network_mode: host", "network_mode", "host"),
+        ("network_mode: none", "network_mode", "none"),
         ("userns_mode: host", "ports", ()),
     ],
 )
@@ -145,8 +146,6 @@ def test_what_a_key_becomes(body: str, path: str, value: object) -> None:
         ("ulimits: {nofile: {soft: 3, hard: 2}}", "ulimits.nofile: soft is 3, more than hard, 2"),
         ("pid: service:db", 'pid: "service:db": a container has pid of its own or'),
         ("ipc: container:x", 'ipc: "container:x": a container has ipc of its own or'),
-        ("network_mode: host", 'network_mode: "host": a container has its own network'),
-        ("network_mode: service:db", 'network_mode: "service:db": containers of other services'),
         ("memswap_limit: 1g", "memswap_limit: it needs a limit of memory, too"),
         ("blkio_config: {weight: 5}", "blkio_config.weight: expected a weight from 10 to 1000"),
         ("gpus: all", "gpus: hafen gives out a number of devices, not all of them"),
@@ -174,7 +173,6 @@ def test_what_cannot_be_is_refused_with_what_to_write(body: str, why: str) -> No
 @pytest.mark.parametrize(
     ("body", "warning"),
     [
-        ("container_name: x", "container_name: hafen names containers itself"),
         ("logging: {driver: syslog}", "logging: hafen keeps the logs of containers itself"),
         ("annotations: [a=b]", "annotations: hafen hands no annotations"),
         ("develop: {watch: []}", "develop: it is for `compose watch`"),
@@ -182,31 +180,11 @@ def test_what_cannot_be_is_refused_with_what_to_write(body: str, why: str) -> No
         ("runtime: nvidia", 'runtime: hafen runs everything with crun; "nvidia" is not used'),
         ("security_opt: ['apparmor:x']", "security_opt[0]: hafen sets no AppArmor profile"),
         ("ipc: shareable", "ipc: no other container can share it"),
-        ("deploy: {endpoint_mode: dnsrr}", "deploy.endpoint_mode: services have no names"),
-        ("networks: {default: }", "networks: networks do nothing yet"),
     ],
 )
 def test_what_cannot_matter_is_said_and_left_out(body: str, warning: str) -> None:
     (line,) = web_warnings(body)
     assert line.startswith(warning)
-
-
-def test_networks_are_checked_and_one_line_says_what_they_do_not_do() -> None:
-    text = """
-    services:
-      a: {image: a, networks: [front, back]}
-      b: {image: b, networks: {front: {aliases: [x], ipv4_address: 10.0.0.1}}}
-    networks: {front: {internal: true}, back: }
-    """
-    (line,) = understood(text).warnings
-    assert line.startswith("compose.yaml:3: services.a.networks: networks do nothing yet")
-    assert problems(text.replace("[front, back]", "[fornt]").replace("10.0.0.1", "here")) == [
-        (
-            'a.yaml:3: services.a.networks[0]: there is no network "fornt" in `networks` at '
-            "the top of the file"
-        ),
-        'a.yaml:4: services.b.networks.front.ipv4_address: expected an IP address, got "here"',
-    ]
 
 
 def test_what_is_built_is_told_with_its_name() -> None:

@@ -22,14 +22,14 @@ from tests.unit.deploy.compose.given import problems, services, understood
             "services: {Web: {image: a}}",
             (
                 'a.yaml:1: services.Web: "Web" cannot name a service: use at most 40 of a-z, 0-9, '
-                "- and _, beginning with a letter or a digit"
+                "- and _, beginning with a letter or a digit, and not ending with -"
             ),
         ),
         (
             "name: My Shop\nservices: {web: {image: a}}",
             (
                 'a.yaml:1: name: "My Shop" cannot name a stack: use at most 40 of a-z, 0-9, '
-                "- and _, beginning with a letter or a digit"
+                "- and _, beginning with a letter or a digit, and not ending with -"
             ),
         ),
         (

@@ -17,7 +17,7 @@ from deploy.compose import (
     extend,
     health,
     mounts,
-    naming,
+    networks,
     order,
     own,
     ports,
@@ -59,7 +59,7 @@ SERVICE_TABLES: Final[Mapping[str, Table]] = {
     "env_file": service.ENV_FILE,
     "extends": extend.EXTENDS,
     "healthcheck": health.CHECK,
-    "networks": naming.ATTACHMENT,
+    "networks": networks.ATTACHMENT,
     "ports": ports.LONG_PORT,
     "secrets": contents.USE,
     "ulimits": tuning.ULIMIT,
@@ -77,10 +77,10 @@ TOP_TABLES: Final[Mapping[str, Table]] = {
     "configs": contents.CONFIG,
     "secrets": contents.SECRET,
     **{f"{key}.external": mounts.EXTERNAL for key in ("volumes", "configs", "secrets")},
-    "networks": naming.NETWORK,
-    "networks.external": naming.NETWORK_EXTERNAL,
-    "networks.ipam": naming.IPAM,
-    "networks.ipam.config": naming.IPAM_CONFIG,
+    "networks": networks.NETWORK,
+    "networks.external": networks.NETWORK_EXTERNAL,
+    "networks.ipam": networks.IPAM,
+    "networks.ipam.config": networks.IPAM_CONFIG,
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.compose import find, load
 from shared.errors import SpecError
-from shared.model import DOCUMENT_BYTES_MAX, Protocol, PublishedPort, Resources
+from shared.model import DOCUMENT_BYTES_MAX, Joined, Network, Protocol, PublishedPort, Resources
 
 ROOT = Path(__file__).parents[4]
 MINIMAL = "services: {web: {image: 'app:${TAG:-1}'}}\n"
@@ -42,11 +42,53 @@ def test_the_name_is_the_one_asked_for_or_the_files_or_the_folders(tmp_path: Pat
 
 def test_a_name_that_cannot_be_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "...", MINIMAL)
-    rule = "use at most 40 of a-z, 0-9, - and _, beginning with a letter or a digit"
+    rule = (
+        "use at most 40 of a-z, 0-9, - and _, beginning with a letter or a digit, and not ending "
+        "with -"
+    )
     assert refusal([path], "No") == f'"No" cannot name a stack: {rule}'
     assert refusal([path], "") == f'"" cannot name a stack: {rule}'
     assert refusal([path]) == (
         f"{path}: the folder's name cannot name the stack; write `name:` at the top"
+    )
+
+
+PROJECT = (
+    "services: {web: {image: 'app:${COMPOSE_PROJECT_NAME}', environment: [COMPOSE_PROJECT_NAME]}}"
+)
+
+
+def test_the_variable_of_compose_names_the_stack_and_is_its_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "My Shop", PROJECT)
+    named = write(tmp_path / "My Shop", f"name: ${{NAME:-file}}\n{PROJECT}", "named.yaml")
+    later = write(tmp_path / "My Shop", "name: later", "later.yaml")
+    write(tmp_path / "env", PROJECT)
+    write(tmp_path / "env", "COMPOSE_PROJECT_NAME=dotenv\n", ".env")
+    given = {"COMPOSE_PROJECT_NAME": "given"}
+    for paths, variables, asked, name in (
+        ([path], {}, None, "myshop"),
+        ([path], {"COMPOSE_PROJECT_NAME": ""}, None, "myshop"),
+        ([named], {}, None, "file"),
+        ([named], {"NAME": "other"}, None, "other"),
+        ([named, later], {}, None, "later"),
+        ([named], given, None, "given"),
+        ([named], given, "asked", "asked"),
+        ([tmp_path / "env" / "compose.yaml"], {}, None, "dotenv"),
+        ([tmp_path / "env" / "compose.yaml"], given, None, "given"),
+    ):
+        found = load(paths, variables, asked)
+        work = found.services[0].workload
+        assert found.name == name
+        assert work.image == f"app:{name}"
+        assert work.environment == {"COMPOSE_PROJECT_NAME": name}
+        assert work.networks == (Joined(network=f"{name}_default"),)
+
+
+def test_the_variable_of_compose_must_be_a_name(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as refused:
+        load([write(tmp_path, MINIMAL)], {"COMPOSE_PROJECT_NAME": "My Shop"})
+    assert str(refused.value).startswith(
+        'COMPOSE_PROJECT_NAME: "My Shop" cannot name a stack: use at most 40 of a-z'
     )
 
 
@@ -137,6 +179,23 @@ def test_the_first_example_of_the_page_about_compose_loads(
     example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert example is not None
     assert load([write(tmp_path, example.group(1))], {}).name == "shop"
+
+
+def test_the_page_about_compose_shows_networks_that_are_as_it_says(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "compose.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml networks\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    found = load([write(tmp_path, example.group(1))], {})
+    web, db, metrics = (spec.workload.networks for spec in found.services)
+    assert web == (Joined(network="shop_front"), Joined(network="shop_back"))
+    aliases = ("postgres", "db.example.com")
+    assert db == (Joined(network="shop_back", aliases=aliases, address="172.20.0.10"),)
+    assert metrics == (Joined(network="shop_back"), Joined(network="monitoring"))
+    assert found.networks == (
+        Network(name="shop_back", internal=True, subnet="172.20.0.0/24"),
+        Network(name="shop_front"),
+    )
+    assert found.warnings == ()
 
 
 def test_the_page_about_compose_shows_real_messages(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.model import ServiceSpec
+from shared.model import Protocol, ServiceSpec
 from tests.unit.deploy.compose.given import problems, services, understood
 
 BASE = """
@@ -158,7 +158,7 @@ def test_a_port_replaces_the_same_one_only() -> None:
     found = both("ports: ['80:80', '81:81']", "ports: [{target: 80, published: 80}, '82:82']")
     assert [port.published for port in found.workload.ports] == [81, 80, 82]
     udp = both("ports: ['80:80']", "ports: ['80:80/udp']")
-    assert [port.published for port in udp.workload.ports] == [80]
+    assert [port.protocol for port in udp.workload.ports] == [Protocol.TCP, Protocol.UDP]
 
 
 @pytest.mark.parametrize(

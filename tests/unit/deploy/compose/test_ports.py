@@ -15,7 +15,7 @@ def published(value: str) -> list[tuple[int, int, Protocol]]:
     return [(p.published, p.target, p.protocol) for p in workload(f"ports: {value}").ports]
 
 
-TCP, HTTP = Protocol.TCP, Protocol.HTTP
+TCP, UDP, HTTP = Protocol.TCP, Protocol.UDP, Protocol.HTTP
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,10 @@ TCP, HTTP = Protocol.TCP, Protocol.HTTP
         ("[8080:80]", [(8080, 80, TCP)]),
         ("['8080:80/tcp']", [(8080, 80, TCP)]),
         ("['8000-8002:80-82']", [(8000, 80, TCP), (8001, 81, TCP), (8002, 82, TCP)]),
+        ("['53:53/udp']", [(53, 53, UDP)]),
+        ("['60-61:70-71/udp']", [(60, 70, UDP), (61, 71, UDP)]),
+        ("['53:53', '53:53/udp']", [(53, 53, TCP), (53, 53, UDP)]),
+        ("[{target: 53, published: 53, protocol: udp}]", [(53, 53, UDP)]),
         ("['8080:80', '8081:80']", [(8080, 80, TCP), (8081, 80, TCP)]),
         ("[{target: 80, published: 8080}]", [(8080, 80, TCP)]),
         ("[{target: '80', published: '8080'}]", [(8080, 80, TCP)]),
@@ -42,14 +46,25 @@ def test_forms_of_a_port(value: str, ports: list[tuple[int, int, Protocol]]) -> 
     assert published(value) == ports
 
 
+def test_a_port_may_be_open_on_nodes_with_a_replica_only() -> None:
+    host, both = workload("""
+        ports:
+          - {target: 53, published: 53, protocol: udp, mode: host}
+          - {target: 80, published: 80, app_protocol: http, mode: ingress}
+        """).ports
+    assert host == PublishedPort(published=53, target=53, protocol=UDP, is_host=True)
+    assert both == PublishedPort(published=80, target=80, protocol=HTTP)
+
+
 PORTS = st.integers(1, 65_535).filter(lambda port: port not in RESERVED_PORTS)
 
 
-@given(PORTS, st.integers(1, 65_535))
-def test_both_forms_say_the_same(outer: int, inner: int) -> None:
-    expected = (PublishedPort(published=outer, target=inner),)
-    assert workload(f"ports: ['{outer}:{inner}']").ports == expected
-    assert workload(f"ports: [{{target: {inner}, published: {outer}}}]").ports == expected
+@given(PORTS, st.integers(1, 65_535), st.sampled_from([TCP, UDP]))
+def test_both_forms_say_the_same(outer: int, inner: int, protocol: Protocol) -> None:
+    expected = (PublishedPort(published=outer, target=inner, protocol=protocol),)
+    assert workload(f"ports: ['{outer}:{inner}/{protocol}']").ports == expected
+    long = f"target: {inner}, published: {outer}, protocol: {protocol}"
+    assert workload(f"ports: [{{{long}}}]").ports == expected
 
 
 CHOICE = (
@@ -69,30 +84,18 @@ def meant_for(address: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("value", "published_", "warning"),
+    ("value", "warning"),
     [
-        ("[80]", [], f'ports[0]: {CHOICE} "8080:80"'),
-        ("['80/tcp']", [], f'ports[0]: {CHOICE} "8080:80"'),
-        ("[{target: 80}]", [], f'ports[0]: {CHOICE} "8080:80"'),
-        ("['53:53/udp']", [], "ports[0]: udp ports are not published yet"),
-        ("['53/udp']", [], "ports[0]: udp ports are not published yet"),
-        (
-            "[{target: 53, published: 53, protocol: udp}]",
-            [],
-            "ports[0].protocol: udp ports are not published yet",
-        ),
-        (
-            "[{target: 80, published: 81, mode: host}]",
-            [(81, 80)],
-            "ports[0].mode: hafen publishes on every node, also on those that run no replica",
-        ),
+        ("[80]", f'ports[0]: {CHOICE} "8080:80"'),
+        ("['80/tcp']", f'ports[0]: {CHOICE} "8080:80"'),
+        ("[{target: 80}]", f'ports[0]: {CHOICE} "8080:80"'),
+        ("['53/udp']", f'ports[0]: {CHOICE} "8080:53/udp"'),
+        ("[{target: 53, protocol: udp}]", f'ports[0]: {CHOICE} "8080:53/udp"'),
     ],
 )
-def test_what_is_not_published_as_compose_would_is_said(
-    value: str, published_: list[tuple[int, int]], warning: str
-) -> None:
+def test_what_is_not_published_as_compose_would_is_said(value: str, warning: str) -> None:
     body = f"ports: {value}"
-    assert [(one.published, one.target) for one in workload(body).ports] == published_
+    assert workload(body).ports == ()
     assert web_warnings(body) == [warning]
 
 
@@ -106,7 +109,26 @@ def test_an_address_that_means_every_one_may_be_written(value: str) -> None:
     [
         ("80", "ports: expected a list, got 80"),
         ("[{published: 80}]", "ports[0]: target is missing: the port inside the container"),
-        ("['8080:80/sctp']", "ports[0]: hafen publishes tcp only so far, not sctp"),
+        ("['8080:80/sctp']", "ports[0]: hafen publishes tcp and udp, not sctp"),
+        (
+            "[{target: 80, published: 8080, protocol: sctp}]",
+            "ports[0].protocol: hafen publishes tcp and udp, not sctp",
+        ),
+        (
+            "[{target: 80, published: 8080, protocol: udp, app_protocol: http}]",
+            (
+                "ports[0].app_protocol: protocol is udp, so nobody can look for http in it; leave "
+                "it out"
+            ),
+        ),
+        (
+            "[{target: 80, published: 8080, app_protocol: udp}]",
+            'ports[0].app_protocol: expected http or tcp, got "udp"',
+        ),
+        (
+            "[{target: 80, published: 8080, mode: hosts}]",
+            'ports[0].mode: expected ingress or host, got "hosts"',
+        ),
         (
             "['127.0.0.1:8080:80']",
             f"ports[0]: {meant_for('127.0.0.1')}",
@@ -194,4 +216,20 @@ def test_a_port_is_published_once_and_the_problem_names_both_lines() -> None:
     assert problems(text) == [
         "a.yaml:10: services.db.ports[0]: port 8080 is published in a.yaml:6 too",
         "a.yaml:11: services.db.ports[1]: port 8081 is published in a.yaml:10 too",
+    ]
+
+
+def test_udp_has_numbers_of_its_own() -> None:
+    text = """
+    services:
+      web: {image: app, ports: ["53:53", "53:53/udp"]}
+      db:
+        image: pg
+        ports:
+          - "52-53:1-2/udp"
+          - {target: 9, published: 53, mode: host}
+    """
+    assert problems(text) == [
+        "a.yaml:7: services.db.ports[0]: port 53/udp is published in a.yaml:3 too",
+        "a.yaml:8: services.db.ports[1]: port 53 is published in a.yaml:3 too",
     ]

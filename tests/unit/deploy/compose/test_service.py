@@ -5,6 +5,7 @@ import pytest
 from shared.model import (
     Constraint,
     HealthCheck,
+    Joined,
     Placement,
     Resources,
     ServiceName,
@@ -13,10 +14,15 @@ from shared.model import (
 )
 from tests.unit.deploy.compose.given import problems, services, web, web_problems, workload
 
+# What a service is on that says nothing of networks.
+OWN = (Joined(network="shop_default"),)
+
 
 def test_a_service_with_nothing_but_an_image_has_the_defaults_of_compose() -> None:
     assert services("services: {web: {image: app}}") == {
-        "web": ServiceSpec(name=ServiceName("web"), workload=Workload(image="app"), replicas=1)
+        "web": ServiceSpec(
+            name=ServiceName("web"), workload=Workload(image="app", networks=OWN), replicas=1
+        )
     }
 
 
@@ -53,6 +59,7 @@ def test_what_a_container_is_arrives() -> None:
             start_interval_s=0.5,
         ),
         stop_grace_period_s=90.0,
+        networks=OWN,
     )
 
 
