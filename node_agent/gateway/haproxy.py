@@ -21,7 +21,7 @@ from node_agent.gateway.slots import Steps, Table, gone_addresses, is_holding, n
 from shared import codec
 from shared.errors import CodecError
 from shared.files import write_atomically
-from shared.model import AllocId, Record, Revision, Routes, StackName
+from shared.model import AllocId, Protocol, Record, Revision, Routes, StackName
 
 _log = structlog.get_logger()
 
@@ -220,6 +220,8 @@ def _served(routes: AllRoutes, tables: Mapping[str, Table]) -> tuple[Served, ...
         for stack, (_, stack_routes) in sorted(routes.items())
         for service in stack_routes.services
         for port in service.ports
+        # The kernel carries the others, see node_agent/balance.
+        if port.protocol is not Protocol.UDP and not port.is_host
     )
 
 
