@@ -14,12 +14,15 @@ import structlog
 from node_agent.balance import conntrack, nft
 from node_agent.balance.flows import Entrance, Reach, entrances, suspects
 from node_agent.balance.listening import FILES, listening
+from node_agent.balance.parts import Share, share
 from node_agent.balance.plan import Place, Plan, plan
 from node_agent.balance.table import NOTHING, Found, change, found_of, remove, whole
 from node_agent.network.fabric import FabricStatus, Topology
 from shared.errors import HostError
-from shared.model import NodeName, Revision, StackName
+from shared.model import NodeName, Revision, Routes, StackName
 from shared.settings import Settings
+
+AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
 
 _log = structlog.get_logger()
 
@@ -42,6 +45,8 @@ class Balance:
         self._found: Found | None = None
         self._looked_at = 0.0
         self._topology: Topology | None = None
+        # Per stack, what its routes ask for, as long as they are the same.
+        self._shares: dict[StackName, tuple[Routes, Share]] = {}
         # Where connections were allowed to lead when they were last looked through.
         self._reaches: Mapping[Entrance, Reach | None] = {}
         self._acked: Mapping[StackName, Revision] = {}
@@ -93,8 +98,8 @@ class Balance:
         """
         known = self._found or NOTHING
         taken = listening(_sockets(), self._pool)
-        place = Place(node=self._node, pool=self._pool, found=known, listening=taken)
-        wanted = plan(topology.routes, place)
+        place = Place(pool=self._pool, found=known, listening=taken)
+        wanted = plan(self._shares_of(topology.routes), place)
         script = change(known, wanted.table)
         if script:
             self._found = None
@@ -106,6 +111,17 @@ class Balance:
             self._found = found_of(wanted.table)
         self._topology = topology
         return (*wanted.problems, *await self._flush(wanted))
+
+    def _shares_of(self, routes: AllRoutes) -> tuple[Share, ...]:
+        known, self._shares = self._shares, {}
+        for stack, (_, of_stack) in sorted(routes.items()):
+            had = known.get(stack)
+            self._shares[stack] = (
+                had
+                if had is not None and had[0] is of_stack
+                else (of_stack, share(of_stack, self._node))
+            )
+        return tuple(found for _, found in self._shares.values())
 
     async def _flush(self, wanted: Plan) -> tuple[str, ...]:
         """Return a problem if connections could not be looked through; the next pass does then."""

@@ -49,7 +49,8 @@ def flush(reaches: Mapping[Entrance, Reach]) -> int:
     if not reaches:
         return 0
     try:
-        own = _own_addresses()
+        has_ports = any(not entrance.address for entrance in reaches)
+        own = _own_addresses() if has_ports else frozenset()
         with _opened() as netlink:
             found = stale(_dump(netlink, reaches), reaches, own)
             for flow in found:
@@ -82,6 +83,7 @@ def _dump(netlink: socket.socket, reaches: Mapping[Entrance, Reach]) -> list[Flo
 
 
 def _own_addresses() -> frozenset[str]:
+    """Return this node's addresses, those that it has for outside clients now included."""
     with IPRoute() as ip:
         return frozenset(
             str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))

@@ -1,13 +1,16 @@
 """From routes to what the kernel should do with them."""
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 import pytest
 from hypothesis import given
 
 from node_agent.balance.flows import Entrance
-from node_agent.balance.plan import AllRoutes, Place, Plan, plan
+from node_agent.balance.parts import share
+from node_agent.balance.plan import Place, Plan
+from node_agent.balance.plan import plan as planned
 from node_agent.balance.table import NOTHING, Found, found_of
 from shared.model import (
     Affinity,
@@ -31,8 +34,25 @@ UDP = PublishedPort(published=53, target=5353, protocol=Protocol.UDP)
 HOST = PublishedPort(published=80, target=8080, is_host=True)
 
 
-def place(node: str = "node-1", found: Found = NOTHING, *listening: str) -> Place:
-    return Place(node=NodeName(node), pool=POOL, found=found, listening=frozenset(listening))
+AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
+
+
+class At(msgspec.Struct, frozen=True):
+    """A node, and what is there."""
+
+    node: NodeName
+    place: Place
+
+
+def place(node: str = "node-1", found: Found = NOTHING, *listening: str) -> At:
+    there = Place(pool=POOL, found=found, listening=frozenset(listening))
+    return At(NodeName(node), there)
+
+
+def plan(given_routes: AllRoutes, at: At) -> Plan:
+    """Return what a node's kernel should have for these routes."""
+    found = (share(of_stack, at.node) for _, (_, of_stack) in sorted(given_routes.items()))
+    return planned(found, at.place)
 
 
 def endpoint(address: str, state: EndpointState = READY, slot: int = 0) -> Endpoint:
