@@ -44,6 +44,7 @@ mutants: ## Broken Compose files, on one core: make mutants MUTANTS=10000
 		tests/unit/deploy/compose/test_mutants.py
 
 bench: setup ## Measure, and write the figures to bench/out
+	@deploy/setup/host.sh --bench
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m bench
 

@@ -13,12 +13,13 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from bench import peers, place, start, steady, store
+from bench import peers, place, services, start, steady, store
 
 Figures = dict[str, Any]
 BENCHMARKS: Final[dict[str, Callable[[], Coroutine[Any, Any, Figures]]]] = {
     "peers": peers.run,
     "place": place.run,
+    "services": services.run,
     "store": store.run,
     "start": start.run,
     "steady": steady.run,

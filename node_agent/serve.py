@@ -5,11 +5,13 @@ import random
 from pathlib import Path
 
 from node_agent.agent import Agent
+from node_agent.balance.balance import Balance
 from node_agent.floating.kernel import KernelAddresses
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.image_sweeper import ImageSweeper
 from node_agent.images import AgentImages
 from node_agent.journal import Journal
+from node_agent.network.fabrics import Fabrics
 from node_agent.network.node import NodeNetwork
 from node_agent.oci.runtime import OciRuntime, Options
 from node_agent.outside import Outside
@@ -38,7 +40,7 @@ async def serve(config: Path, clock: Clock) -> None:
     outside = Outside(
         runtime=runtime,
         gateway=HaproxyGateway(settings.run_dir, settings.gateway),
-        fabric=network,
+        fabric=Fabrics(network, Balance(settings)),
         answers=answers,
         journal=Journal(settings.data_dir),
         net=SocketNet(settings.address, AGENT_PEER_PORT),

@@ -4,6 +4,7 @@
 #   deploy/setup/host.sh           install
 #   deploy/setup/host.sh --list    print the names of all packages it wants
 #   deploy/setup/host.sh --tests   install what the tests need besides, too
+#   deploy/setup/host.sh --bench   install what the benchmarks need besides, too
 #
 # Exit code 4: this machine or this user cannot do it; the one line on standard error says why.
 set -eu
@@ -31,6 +32,9 @@ util-linux                      # unshare, nsenter, setpriv
 TEST_PACKAGES='
 buildah                         # what people build with
 runc                            # the other runtime, which must do as well
+'
+BENCH_PACKAGES='
+wrk                             # sends more requests than Python can
 '
 # Debian starts these as system services when they are installed; hafen runs its own instances.
 SERVICES='etcd haproxy'
@@ -90,6 +94,7 @@ install_missing() {
 
 MORE=
 [ "${1-}" = --tests ] && MORE=$TEST_PACKAGES
+[ "${1-}" = --bench ] && MORE=$BENCH_PACKAGES
 [ "${1-}" = --list ] && { wanted; exit 0; }
 [ "$(uname -s)" = Linux ] || fail "hosts run Linux; this is $(uname -s)"
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||

@@ -14,7 +14,7 @@ _ECHO_REQUEST: Final = 8
 def request(id_: int, number: int, payload: bytes) -> bytes:
     """Return an echo request; the kernel puts the IP header before it."""
     blank = HEADER.pack(_ECHO_REQUEST, 0, 0, id_, number)
-    return HEADER.pack(_ECHO_REQUEST, 0, _checksum(blank + payload), id_, number) + payload
+    return HEADER.pack(_ECHO_REQUEST, 0, checksum(blank + payload), id_, number) + payload
 
 
 def reply(id_: int, packet: bytes) -> bytes | None:
@@ -26,7 +26,7 @@ def reply(id_: int, packet: bytes) -> bytes | None:
     return packet[start + HEADER.size :] if (kind, found) == (ECHO_REPLY, id_) else None
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """Return the ones' complement of the ones' complement sum of all 16-bit words (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"

@@ -22,6 +22,7 @@ from shared.model import (
     PublishedPort,
     Revision,
     Routes,
+    ServiceName,
     ServiceRoutes,
     StackName,
 )
@@ -67,6 +68,20 @@ async def a_request_waits_for_the_first_replica(gateway: HaproxyGateway) -> None
             await gateway.apply(served(endpoint(A), replicas=1, revision=2))
             await task
     assert (gets.answers, gets.failures) == ([A], [])
+
+
+async def ports_that_the_kernel_carries_are_left_to_it(gateway: HaproxyGateway) -> None:
+    ports = (
+        PublishedPort(published=PORT, target=TARGET, protocol=Protocol.TCP, is_host=True),
+        PublishedPort(published=PORT, target=TARGET, protocol=Protocol.UDP),
+        PublishedPort(published=PORT + 1, target=TARGET),
+    )
+    service = ServiceRoutes(service=ServiceName("web"), ports=ports, endpoints=(endpoint(A),))
+    status = await gateway.apply({SHOP: (Revision(1), Routes(stack=SHOP, services=(service,)))})
+    assert (status.acked, status.problems) == ({SHOP: 1}, ())
+    with socket.socket() as ours, socket.socket() as other:
+        ours.bind(("0.0.0.0", PORT))
+        assert other.connect_ex(("127.0.0.1", PORT + 1)) == 0
 
 
 def retries(gateway: HaproxyGateway) -> int:
@@ -339,6 +354,7 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
     for case in (
         requests_reach_every_replica,
         a_request_waits_for_the_first_replica,
+        ports_that_the_kernel_carries_are_left_to_it,
         the_only_replica_vanishes_under_load,
         one_of_two_vanishes_under_load,
         one_of_two_vanishes_and_nobody_notices_but_haproxy,

@@ -137,12 +137,12 @@ def test_whether_a_client_stays(affinity: Affinity) -> None:
             'x-hafen.affinity: "ClientIP": hafen\'s word for it is address',
         ),
         (
-            "x-hafen: {affinity: cookie}",
-            'x-hafen.affinity: "cookie": only a client\'s address counts here; write address',
+            "x-hafen: {affinity: sticky}",
+            'x-hafen.affinity: "sticky": write address or cookie',
         ),
         (
             "x-hafen: {affinity: often}",
-            'x-hafen.affinity: expected none or address, got "often"',
+            'x-hafen.affinity: expected none, address or cookie, got "often"',
         ),
     ],
 )

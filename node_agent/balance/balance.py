@@ -1,0 +1,144 @@
+"""Balances connections to services in the node's kernel.
+
+Nothing is kept but in the kernel: an agent that starts finds what the one before it left.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from node_agent.balance import conntrack, nft
+from node_agent.balance.flows import Entrance, Reach, entrances, suspects
+from node_agent.balance.listening import FILES, listening
+from node_agent.balance.parts import Share, share
+from node_agent.balance.plan import Place, Plan, plan
+from node_agent.balance.table import NOTHING, Found, change, found_of, remove, whole
+from node_agent.network.fabric import FabricStatus, Topology
+from shared.errors import HostError
+from shared.model import NodeName, Revision, Routes, StackName
+from shared.settings import Settings
+
+AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
+
+_log = structlog.get_logger()
+
+# The whole is listed so often, also while changes come all the time; a bit less than the agent's
+# period, so that each of its quiet passes lists it.
+_LOOK_S: Final = 4.0
+_PROC_NET: Final = Path("/proc/net")
+
+
+class Balance:
+    """Implements Fabric: virtual addresses, published UDP ports and host ports.
+
+    Args:
+        settings: this host's name, and the network of all containers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._node, self._pool = NodeName(settings.node), settings.pool
+        # What the kernel has, as far as is known; None: not known.
+        self._found: Found | None = None
+        self._looked_at = 0.0
+        self._topology: Topology | None = None
+        # Per stack, what its routes ask for, as long as they are the same.
+        self._shares: dict[StackName, tuple[Routes, Share]] = {}
+        # Where connections were allowed to lead when they were last looked through.
+        self._reaches: Mapping[Entrance, Reach | None] = {}
+        self._acked: Mapping[StackName, Revision] = {}
+
+    async def apply(self, topology: Topology) -> FabricStatus:
+        """Make the table what `topology` asks for, and forget connections that lead nowhere."""
+        try:
+            if self._found is None or topology == self._topology:
+                await self._look()
+            problems = await self._make_true(topology)
+            if asyncio.get_running_loop().time() - self._looked_at > _LOOK_S:
+                await self._look()
+                problems = await self._make_true(topology)
+        except HostError as error:
+            self._found = None
+            _log.error("balance_failed", reason=str(error))
+            # What was acknowledged before is still in force, or nothing is.
+            return FabricStatus(self._acked, (str(error),))
+        self._acked = {stack: revision for stack, (revision, _) in topology.routes.items()}
+        return FabricStatus(self._acked, problems)
+
+    async def clean_up(self) -> None:
+        """Remove the table from the kernel.
+
+        Raises:
+            HostError: nft refused.
+        """
+        await nft.run(remove())
+        self._found = None
+
+    async def _look(self) -> None:
+        """Learn what the kernel has.
+
+        If that is not what was left there, connections may have been made without it.
+        """
+        found = await nft.found()
+        self._looked_at = asyncio.get_running_loop().time()
+        if found != self._found:
+            if self._found is not None:
+                _log.warning("table_changed", table="by another hand")
+            self._reaches = dict.fromkeys(entrances(found))
+        self._found = found
+
+    async def _make_true(self, topology: Topology) -> tuple[str, ...]:
+        """Return what is wrong all the same.
+
+        Raises:
+            HostError: nft refused.
+        """
+        known = self._found or NOTHING
+        taken = listening(_sockets(), self._pool)
+        place = Place(pool=self._pool, found=known, listening=taken)
+        wanted = plan(self._shares_of(topology.routes), place)
+        script = change(known, wanted.table)
+        if script:
+            self._found = None
+            try:
+                await nft.run(script)
+            except HostError as error:
+                _log.warning("table_made_new", reason=str(error))
+                await nft.run(whole(wanted.table))
+            self._found = found_of(wanted.table)
+        self._topology = topology
+        return (*wanted.problems, *await self._flush(wanted))
+
+    def _shares_of(self, routes: AllRoutes) -> tuple[Share, ...]:
+        known, self._shares = self._shares, {}
+        for stack, (_, of_stack) in sorted(routes.items()):
+            had = known.get(stack)
+            self._shares[stack] = (
+                had
+                if had is not None and had[0] is of_stack
+                else (of_stack, share(of_stack, self._node))
+            )
+        return tuple(found for _, found in self._shares.values())
+
+    async def _flush(self, wanted: Plan) -> tuple[str, ...]:
+        """Return a problem if connections could not be looked through; the next pass does then."""
+        suspected = suspects(self._reaches, wanted.reaches)
+        try:
+            await asyncio.to_thread(conntrack.flush, suspected)
+        except HostError as error:
+            _log.error("flush_failed", reason=str(error))
+            return (str(error),)
+        self._reaches = wanted.reaches
+        return ()
+
+
+def _sockets() -> Mapping[str, str]:
+    """Return what the kernel says of this host's sockets; without IPv6 it has fewer files."""
+    found: dict[str, str] = {}
+    for name in FILES:
+        with contextlib.suppress(FileNotFoundError):
+            found[name] = (_PROC_NET / name).read_text()
+    return found

@@ -1,0 +1,111 @@
+"""Makes the kernel forget connections to endpoints that are gone, and tells their clients.
+
+A datagram after that goes to an endpoint that is there. Of a TCP connection, nobody would tell a
+client that waits for an answer: it is sent a segment that is never in its window, to which every
+TCP answers with what it has (RFC 9293, 3.10.7.4); nobody knows that connection any more, so the
+table resets it, with the very sequence number that the client expects.
+"""
+
+import contextlib
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import structlog
+from pyroute2 import IPRoute
+
+from node_agent.balance import ctnetlink
+from node_agent.balance.flows import TCP, Entrance, Flow, Reach, stale
+from node_agent.balance.table import MARK
+from node_agent.peers.echo import checksum
+from shared.errors import HostError
+
+_log = structlog.get_logger()
+
+_NETLINK_NETFILTER: Final = 12
+_ANSWER_BYTES: Final = 1 << 16
+# The kernel answers from memory: silence for so long is no delay.
+_ANSWER_S: Final = 5.0
+# So many entrances are asked for one by one, which spares reading the rest; more, all at once.
+_ASKED_MAX: Final = 8
+_IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
+_TCP: Final = struct.Struct(">HHIIBBHHH")
+_ACK: Final = 0x10
+# Its last byte is one before the least that a client may still expect: outside every window, but
+# for one client in 1,000, who answers all the same, since it never sent what is acknowledged.
+_ANYWHERE: Final = 0
+
+
+def flush(reaches: Mapping[Entrance, Reach]) -> int:
+    """Forget every connection that came in at one of `reaches` and leads elsewhere than it may.
+
+    Returns how many there were.
+
+    Raises:
+        HostError: the kernel refused.
+    """
+    if not reaches:
+        return 0
+    try:
+        has_ports = any(not entrance.address for entrance in reaches)
+        own = _own_addresses() if has_ports else frozenset()
+        with _opened() as netlink:
+            found = stale(_dump(netlink, reaches), reaches, own)
+            for flow in found:
+                netlink.send(ctnetlink.forget(flow))
+        _tell([flow for flow in found if flow.is_open])
+    except (OSError, ctnetlink.MalformedError) as error:
+        raise HostError(f"cannot forget connections to endpoints that are gone: {error}") from error
+    if found:
+        _log.info("connections_forgotten", count=len(found))
+    return len(found)
+
+
+def _opened() -> socket.socket:
+    one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+    one.settimeout(_ANSWER_S)
+    one.bind((0, 0))
+    return one
+
+
+def _dump(netlink: socket.socket, reaches: Mapping[Entrance, Reach]) -> list[Flow]:
+    asked = list(reaches) if len(reaches) <= _ASKED_MAX else [None]
+    found: list[Flow] = []
+    for entrance in asked:
+        netlink.send(ctnetlink.ask(entrance))
+        is_last = False
+        while not is_last:
+            flows, is_last = ctnetlink.read(netlink.recv(_ANSWER_BYTES))
+            found += flows
+    return found
+
+
+def _own_addresses() -> frozenset[str]:
+    """Return this node's addresses, those that it has for outside clients now included."""
+    with IPRoute() as ip:
+        return frozenset(
+            str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))
+            for one in ip.get_addr(family=socket.AF_INET)
+        )
+
+
+def _tell(flows: Iterable[Flow]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+        for flow in flows:
+            # A client that is gone, too, needs not be told.
+            with contextlib.suppress(OSError):
+                raw.sendto(segment(flow), (flow.source, 0))
+
+
+def segment(flow: Flow) -> bytes:
+    """Return an IPv4 packet from whom the client addressed, which makes it say where it is."""
+    source, to = (ipaddress.IPv4Address(one).packed for one in (flow.to, flow.source))
+    fields = (flow.to_port, flow.source_port, _ANYWHERE, _ANYWHERE, _TCP.size // 4 << 4, _ACK, 0)
+    pseudo = source + to + struct.pack(">BBH", 0, TCP, _TCP.size)
+    check = checksum(pseudo + _TCP.pack(*fields, 0, 0))
+    # The kernel fills in length, identification and the header's checksum.
+    header = _IPV4.pack(0x45, 0, 0, 0, 0, 64, TCP, 0, source, to)
+    return header + _TCP.pack(*fields, check, 0)

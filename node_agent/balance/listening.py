@@ -1,0 +1,52 @@
+"""Which ports programs of the host listen on: the kernel must not take their traffic away.
+
+Pure.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+# Files of /proc/net, and the state (net/tcp_states.h) of a TCP socket that listens, of a UDP socket
+# that is connected to nobody.
+FILES: Final[Mapping[str, str]] = {"tcp": "0A", "tcp6": "0A", "udp": "07", "udp6": "07"}
+
+
+def listening(tables: Mapping[str, str], pool: str) -> frozenset[str]:
+    """Return "udp . 53" for each port that something listens on where published ports are.
+
+    On loopback and on the containers' side of the node are none.
+
+    Args:
+        tables: the contents of `FILES`, those that the kernel has.
+        pool: the network of all containers.
+    """
+    network = ipaddress.IPv4Network(pool)
+    return frozenset(
+        f"{name.removesuffix('6')} . {port}"
+        for name, text in tables.items()
+        for port in _ports_in(text.splitlines(), FILES[name], network)
+    )
+
+
+def _ports_in(lines: Iterable[str], state: str, pool: ipaddress.IPv4Network) -> Iterator[int]:
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == state and ":" in fields[1]:  # noqa: PLR2004
+            address, _, port = fields[1].partition(":")
+            if _counts(address, pool):
+                yield int(port, 16)
+
+
+def _counts(address: str, pool: ipaddress.IPv4Network) -> bool:
+    """Say whether what is sent to a published port could be meant for it."""
+    # Words of 32 bits, each in the machine's order.
+    words = [address[at : at + 8] for at in range(0, len(address), 8)]
+    found = ipaddress.ip_address(b"".join(int(word, 16).to_bytes(4, "little") for word in words))
+    if isinstance(found, ipaddress.IPv6Address):
+        if found == ipaddress.IPv6Address("::"):
+            return True
+        if found.ipv4_mapped is None:
+            return False
+        found = found.ipv4_mapped
+    return not found.is_loopback and found not in pool

@@ -1,0 +1,40 @@
+"""One node's Balance, as a process in the node's namespace: a topology a line in, a status out."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+
+from node_agent.balance.balance import Balance
+from node_agent.network.fabric import Topology
+from shared import log
+from shared.settings import EtcdSettings, Settings
+
+POOL = "198.19.0.0/16"
+
+
+def settings(node: str, folder: Path = Path("/nowhere")) -> Settings:
+    number = node.rpartition("-")[2]
+    return Settings(
+        node=node,
+        address=f"198.18.0.{number}",
+        subnet=f"198.19.{number}.0/24",
+        pool=POOL,
+        etcd=EtcdSettings(endpoints=("127.0.0.1:2379",)),
+        run_dir=folder,
+    )
+
+
+async def serve(node: str) -> None:
+    """Apply what comes in on standard input, until it ends."""
+    log.set_up(level="info", part="balance", node=node)
+    balance = Balance(settings(node))
+    while line := await asyncio.to_thread(sys.stdin.buffer.readline):
+        status = await balance.apply(msgspec.json.decode(line, type=Topology))
+        sys.stdout.buffer.write(msgspec.json.encode(status) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1]))

@@ -1,0 +1,105 @@
+"""Which remembered connections lead nowhere."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node_agent.balance.flows import (
+    TCP,
+    UDP,
+    Entrance,
+    Flow,
+    Reach,
+    entrances,
+    stale,
+    suspects,
+)
+from node_agent.balance.table import Found
+
+VIP, OTHER, OWN = "198.18.200.1", "198.18.200.2", "198.18.0.1"
+A, B, C = "198.19.1.2", "198.19.2.2", "198.19.3.2"
+WEB = Entrance(address=VIP)
+DNS = Entrance(protocol="udp", port=53)
+HTTP = Entrance(protocol="tcp", port=80)
+
+_sets = st.frozensets(st.sampled_from((A, B, C)))
+_reaches = st.builds(
+    lambda listed, served: Reach(listed=listed | served, served=served), _sets, _sets
+)
+_before = st.dictionaries(st.sampled_from((WEB, DNS, HTTP)), st.none() | _reaches)
+_after = st.dictionaries(st.sampled_from((WEB, DNS, HTTP)), _reaches)
+_flows = st.builds(
+    Flow,
+    protocol=st.sampled_from((TCP, UDP, 1)),
+    source=st.just("198.19.1.9"),
+    to=st.sampled_from((VIP, OTHER, OWN, "198.18.0.99")),
+    to_port=st.sampled_from((53, 80, 443)),
+    reply_source=st.sampled_from((A, B, C, VIP, OWN)),
+)
+
+
+def flow(to: str, reply: str, protocol: int = UDP, port: int = 0) -> Flow:
+    return Flow(protocol=protocol, source="198.19.1.9", to=to, to_port=port, reply_source=reply)
+
+
+@given(_before, _after, _flows)
+def test_only_what_changed_needs_to_be_looked_through(
+    before: dict[Entrance, Reach | None], after: dict[Entrance, Reach], one: Flow
+) -> None:
+    """A connection that was right and is wrong now is among the suspects' connections."""
+    known = {entrance: reach for entrance, reach in before.items() if reach is not None}
+    everything = {**{entrance: Reach() for entrance in before.keys() - after.keys()}, **after}
+    own = frozenset((OWN,))
+    is_wrong = bool(stale([one], everything, own))
+    was_right = len(known) == len(before) and not stale([one], known, own)
+    if is_wrong and was_right:
+        assert stale([one], suspects(before, after), own)
+
+
+@given(_reaches, _flows)
+def test_what_leads_to_an_endpoint_that_takes_it_is_left_alone(reach: Reach, one: Flow) -> None:
+    if one.reply_source in reach.served:
+        assert stale([one], {WEB: reach, DNS: reach, HTTP: reach}, frozenset((OWN,))) == ()
+
+
+@given(_reaches, _flows)
+def test_other_peoples_connections_are_left_alone(reach: Reach, one: Flow) -> None:
+    if one.to not in {VIP, OWN}:
+        assert stale([one], {WEB: reach, DNS: reach, HTTP: reach}, frozenset((OWN,))) == ()
+
+
+def test_datagrams_go_only_where_they_are_sent_and_open_connections_wherever_one_is() -> None:
+    reach = Reach(listed=frozenset((A, B)), served=frozenset((A,)))
+    flows = [flow(VIP, where, protocol) for where in (A, B, C) for protocol in (TCP, UDP)]
+    gone = stale(flows, {WEB: reach}, frozenset())
+    assert [(one.reply_source, one.protocol) for one in gone] == [(B, UDP), (C, TCP), (C, UDP)]
+
+
+def test_what_was_never_rewritten_is_forgotten() -> None:
+    reach = Reach(listed=frozenset((A,)), served=frozenset((A,)))
+    pinned = flow(VIP, VIP), flow(OWN, OWN, UDP, 53)
+    assert stale(pinned, {WEB: reach, DNS: reach}, frozenset((OWN,))) == pinned
+
+
+def test_a_program_of_the_host_keeps_its_open_connections() -> None:
+    flows = [flow(OWN, OWN, TCP, 80)]
+    assert stale(flows, {HTTP: Reach()}, frozenset((OWN,))) == ()
+
+
+def test_the_same_port_of_somebody_else_is_not_ours() -> None:
+    assert (
+        stale([flow("198.18.0.99", "198.18.0.99", UDP, 53)], {DNS: Reach()}, frozenset((OWN,)))
+        == ()
+    )
+
+
+def test_only_a_client_that_is_connected_waits() -> None:
+    states = {
+        state: Flow(protocol=TCP, source=A, to=VIP, reply_source=B, state=state).is_open
+        for state in range(10)
+    }
+    assert [state for state, is_open in states.items() if is_open] == [3, 4, 5]
+
+
+def test_the_kernels_entrances_are_read_from_its_maps() -> None:
+    found = Found(maps={"vips": {VIP: "vip.a.b"}, "ports": {"udp . 53": "x", "tcp . 80": "y"}})
+    assert entrances(found) == {WEB, DNS, HTTP}
