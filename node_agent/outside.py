@@ -5,6 +5,7 @@ import msgspec
 from node_agent.floating.host import HostAddresses
 from node_agent.gateway.gateway import Gateway
 from node_agent.journal import Journal
+from node_agent.names.names import Names, NoNames
 from node_agent.network.fabric import Fabric
 from node_agent.peers.net import Net
 from node_agent.peers.promise import Promise
@@ -20,6 +21,7 @@ class Outside(msgspec.Struct, frozen=True):
         net: the way to the other agents and their kernels.
         promise: keeps what was promised to them.
         addresses: the host's floating ones.
+        names: answers containers' questions for names.
     """
 
     runtime: Runtime
@@ -30,3 +32,4 @@ class Outside(msgspec.Struct, frozen=True):
     net: Net
     promise: Promise
     addresses: HostAddresses
+    names: Names = NoNames()

@@ -38,8 +38,8 @@ _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 class Around(NamedTuple):
     """What containers are made with.
 
-    `nameservers` and `gateway` are told to containers: servers in place of the node's own, and the
-    node's address.
+    `nameservers` and `gateway` are told to containers: hafen's own name server in place of the
+    node's, and the node's address.
     """
 
     programs: host.Programs
@@ -170,10 +170,12 @@ class Maker:
         is_uts_own = not tuning.is_host(assignment.workload.tuning.uts, "uts")
         name = naming.hostname(assignment) if is_uts_own else self._host.name
         hosts = naming.hosts_file(name, address, asked, around.gateway)
-        is_host = assignment.workload.network_mode == HOST
-        servers = () if is_host else around.nameservers
-        resolv_conf = naming.resolv_conf(_host_text(), servers, asked, loopback=is_host)
-        files.write_names(name, hosts, resolv_conf)
+        files.write_names(name, hosts, self._resolv_conf(assignment.workload))
+
+    def _resolv_conf(self, workload: Workload) -> str:
+        servers = () if workload.network_mode else self._around.nameservers
+        is_host = workload.network_mode == HOST
+        return naming.resolv_conf(_host_text(), servers, workload.naming, loopback=is_host)
 
 
 def _led(workload: Workload, lower: Path) -> Workload:
