@@ -184,13 +184,13 @@ def _score(
 
 def _share_taken(node: Candidate, needs: Resources) -> float:
     """Return the fuller of cpu and memory after taking `needs`, 0 to 1."""
-    after = minus(node.free, needs)
+    free, total = node.free, node.capacity
     shares = [
-        1.0 - free / total
-        for free, total in (
-            (after.cpu_millis, node.capacity.cpu_millis),
-            (after.memory_bytes, node.capacity.memory_bytes),
+        1.0 - left / whole
+        for left, whole in (
+            (free.cpu_millis - needs.cpu_millis, total.cpu_millis),
+            (free.memory_bytes - needs.memory_bytes, total.memory_bytes),
         )
-        if total > 0
+        if whole > 0
     ]
     return max(shares, default=0.0)

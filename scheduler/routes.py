@@ -173,7 +173,8 @@ def _holder(allocs: Iterable[Alloc]) -> Alloc | None:
     able = [
         alloc
         for alloc in allocs
-        if alloc.assignment.want is Want.RUN
+        if alloc.assignment.workload.networks
+        and alloc.assignment.want is Want.RUN
         and _fixed(alloc.assignment.workload)
         and not (alloc.is_given_up or alloc.has_failed or alloc.is_complete)
     ]

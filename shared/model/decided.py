@@ -139,7 +139,7 @@ class Routes(Record, frozen=True, kw_only=True):
     Key: routes/<stack>. Writer: the leader.
 
     Attributes:
-        networks: those that the stack makes.
+        networks: those that the stack makes, and those of others that it uses.
     """
 
     stack: StackName

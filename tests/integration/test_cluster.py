@@ -1,10 +1,15 @@
 """The main job and the bad weather around it, on three real hosts, as a person sees it."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
+from deploy.client import ApiClient
 from deploy.lab.ground import leftovers
+from deploy.lab.plan import Paths
+from shared.api import StackUpload
+from shared.model import Joined, ServiceName, ServiceSpec, StackName, Workload
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
@@ -235,3 +240,28 @@ def test_without_a_quorum_the_work_goes_on_and_the_command_line_says_what_is_los
 def _status(cluster: Cluster) -> str:
     done = cluster.run("status", ok=False)
     return done.stdout + done.stderr
+
+
+def test_a_network_has_its_users_and_every_container_an_address_that_is_counted(
+    cluster: Cluster,
+) -> None:
+    cluster.run("network", "create", "--internal", "--subnet", "198.18.64.0/24", "edge")
+    held = Workload(image="hafen.local/whoami:1", networks=(Joined(network="edge"),))
+    spec = ServiceSpec(name=ServiceName("api"), workload=held, replicas=2)
+
+    async def deploy() -> None:
+        async with ApiClient.unix(Paths(cluster.name).api_socket("node-1")) as client:
+            await client.deploy(StackName("net"), StackUpload(services=(spec,)))
+
+    asyncio.run(deploy())
+    cluster.until_ready("net", 2)
+    found = cluster.json("network", "ls")
+    (edge,) = found["networks"]
+    assert (edge["used_by"], edge["containers"]) == (["net.api"], 2)
+    taken = {each["node"] or "services": each["used"] for each in found["pools"]}
+    assert taken["services"] == 1
+    assert all(taken[each["node"]] for each in cluster.allocations("net"))
+    refused = cluster.run("network", "rm", "-y", "edge", ok=False)
+    assert (refused.returncode, "is used by net.api" in refused.stderr) == (2, True)
+    cluster.run("rm", "net", "-y")
+    until_sync(lambda: cluster.run("network", "rm", "-y", "edge", ok=False).returncode == 0, 30)

@@ -6,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.fit import Candidate, Request
+from scheduler.forecast import Start, forecast
+from scheduler.nodes import History
 from scheduler.place import Bound, place
 from scheduler.ports import host_ports, port_of
+from scheduler.story import Now
 from scheduler.world import NodeState
 from shared.model import (
     Manifest,
@@ -24,6 +27,7 @@ from shared.model import (
     Want,
     runs_alike,
 )
+from shared.timing import LAN
 from tests.build import node_spec, service, stack
 from tests.unit.scheduler.test_decide_settles import Obedient
 
@@ -139,3 +143,15 @@ def test_another_port_of_the_node_is_another_container_and_another_published_por
     ]
     assert runs_alike(*meshed)
     assert not runs_alike(before, meshed[0])
+
+
+def test_a_plan_says_that_there_are_more_copies_than_nodes_with_the_port_free() -> None:
+    state = Obedient(2, []).world
+    start = Start(state, History(), Now(100.0, 1000.0))
+    found = forecast(start, stack("shop", dns(replicas=3)), LAN, lambda: False)
+    assert [one.node for one in found.steps] == ["node-1", "node-2"]
+    taken = [
+        f"node-{number}: port 53/udp of this node is taken by shop.dns.{number}"
+        for number in (1, 2)
+    ]
+    assert found.refusals == (f"dns 3: no node fits: {'; '.join(taken)}",)

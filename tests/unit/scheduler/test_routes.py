@@ -66,7 +66,13 @@ def test_a_standby_is_never_an_endpoint() -> None:
     assert list(endpoints(alloc(1), alloc(2, Want.STANDBY))) == ["shop.web.1.a"]
 
 
-def draining(acked: dict[str, int], *, busy: str = "", alive: bool = True) -> World:
+def draining(
+    acked: dict[str, int],
+    *,
+    busy: str = "",
+    alive: bool = True,
+    state: EndpointState = EndpointState.DRAINING,
+) -> World:
     """Return a world where node-1 drains OLD; every node has seen the routes as `acked` says."""
     served = ServiceRoutes(
         service=WEB,
@@ -76,7 +82,7 @@ def draining(acked: dict[str, int], *, busy: str = "", alive: bool = True) -> Wo
                 allocation=OLD,
                 node=NodeName("node-1"),
                 address="198.19.1.2",
-                state=EndpointState.DRAINING,
+                state=state,
             ),
         ),
     )
@@ -118,6 +124,15 @@ def test_a_gateway_on_an_unreachable_host_is_not_waited_for() -> None:
 
 def test_nor_is_one_whose_agent_has_no_session() -> None:
     assert gone(draining({"node-1": 1, "node-2": 0}, alive=False), Verdict.LOST) == {OLD}
+
+
+def test_one_that_is_sent_nothing_is_let_go_once_all_know_it_and_one_that_is_sent_to_never() -> (
+    None
+):
+    present = EndpointState.PRESENT
+    assert gone(draining({"node-1": 1, "node-2": 1}, state=present)) == {OLD}
+    assert gone(draining({"node-1": 1, "node-2": 0}, state=present)) == set()
+    assert gone(draining({"node-1": 9, "node-2": 9}, state=EndpointState.READY)) == set()
 
 
 # ---------------------------------------------------------------- networks
