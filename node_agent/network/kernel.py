@@ -214,7 +214,7 @@ def _add_vxlan(host: Host) -> None:
     data = {
         "IFLA_VXLAN_ID": VXLAN_ID,
         "IFLA_VXLAN_LOCAL": host.address,
-        "IFLA_VXLAN_PORT": socket.htons(host.vxlan_port),
+        "IFLA_VXLAN_PORT": host.vxlan_port,
         "IFLA_VXLAN_LEARNING": 0,
     }
     batch = Batch()
@@ -227,7 +227,7 @@ def _is_same(there: Device, host: Host) -> bool:
     return (
         said.get("IFLA_VXLAN_ID") == VXLAN_ID
         and said.get("IFLA_VXLAN_LOCAL") == host.address
-        and said.get("IFLA_VXLAN_PORT") == socket.htons(host.vxlan_port)
+        and said.get("IFLA_VXLAN_PORT") == host.vxlan_port
         and not said.get("IFLA_VXLAN_LEARNING")
         and there.mac == mac_of(gateway_of(host.subnet))
     )

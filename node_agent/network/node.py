@@ -220,30 +220,41 @@ class NodeNetwork:
 
     def _mend(self) -> Said:
         """Make routes, neighbours and containers' links whole."""
-        found = kernel.look()
-        host, here = self._host(found), self._claims.all()
-        addresses = {link_name(id_): each.addresses for id_, each in here.items() if each.address}
-        wanted = plan_of(host, self._cluster, addresses)
-        problems = list(clashes(host, wanted, found.foreign))
-        for id_, local in here.items():
-            if local.address and namespaces.is_pinned(self._claims.pin(id_)):
-                problems += self._mend_link(id_, local, found)
+        found, here = kernel.look(), self._claims.all()
+        host = self._host(found)
+        linked = {id_: local for id_, local in here.items() if local.address}
+        problems: list[str] = []
+        mended = [self._mend_link(id_, local, found, problems) for id_, local in linked.items()]
+        if any(mended):
+            found = kernel.look()
+        wanted = plan_of(
+            host, self._cluster, {link_name(id_): each.addresses for id_, each in linked.items()}
+        )
+        problems += clashes(host, wanted, found.foreign)
         said, failed = mend(host, wanted, found)
         return problems + said, failed
 
-    def _mend_link(self, id_: AllocId, local: Local, found: kernel.Found) -> list[str]:
-        link, there = self._link(id_, local), found.devices.get(link_name(id_))
+    def _mend_link(
+        self, id_: AllocId, local: Local, found: kernel.Found, problems: list[str]
+    ) -> bool:
+        """Make a container's link whole; say whether it was not."""
+        pin, link = self._claims.pin(id_), self._link(id_, local)
+        if not namespaces.is_pinned(pin):
+            return False  # It was never made whole; who attaches it does that.
+        there = found.devices.get(link.name)
+        anew = there is not None and not kernel.is_right(there, link)
         try:
-            anew = there is not None and not kernel.is_right(there, link)
             if there is None:
-                links.join(self._claims.pin(id_), link)
-                _log.info("link_mended", allocation=id_)
-            elif links.mend(self._claims.pin(id_), link, anew=anew) or anew:
+                links.join(pin, link)
+            elif links.mend(pin, link, anew=anew) or anew:
                 links.outer(link).send()
-                _log.info("link_mended", allocation=id_)
+            else:
+                return False
         except OSError as error:
-            return [f"cannot mend the link of {id_}: {error.strerror}"]
-        return []
+            problems.append(f"cannot mend the link of {id_}: {error.strerror}")
+            return False
+        _log.info("link_mended", allocation=id_)
+        return True
 
 
 def _read(path: Path) -> Cluster:
