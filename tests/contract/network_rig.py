@@ -71,6 +71,10 @@ class Machine:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
 
+    def nft(self, script: str) -> None:
+        argv = ["nft", "-f", "-"]
+        self.inside(lambda: subprocess.run(argv, input=script, text=True, check=True))
+
     def try_run(self, command: str) -> None:
         """Run what may have nothing left to do."""
         self.inside(lambda: subprocess.run(command.split(), capture_output=True, check=False))
@@ -146,7 +150,7 @@ class Rig:
         self.stranger = Machine(folder / "stranger.ns")
         self.containers: list[Container] = []
         self.networks: dict[str, Network] = {}
-        self.revision = 1
+        self.revision, self.vip = 1, ""
         run_all("ip link set lo up", "ip link add switch type bridge", "ip link set switch up")
         for machine, port, address in (
             *((node, f"port{node.number}", node.address) for node in self.nodes),
@@ -192,6 +196,7 @@ class Rig:
                     PublishedPort(published=5353, target=53, protocol=Protocol.UDP),
                 ),
                 networks=tuple(Joined(network=name) for name in each.asked.networks),
+                vip=self.vip,
                 endpoints=(
                     Endpoint(
                         allocation=each.id,
@@ -272,13 +277,27 @@ def sends(machine: Machine, address: str, port: int, data: bytes = b"x") -> None
 
 
 def reaches(
-    who: Machine, target: Machine, address: str, port: int = 4711, *, udp: bool = False
+    who: Machine,
+    target: Machine,
+    address: str,
+    port: int = 4711,
+    *,
+    udp: bool = False,
+    at: str = "",
 ) -> str | None:
     """Return the address that `who` has for `target`, which listens; None: it does not get there.
 
     A packet that should be lost is followed by nothing, so the test waits a little for it.
+
+    Args:
+        who: connects or sends.
+        target: listens.
+        address: where `who` means to get.
+        port: the same.
+        udp: not TCP.
+        at: where `target` listens, if not at that address.
     """
-    listener = Listener(target, address, port, udp=udp)
+    listener = Listener(target, at or address, port, udp=udp)
     try:
         if udp:
             sends(who, address, port)

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
+from node_agent.network.addresses import mac_of
 from tests.contract.network_rig import (
     METRICS,
     POOL6,
@@ -22,6 +25,7 @@ from tests.contract.network_rig import (
     Rig,
     fits,
     reaches,
+    sends,
 )
 
 _PORTS: Final = 1 << 16
@@ -116,7 +120,7 @@ def a_container_cannot_say_to_be_another(rig: Rig) -> None:
             assert not heard_as(liar, lie, target, target.six)
 
 
-def heard_as(liar: Container, lie: str, target: Machine, address: str) -> bool:
+def heard_as(liar: Machine, lie: str, target: Machine, address: str) -> bool:
     """Say whether a packet with a source that is a lie arrives."""
     family = socket.AF_INET6 if ":" in lie else socket.AF_INET
     listener = Listener(target, address, 4711, udp=True)
@@ -214,6 +218,73 @@ def a_node_that_is_at_another_address_is_reached_again(rig: Rig) -> None:
     assert talks(far, one) == all_ways(one)
 
 
+def each_end_refuses_alone(rig: Rig) -> None:
+    """One node has heard that they share a network, the other has not."""
+    rig.network("front")
+    rig.network("back")
+    web, far = rig.attach("shop.web.1.a", 1, "front"), rig.attach("shop.db.1.a", 2, "back")
+    rig.apply()
+    apart = rig.topology()
+    for refuses in rig.nodes:
+        web.asked = msgspec.structs.replace(web.asked, networks=("back", "front"))
+        rig.apply()
+        assert talks(web, far) == all_ways(far)
+        web.asked = msgspec.structs.replace(web.asked, networks=("front",))
+        refuses.apply(apart)
+        assert talks(web, far) == []
+
+
+def what_the_kernel_led_elsewhere_is_judged_by_where_it_goes(rig: Rig) -> None:
+    """A virtual address and a published UDP port, as the kernel's balancing rewrites them."""
+    rig.network("front")
+    rig.network("back")
+    web, db = rig.attach("shop.web.1.a", 1, "front"), rig.attach("shop.db.1.a", 1, "back")
+    client = rig.attach("shop.api.1.a", 1, "front")
+    shut = rig.attach("shop.job.1.a", 1, "lonely")
+    rig.vip = "198.18.100.1"
+    rig.apply()
+    here, _ = rig.nodes
+    here.nft(
+        "table ip led { chain c { type nat hook prerouting priority dstnat;"
+        f" ip daddr {rig.vip} dnat to {web.address};"
+        f" ip daddr {here.address} udp dport 5353 dnat to {web.address}:4711; }}; }}"
+    )
+    rig.stranger.run(f"ip route add {rig.vip} via {here.address}")
+    for udp in (False, True):
+        assert reaches(client, web, rig.vip, udp=udp, at=web.address)
+        assert reaches(db, web, rig.vip, udp=udp, at=web.address) is None
+        assert reaches(rig.stranger, web, rig.vip, udp=udp, at=web.address) is None
+    for who, gets_there in ((client, True), (db, True), (shut, False), (rig.stranger, True)):
+        listener = Listener(web, web.address, 4711, udp=True)
+        sends(who, here.address, 5353)
+        assert (listener.got(SILENCE_S) is not None) == gets_there
+        listener.close()
+
+
+def a_stranger_cannot_say_to_be_a_container(rig: Rig) -> None:
+    rig.network("front")
+    web, near = rig.attach("shop.web.1.a", 1, "front"), rig.attach("shop.web.2.a", 1, "front")
+    far = rig.attach("shop.web.3.a", 2, "front")
+    rig.apply()
+    here, _ = rig.nodes
+    rig.stranger.run(f"ip route add {here.subnet} via {here.address}")
+    lies = (near.address, far.address) if here.settings.is_vxlan else (near.address,)
+    for lie in lies:
+        rig.stranger.run(f"ip addr add {lie} dev lo")
+        assert not heard_as(rig.stranger, lie, web, web.address)
+    if here.settings.is_vxlan:
+        rig.stranger.run(f"ip route del {here.subnet}")
+        rig.stranger.run(
+            f"ip link add vx type vxlan id 72 local {STRANGER} remote {here.address} dstport 4789"
+        )
+        rig.stranger.run("ip link set vx up")
+        rig.stranger.run(f"ip route add {here.subnet} via {here.gateway} dev vx onlink")
+        rig.stranger.run(f"ip neigh add {here.gateway} lladdr {mac_of(here.gateway)} dev vx")
+        assert not heard_as(rig.stranger, far.address, web, web.address)
+        here.run("nft flush chain inet hafen input")
+        assert heard_as(rig.stranger, far.address, web, web.address)
+
+
 CASES: Final[dict[str, Callable[[Rig], None]]] = {
     case.__name__: case
     for case in (
@@ -227,6 +298,9 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
         a_fixed_address_is_reached_from_everywhere,
         full_packets_pass_and_links_fit_the_segment,
         a_node_that_is_at_another_address_is_reached_again,
+        each_end_refuses_alone,
+        what_the_kernel_led_elsewhere_is_judged_by_where_it_goes,
+        a_stranger_cannot_say_to_be_a_container,
     )
 }
 
