@@ -79,21 +79,22 @@ class NodeNetwork:
         A stack's routes are acknowledged when the rules are in force and the ways to all nodes that
         have replicas of it are there.
         """
-        problems: list[str] = []
         await self._follow(topology)
-        failed: frozenset[str] = frozenset()
+        problems: list[str] = []
+        is_in_force = False
         try:
-            problems += await asyncio.to_thread(self._make_devices)
             await self._make_rules()
+            is_in_force = True
+        except HostError as error:
+            problems.append(str(error))
+        try:
             async with self._lock:
                 said, failed = await asyncio.to_thread(self._mend)
             problems += said
-        except HostError as error:
-            problems.append(str(error))
+            if is_in_force:
+                self._acked = _acked(topology, failed)
         except _REFUSED as error:
-            problems.append(f"cannot look at this node's links: {error}")
-        else:
-            self._acked = _acked(topology, failed)
+            problems.append(f"cannot make this node's links: {error}")
         there = {stack: each for stack, each in self._acked.items() if stack in topology.routes}
         return FabricStatus(there, tuple(problems))
 
@@ -208,22 +209,23 @@ class NodeNetwork:
             vxlan_port=settings.vxlan_port if settings.is_vxlan else 0,
         )
 
-    def _make_devices(self) -> list[str]:
-        """Make the node's own devices and parameters; return what is in the way."""
+    def _make_devices(self) -> tuple[kernel.Found, Host, list[str]]:
+        """Make the node's own devices and parameters; return what is there, and in the way."""
         found = kernel.look()
         host = self._host(found)
         self._mtu = host.inner_mtu
         kernel.set_sysctls(six=bool(host.pool6))
-        kernel.make_bridge(host, found)
-        problem = kernel.make_vxlan(host, found)
-        return [problem] if problem else []
+        is_changed = kernel.make_bridge(host, found)
+        is_made, problem = kernel.make_vxlan(host, found)
+        if is_changed or is_made:
+            found = kernel.look()
+        return found, host, [problem] if problem else []
 
     def _mend(self) -> Said:
-        """Make routes, neighbours and containers' links whole."""
-        found, here = kernel.look(), self._claims.all()
-        host = self._host(found)
+        """Make everything but the rules whole, containers' links first: routes lead to them."""
+        found, host, problems = self._make_devices()
+        here = self._claims.all()
         linked = {id_: local for id_, local in here.items() if local.address}
-        problems: list[str] = []
         mended = [self._mend_link(id_, local, found, problems) for id_, local in linked.items()]
         if any(mended):
             found = kernel.look()
@@ -270,7 +272,8 @@ def _acked(topology: Topology, failed: frozenset[str]) -> dict[StackName, Revisi
     return {
         stack: revision
         for stack, (revision, routes) in topology.routes.items()
-        if not any(
+        if not failed
+        or not any(
             endpoint.node in lost or failed.intersection(f"{a}/32" for a in endpoint.addresses)
             for service in routes.services
             for endpoint in service.endpoints
