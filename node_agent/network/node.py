@@ -14,7 +14,7 @@ import structlog
 from pyroute2 import NetlinkError
 
 from node_agent.network import kernel, links, namespaces
-from node_agent.network.claims import Claims, link_name
+from node_agent.network.address_book import AddressBook, link_name
 from node_agent.network.cluster import (
     Cluster,
     Local,
@@ -52,7 +52,7 @@ class NodeNetwork:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._claims = Claims(settings.run_dir, settings.subnet, NodeName(settings.node))
+        self._book = AddressBook(settings.run_dir, settings.subnet, NodeName(settings.node))
         self._file = settings.run_dir / _CLUSTER
         self._cluster = _read(self._file)
         self._table = Table()
@@ -103,7 +103,7 @@ class NodeNetwork:
 
         Containers' namespaces, devices, routes, rules.
         """
-        for id_ in self._claims.all():
+        for id_ in self._book.all():
             await self.detach(id_)
         await asyncio.to_thread(kernel.remove_ours)
         await self._table.remove()
@@ -124,11 +124,11 @@ class NodeNetwork:
             await self._make_rules()
         except (*_REFUSED, HostError) as error:
             raise RuntimeFailureError(f"cannot attach {id_} to the network: {error}") from error
-        return Attachment(local.address, str(self._claims.pin(id_)))
+        return Attachment(local.address, str(self._book.pin(id_)))
 
     async def find(self, id_: AllocId) -> Attachment | None:
         """Return the attachment that the container has, or None."""
-        local, pin = self._claims.of(id_), self._claims.pin(id_)
+        local, pin = self._book.of(id_), self._book.pin(id_)
         if local is None or not namespaces.is_pinned(pin):
             return None
         return Attachment(local.address, str(pin))
@@ -144,7 +144,7 @@ class NodeNetwork:
                 ) from error
 
     def _attach(self, id_: AllocId, asked: Asked) -> Local:
-        local, pin = self._claims.take(id_, asked), self._claims.pin(id_)
+        local, pin = self._book.take(id_, asked), self._book.pin(id_)
         is_whole = namespaces.is_pinned(pin) and (not local.address or links.is_up(link_name(id_)))
         if not is_whole:
             links.remove(link_name(id_), pin)
@@ -152,8 +152,8 @@ class NodeNetwork:
         return local
 
     def _detach(self, id_: AllocId) -> None:
-        links.remove(link_name(id_), self._claims.pin(id_))
-        self._claims.free(id_)
+        links.remove(link_name(id_), self._book.pin(id_))
+        self._book.free(id_)
 
     def _link(self, id_: AllocId, local: Local) -> links.Link:
         settings = self._settings
@@ -164,7 +164,7 @@ class NodeNetwork:
     async def _follow(self, topology: Topology) -> None:
         """Take over what the leader says, and write it down for the next agent."""
         async with self._lock:
-            here = await asyncio.to_thread(self._claims.all)
+            here = await asyncio.to_thread(self._book.all)
             used = {name for each in here.values() for name in networks_of(each)}
             cluster = cluster_of(topology, self._cluster, used)
             if cluster != self._cluster:
@@ -173,11 +173,11 @@ class NodeNetwork:
                 self._cluster = cluster
             for id_, local in located(cluster, here).items():
                 if local != here[id_]:
-                    await asyncio.to_thread(self._claims.put, id_, local)
+                    await asyncio.to_thread(self._book.put, id_, local)
 
     async def _make_rules(self) -> None:
         async with self._rules_lock:
-            here = await asyncio.to_thread(self._claims.all)
+            here = await asyncio.to_thread(self._book.all)
             node = NodeName(self._settings.node)
             soon = with_awaited(self._cluster, node, here)
             await self._table.make(ruleset_of(self._frame(), self._cluster, soon))
@@ -224,7 +224,7 @@ class NodeNetwork:
     def _mend(self) -> Said:
         """Make everything but the rules whole, containers' links first: routes lead to them."""
         found, host, problems = self._make_devices()
-        here = self._claims.all()
+        here = self._book.all()
         linked = {id_: local for id_, local in here.items() if local.address}
         mended = [self._mend_link(id_, local, found, problems) for id_, local in linked.items()]
         if any(mended):
@@ -240,7 +240,7 @@ class NodeNetwork:
         self, id_: AllocId, local: Local, found: kernel.Found, problems: list[str]
     ) -> bool:
         """Make a container's link whole; say whether it was not."""
-        pin, link = self._claims.pin(id_), self._link(id_, local)
+        pin, link = self._book.pin(id_), self._link(id_, local)
         if not namespaces.is_pinned(pin):
             return False  # It was never made whole; who attaches it does that.
         there = found.devices.get(link.name)

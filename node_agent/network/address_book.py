@@ -18,7 +18,7 @@ from shared.model import AllocId, NodeName
 _JSON: Final = b"{"
 
 
-class Claims:
+class AddressBook:
     """Hands out a node's addresses; no two containers have one at the same time.
 
     Args:
