@@ -54,7 +54,8 @@ class NodeNetwork:
         self._settings = settings
         self._book = AddressBook(settings.run_dir, settings.subnet, NodeName(settings.node))
         self._file = settings.run_dir / _CLUSTER
-        self._cluster = _read(self._file)
+        # `_noted` is what the next agent would begin with.
+        self._cluster = self._noted = _read(self._file)
         self._table = Table()
         self._acked: Mapping[StackName, Revision] = {}
         self._mtu = 0
@@ -79,14 +80,16 @@ class NodeNetwork:
         A stack's routes are acknowledged when the rules are in force and the ways to all nodes that
         have replicas of it are there.
         """
-        await self._follow(topology)
         problems: list[str] = []
         is_in_force = False
         try:
+            problems += await self._follow(topology)
             await self._make_rules()
             is_in_force = True
         except HostError as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(f"cannot note containers' addresses: {error}")
         try:
             async with self._lock:
                 said, failed = await asyncio.to_thread(self._mend)
@@ -161,19 +164,23 @@ class NodeNetwork:
 
     # ------------------------------------------------------------ the whole
 
-    async def _follow(self, topology: Topology) -> None:
+    async def _follow(self, topology: Topology) -> list[str]:
         """Take over what the leader says, and write it down for the next agent."""
         async with self._lock:
             here = await asyncio.to_thread(self._book.all)
             used = {name for each in here.values() for name in networks_of(each)}
-            cluster = cluster_of(topology, self._cluster, used)
-            if cluster != self._cluster:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                await asyncio.to_thread(write_atomically, self._file, encode(cluster))
-                self._cluster = cluster
-            for id_, local in located(cluster, here).items():
+            self._cluster = cluster_of(topology, self._cluster, used)
+            for id_, local in located(self._cluster, here).items():
                 if local != here[id_]:
                     await asyncio.to_thread(self._book.put, id_, local)
+            if self._cluster == self._noted:
+                return []
+            try:
+                await asyncio.to_thread(_write, self._file, self._cluster)
+            except OSError as error:
+                return [f"cannot write {self._file}, which the next agent starts with: {error}"]
+            self._noted = self._cluster
+            return []
 
     async def _make_rules(self) -> None:
         async with self._rules_lock:
@@ -262,8 +269,13 @@ class NodeNetwork:
 def _read(path: Path) -> Cluster:
     try:
         return decode(path.read_bytes()) or Cluster()
-    except FileNotFoundError:
+    except OSError:
         return Cluster()
+
+
+def _write(path: Path, cluster: Cluster) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, encode(cluster))
 
 
 def _acked(topology: Topology, failed: frozenset[str]) -> dict[StackName, Revision]:

@@ -249,6 +249,19 @@ def rules_that_the_kernel_does_not_have_are_not_acknowledged(rig: Rig) -> None:
     rig.apply()
 
 
+def a_disk_that_takes_nothing_is_told_and_the_rules_are_made(rig: Rig) -> None:
+    busy(rig)
+    here, far = rig.nodes
+    (here.settings.run_dir / "network.cluster").unlink()
+    (here.settings.run_dir / "network.cluster").mkdir()
+    rig.revision = 2
+    one, new = rig.containers[0], rig.attach("shop.web.3.a", 2, "front")
+    (problem,) = here.apply(rig.topology()).problems
+    assert "network.cluster, which the next agent starts with: " in problem
+    assert far.apply(rig.topology()).problems == ()
+    assert reaches(new, one, one.address) == new.address
+
+
 def containers_of_the_bridged_layout_work_on(rig: Rig) -> None:
     """Make what an older agent made, by hand; the new one takes it over as it runs."""
     one, near, far, _ = busy(rig)
@@ -302,6 +315,7 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
         host_mode_is_the_nodes_own_and_none_is_loopback,
         a_route_of_somebody_else_is_left_alone_and_told,
         rules_that_the_kernel_does_not_have_are_not_acknowledged,
+        a_disk_that_takes_nothing_is_told_and_the_rules_are_made,
         containers_of_the_bridged_layout_work_on,
         what_vxlan_needs_and_somebody_has_is_told,
     )
