@@ -19,7 +19,7 @@ from shared.model import AllocId
 from tests.contract.network_rig import SHOP, Container, Machine, Node, Rig, reaches
 from tests.contract.separation_cases import MODES, all_ways, talks
 
-_ROUNDS: Final = 12
+_ROUNDS: Final = 6
 _LINK: Final = "link show"
 
 
@@ -91,27 +91,32 @@ _ON_LINKS: Final = (
 )
 
 
-def breakable(node: Node, containers: list[Container]) -> Iterator[tuple[Machine, str]]:
-    """Yield every command that breaks something."""
+_INSIDE: Final = (
+    "ip route del default",
+    "ip -6 route del default",
+    "ip addr flush dev eth0 scope global",
+    "ip link set eth0 down",
+    "ip link del eth0",
+    "ip link set eth0 address 02:00:00:00:00:01",
+)
+
+
+def breakable(node: Node, containers: list[Container]) -> list[list[tuple[Machine, str]]]:
+    """Return every command that breaks something, by kind."""
     there = node.run(f"ip -br {_LINK}")
     names = [name for name in (BRIDGE, VXLAN, *_links(node)) if name in there]
-    yield from ((node, command.format(name)) for name in names for command in _ON_LINKS)
-    for family in (4, 6):
-        for line in node.run(f"ip -{family} route show proto 72").splitlines():
-            yield node, f"ip -{family} route del {line.split()[0]} proto 72"
-    for name in _SYSCTLS:
-        yield node, f"sysctl -q -w {name}=0"
-    yield from ((node, f"nft {command}") for command in _on_rules(node))
-    for each in containers:
-        for command in (
-            "ip route del default",
-            "ip -6 route del default",
-            "ip addr flush dev eth0 scope global",
-            "ip link set eth0 down",
-            "ip link del eth0",
-            "ip link set eth0 address 02:00:00:00:00:01",
-        ):
-            yield each, command
+    routes = [
+        f"ip -{family} route del {line.split()[0]} proto 72"
+        for family in (4, 6)
+        for line in node.run(f"ip -{family} route show proto 72").splitlines()
+    ]
+    return [
+        [(node, command.format(name)) for name in names for command in _ON_LINKS],
+        [(node, command) for command in routes],
+        [(node, f"sysctl -q -w {name}=0") for name in _SYSCTLS],
+        [(node, f"nft {command}") for command in _on_rules(node)],
+        [(each, command) for each in containers for command in _INSIDE],
+    ]
 
 
 def _on_rules(node: Node) -> Iterator[str]:
@@ -139,7 +144,8 @@ def whatever_is_deleted_by_hand_is_back_after_the_next_pass(rig: Rig) -> None:
     for _ in range(_ROUNDS):
         node = rng.choice(rig.nodes)
         here = [each for each in containers if each.node is node]
-        broken = rng.sample(list(breakable(node, here)), rng.randint(1, 4))
+        kinds = rng.sample(breakable(node, here), rng.randint(1, 3))
+        broken = [rng.choice(each) for each in kinds]
         for machine, command in broken:
             machine.try_run(command)
         rig.apply()
@@ -149,6 +155,19 @@ def whatever_is_deleted_by_hand_is_back_after_the_next_pass(rig: Rig) -> None:
     one, near, far, _ = containers
     assert talks(one, near) == all_ways(near)
     assert talks(one, far) == all_ways(far)
+
+
+def whatever_a_container_lost_is_back(rig: Rig) -> None:
+    one, *_ = busy(rig)
+    before = picture(one)
+    for command in _INSIDE:
+        one.run(command)
+        rig.apply()
+        changed = difference(before, picture(one))
+        assert not changed, f"{command}\n{changed}"
+    one.run("ip route replace default via 198.19.1.99 dev eth0 onlink")
+    rig.apply()
+    assert "198.19.1.99" in one.run("ip route show default")  # its own doing
 
 
 def a_new_agent_without_etcd_leaves_everything_as_it_is(rig: Rig) -> None:
@@ -308,6 +327,7 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
     case.__name__: case
     for case in (
         whatever_is_deleted_by_hand_is_back_after_the_next_pass,
+        whatever_a_container_lost_is_back,
         a_new_agent_without_etcd_leaves_everything_as_it_is,
         a_member_that_comes_is_an_element_and_no_rule_is_written_anew,
         an_address_that_another_still_has_is_refused_by_name,
