@@ -14,7 +14,7 @@ import pytest
 
 from node_agent.network.fabric import Topology
 from node_agent.network.plan import BRIDGE, VXLAN
-from shared.errors import RuntimeFailureError
+from shared.errors import AddressTakenError, RuntimeFailureError
 from shared.model import AllocId
 from tests.contract.network_rig import SHOP, Container, Machine, Node, Rig, reaches
 from tests.contract.separation_cases import MODES, all_ways, talks
@@ -203,7 +203,7 @@ def an_address_that_another_still_has_is_refused_by_name(rig: Rig) -> None:
     first = rig.attach("shop.web.1.a", 1, "front", address="198.19.1.77", fixed=("198.18.20.5",))
     assert first.address == "198.19.1.77"
     for said in ({"address": "198.19.1.77"}, {"fixed": ("198.18.20.5",)}):
-        with pytest.raises(RuntimeFailureError) as refused:
+        with pytest.raises(AddressTakenError) as refused:
             rig.attach("shop.web.2.a", 1, "front", **said)
         assert "is still that of shop.web.1.a on node-1" in str(refused.value)
     with pytest.raises(RuntimeFailureError) as strange:
