@@ -251,7 +251,8 @@ class NodeNetwork:
         if not namespaces.is_pinned(pin):
             return False  # It was never made whole; who attaches it does that.
         there = found.devices.get(link.name)
-        anew = there is not None and not kernel.is_right(there, link)
+        is_right = there is not None and kernel.is_right(there, link)
+        anew = not (is_right and links.is_filtered(link.name))
         try:
             if there is None:
                 links.join(pin, link)

@@ -52,7 +52,8 @@ def picture(machine: Machine) -> str:
         words += sorted(line for line in lines if "fdb" not in command or " dst " in line)
     words += [machine.run("ip -br addr show dev eth0")]
     words += sorted(_blocks(machine.run("nft list ruleset")))
-    words += [machine.run(f"sysctl -n {name}") for name in _SYSCTLS]
+    filters = [f"net.ipv4.conf.{name}.rp_filter" for name in sorted(_links(machine))]
+    words += [machine.run(f"sysctl {name}") for name in (*_SYSCTLS, *filters)]
     return "\n".join(_steady(line) for line in "\n".join(words).splitlines())
 
 
@@ -110,10 +111,11 @@ def breakable(node: Node, containers: list[Container]) -> list[list[tuple[Machin
         for family in (4, 6)
         for line in node.run(f"ip -{family} route show proto 72").splitlines()
     ]
+    filters = [f"net.ipv4.conf.{name}.rp_filter" for name in _links(node)]
     return [
         [(node, command.format(name)) for name in names for command in _ON_LINKS],
         [(node, command) for command in routes],
-        [(node, f"sysctl -q -w {name}=0") for name in _SYSCTLS],
+        [(node, f"sysctl -q -w {name}=0") for name in (*_SYSCTLS, *filters)],
         [(node, f"nft {command}") for command in _on_rules(node)],
         [(each, command) for each in containers for command in _INSIDE],
     ]
@@ -130,7 +132,7 @@ def _on_rules(node: Node) -> Iterator[str]:
             yield f"flush {kind} inet hafen {name}"
 
 
-def _links(node: Node) -> list[str]:
+def _links(node: Machine) -> list[str]:
     found = node.run(f"ip -br {_LINK} type veth").split("\n")
     return [line.split("@")[0].split()[0] for line in found if line.startswith("h")]
 
