@@ -28,7 +28,7 @@ from node_agent.outside import Outside
 from node_agent.peers.prober import Peers
 from node_agent.peers.publish import SuspicionPublisher
 from node_agent.prefetch import Prefetch
-from node_agent.views import ManifestView, RoutesView, node_specs, present_nodes
+from node_agent.views import ManifestView, RoutesView, node_specs, other_networks, present_nodes
 from node_agent.volumes import Volumes
 from node_agent.watchdog import Watchdog
 from shared import codec, keys
@@ -67,7 +67,7 @@ class Agent:
         self._gateway_dirty, self._network_dirty = Dirty(), Dirty()
         self._report_dirty, self._suspicions_dirty = Dirty(), Dirty()
         self._desired, self._nodes = View(self._containers_changed), View(self._nodes_changed)
-        self._routes = View(self._routes_changed)
+        self._routes, self._networks = View(self._routes_changed), View(self._network_dirty.mark)
         self._publisher = Publisher(store, keys.observed(self._spec.name))
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
         self._published: Report | None = None
@@ -107,6 +107,7 @@ class Agent:
                 (exactly(keys.desired(self._spec.name)), self._desired),
                 (under(keys.ROUTES), self._routes),
                 (under(keys.NODES), self._nodes),
+                (under(keys.NETWORKS), self._networks),
                 (under(keys.CLAIMS), self._exclusive.view),
                 (under(keys.FLOATING), self._floating.look.records),
                 (under(keys.VIPS), self._floating.look.claims),
@@ -218,9 +219,9 @@ class Agent:
 
     async def _network_pass(self) -> float:
         routes = self._served.read()
-        if routes is None or not self._nodes.revision:
+        if routes is None or not self._nodes.revision or not self._networks.revision:
             return _NETWORK_PERIOD_S
-        topology = Topology(node_specs(self._nodes), routes)
+        topology = Topology(node_specs(self._nodes), routes, other_networks(self._networks))
         self._fabric_status = await self._outside.fabric.apply(topology)
         self._report_dirty.mark()
         return _NETWORK_PERIOD_S

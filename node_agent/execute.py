@@ -10,7 +10,13 @@ import structlog
 from node_agent.actions import Create, Remove, Start, Step, Stop
 from node_agent.contents import Contents
 from node_agent.runtime import Runtime
-from shared.errors import ContentsGoneError, FuseBurntError, RuntimeFailureError, StoreError
+from shared.errors import (
+    AddressTakenError,
+    ContentsGoneError,
+    FuseBurntError,
+    RuntimeFailureError,
+    StoreError,
+)
 from shared.model import AllocId, PullPolicy
 
 _log = structlog.get_logger()
@@ -80,7 +86,7 @@ class Executor:
             async with self._slots, asyncio.timeout(_deadline_s(step)):
                 _log.info("step", kind=type(step).__name__, id=step.id, reason=step.reason)
                 await self._perform(step)
-        except FuseBurntError as error:
+        except (FuseBurntError, AddressTakenError) as error:
             _log.warning("step_put_off", kind=type(step).__name__, id=step.id, reason=str(error))
             await asyncio.sleep(PUT_OFF_S)
         except StoreError as error:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from shared import codec, keys
 from shared.errors import CodecError
 from shared.mirror import View
-from shared.model import Manifest, NodeName, NodeSpec, Revision, Routes, StackName
+from shared.model import Manifest, Network, NodeName, NodeSpec, Revision, Routes, StackName
 
 
 class ManifestView:
@@ -96,3 +96,14 @@ def node_specs(view: View) -> tuple[NodeSpec, ...]:
         except CodecError:
             continue  # The scheduler complains of it; its route stays as it is in the kernel.
     return tuple(specs)
+
+
+def other_networks(view: View) -> tuple[Network, ...]:
+    """Return every network that no stack makes and whose record can be read, by name."""
+    found = []
+    for key, item in sorted(view.items.items()):
+        try:
+            found.append(codec.decode(Network, item.value, key))
+        except CodecError:
+            continue  # Containers on it have no way out until somebody mends the record.
+    return tuple(found)

@@ -15,6 +15,7 @@ Pure. Each class says in its docstring what to do; `exit_code` is what the comma
     ├── RuntimeFailureError         a container action failed; reported, then decided again
     │   ├── ImageError              the image cannot be had
     │   ├── FuseBurntError          nothing exclusive may begin now: decide again
+    │   ├── AddressTakenError       who has the address is still ending: same call again, later
     │   └── ContentsGoneError       a reboot took a container's secrets: give them anew
     ├── SealError                   what was sealed cannot be opened: another cluster's key
     └── StoreError                  exit 5
@@ -113,6 +114,13 @@ class ImageError(RuntimeFailureError):
 
 class FuseBurntError(RuntimeFailureError):
     """Nothing exclusive may begin on this node now; it is no fault of the container's."""
+
+
+class AddressTakenError(RuntimeFailureError):
+    """A container's address is still another's of its node; the same call works once that is gone.
+
+    The message names the other one.
+    """
 
 
 class ContentsGoneError(RuntimeFailureError):

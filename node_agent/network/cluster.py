@@ -4,8 +4,10 @@ Pure. `Cluster` is the topology without what only gateways need. It is kept in a
 agent that starts while etcd is away leaves the kernel as it was.
 """
 
+import functools
 import ipaddress
 from collections.abc import Collection, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
@@ -22,7 +24,9 @@ from shared.model import (
 )
 
 # What services of an older version are on, which say no network: one of their own, as before.
-NAMELESS = ""
+NAMELESS: Final = ""
+# Addresses that were looked at, and combinations of networks that were sorted.
+_KNOWN_MAX: Final = 1 << 15
 
 
 class Member(Record, frozen=True):
@@ -189,6 +193,7 @@ def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in found if _is_address(each)))
 
 
+@functools.lru_cache(_KNOWN_MAX)
 def _is_address(text: str) -> bool:
     try:
         ipaddress.IPv4Address(text)
@@ -199,7 +204,12 @@ def _is_address(text: str) -> bool:
 
 def networks_of(one: Member | Local) -> tuple[str, ...]:
     """Return what a container is on, sorted."""
-    return tuple(sorted(set(one.networks))) or (NAMELESS,)
+    return _sorted(one.networks)
+
+
+@functools.lru_cache(_KNOWN_MAX)
+def _sorted(networks: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(networks))) or (NAMELESS,)
 
 
 def is_closed(cluster: Cluster, networks: Collection[str]) -> bool:

@@ -18,7 +18,6 @@ from node_agent.network.netlink import ROUTE_PROTOCOL, Batch
 from node_agent.network.plan import (
     BRIDGE,
     VXLAN,
-    VXLAN_OVERHEAD,
     Host,
     Plan,
     Route,
@@ -149,8 +148,8 @@ def _forwards(ip: IPRoute, index: int) -> Iterator[tuple[str, str]]:
 # ---------------------------------------------------------------- devices
 
 
-def make_bridge(host: Host, found: Found) -> None:
-    """Make the bridge that has the gateway's addresses; it has no ports.
+def make_bridge(host: Host, found: Found) -> bool:
+    """Make the bridge that has the gateway's addresses, without ports; say whether it was not so.
 
     A bridge, because not every kernel has links of kind dummy.
 
@@ -169,57 +168,66 @@ def make_bridge(host: Host, found: Found) -> None:
         if device == BRIDGE:
             batch.address(index, *split(address))
     batch.send()
+    return there is None or bool(batch)
 
 
-def make_vxlan(host: Host, found: Found) -> str:
-    """Make the device that leads to other nodes' containers, or remove it; return the problem.
+def make_vxlan(host: Host, found: Found) -> tuple[bool, str]:
+    """Make the device that leads to other nodes' containers, or remove it.
 
     It learns nothing from what arrives: every node's place is told to it.
+
+    Returns: whether something was changed, and what is in the way.
 
     Raises:
         OSError: the kernel refused.
     """
     there = found.devices.get(VXLAN)
     if there is not None and there.kind != "vxlan":
-        return (
-            f"link {VXLAN} is a {there.kind or 'device'} of somebody else: remove it"
-            if host.vxlan_port
-            else ""
-        )
-    is_right = there is not None and host.vxlan_port and _is_same(there, host)
+        taken = f"link {VXLAN} is a {there.kind or 'device'} of somebody else: remove it"
+        return False, taken if host.vxlan_port else ""
+    is_right = there is not None and bool(host.vxlan_port) and _is_same(there, host)
+    batch = Batch()
     if there is not None and not is_right:
-        with IPRoute() as ip:
-            ip.link("del", index=there.index)
+        batch.no_link(VXLAN, GONE)
+    if host.vxlan_port and not is_right:
+        _add_vxlan(batch, host)
+    batch.send()
     if not host.vxlan_port:
-        return ""
-    if not is_right:
-        _add_vxlan(host)
-    mtu = {"mtu": host.mtu - VXLAN_OVERHEAD} if host.mtu else {}
-    if not is_right or there is None or not there.is_up or there.mtu != mtu.get("mtu", there.mtu):
-        batch = Batch()
-        batch.set_link(socket.if_nametoindex(VXLAN), up=True, **mtu)
-        try:
-            batch.send()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            return (
-                f"UDP port {host.vxlan_port} is taken on this node, VXLAN needs it: end what has it"
-                " (ss -ulpn), or set vxlan_port to another one on every node"
-            )
+        return bool(batch), ""
+    up = Batch()
+    if (
+        there is None
+        or not is_right
+        or not there.is_up
+        or there.mtu != (host.inner_mtu or there.mtu)
+    ):
+        mtu = {"mtu": host.inner_mtu} if host.inner_mtu else {}
+        up.set_link(socket.if_nametoindex(VXLAN), up=True, **mtu)
+    return bool(batch or up), _start(up, host)
+
+
+def _start(up: Batch, host: Host) -> str:
+    """Let the device begin; return what is in the way."""
+    try:
+        up.send()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return (
+            f"UDP port {host.vxlan_port} is taken on this node, VXLAN needs it: end what has it"
+            " (ss -ulpn), or set vxlan_port to another one on every node"
+        )
     return ""
 
 
-def _add_vxlan(host: Host) -> None:
+def _add_vxlan(batch: Batch, host: Host) -> None:
     data = {
         "IFLA_VXLAN_ID": VXLAN_ID,
         "IFLA_VXLAN_LOCAL": host.address,
-        "IFLA_VXLAN_PORT": socket.htons(host.vxlan_port),
+        "IFLA_VXLAN_PORT": host.vxlan_port,
         "IFLA_VXLAN_LEARNING": 0,
     }
-    batch = Batch()
     batch.add_link(VXLAN, "vxlan", data, address=mac_of(gateway_of(host.subnet)))
-    batch.send()
 
 
 def _is_same(there: Device, host: Host) -> bool:
@@ -227,7 +235,7 @@ def _is_same(there: Device, host: Host) -> bool:
     return (
         said.get("IFLA_VXLAN_ID") == VXLAN_ID
         and said.get("IFLA_VXLAN_LOCAL") == host.address
-        and said.get("IFLA_VXLAN_PORT") == socket.htons(host.vxlan_port)
+        and said.get("IFLA_VXLAN_PORT") == host.vxlan_port
         and not said.get("IFLA_VXLAN_LEARNING")
         and there.mac == mac_of(gateway_of(host.subnet))
     )

@@ -31,6 +31,7 @@ _RUNNING: Final = 0x40
 _REQUEST: Final = struct.Struct("16sH14s")
 _PROC: Final = Path("/proc/thread-self/net")
 _PROC_SYS: Final = Path("/proc/sys/net/ipv4/conf")
+_STRICT: Final = "1"
 _ANY4: Final = "00000000"
 _ANY6: Final = "0" * 32
 _GONE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV})
@@ -118,7 +119,7 @@ def remove(name: str, pin: Path) -> None:
 def outer(link: Link) -> Batch:
     """Return what makes the node's end what it should be, wherever it was before."""
     index = socket.if_nametoindex(link.name)
-    (_PROC_SYS / link.name / "rp_filter").write_text("1")
+    _filter(link.name).write_text(_STRICT)
     batch = Batch()
     mtu = {"mtu": link.mtu} if link.mtu else {}
     batch.set_link(index, up=True, master=0, group=GROUP, address=link.gateway_mac, **mtu)
@@ -159,6 +160,18 @@ def is_up(name: str) -> bool:
             return False
     flags: int = _REQUEST.unpack(answer)[1]
     return bool(flags & _RUNNING)
+
+
+def is_filtered(name: str) -> bool:
+    """Say whether the kernel itself drops sources that do not belong to a link."""
+    try:
+        return _filter(name).read_text().strip() == _STRICT
+    except FileNotFoundError:
+        return False
+
+
+def _filter(name: str) -> Path:
+    return _PROC_SYS / name / "rp_filter"
 
 
 def mend(pin: Path, link: Link, *, anew: bool) -> bool:

@@ -14,7 +14,7 @@ import structlog
 from pyroute2 import NetlinkError
 
 from node_agent.network import kernel, links, namespaces
-from node_agent.network.claims import Claims, link_name
+from node_agent.network.address_book import AddressBook, link_name
 from node_agent.network.cluster import (
     Cluster,
     Local,
@@ -52,9 +52,10 @@ class NodeNetwork:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._claims = Claims(settings.run_dir, settings.subnet, NodeName(settings.node))
+        self._book = AddressBook(settings.run_dir, settings.subnet, NodeName(settings.node))
         self._file = settings.run_dir / _CLUSTER
-        self._cluster = _read(self._file)
+        # `_noted` is what the next agent would begin with.
+        self._cluster = self._noted = _read(self._file)
         self._table = Table()
         self._acked: Mapping[StackName, Revision] = {}
         self._mtu = 0
@@ -80,20 +81,23 @@ class NodeNetwork:
         have replicas of it are there.
         """
         problems: list[str] = []
-        await self._follow(topology)
-        failed: frozenset[str] = frozenset()
+        is_in_force = False
         try:
-            problems += await asyncio.to_thread(self._make_devices)
+            problems += await self._follow(topology)
             await self._make_rules()
+            is_in_force = True
+        except HostError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"cannot note containers' addresses: {error}")
+        try:
             async with self._lock:
                 said, failed = await asyncio.to_thread(self._mend)
             problems += said
-        except HostError as error:
-            problems.append(str(error))
+            if is_in_force:
+                self._acked = _acked(topology, failed)
         except _REFUSED as error:
-            problems.append(f"cannot look at this node's links: {error}")
-        else:
-            self._acked = _acked(topology, failed)
+            problems.append(f"cannot make this node's links: {error}")
         there = {stack: each for stack, each in self._acked.items() if stack in topology.routes}
         return FabricStatus(there, tuple(problems))
 
@@ -102,7 +106,7 @@ class NodeNetwork:
 
         Containers' namespaces, devices, routes, rules.
         """
-        for id_ in self._claims.all():
+        for id_ in self._book.all():
             await self.detach(id_)
         await asyncio.to_thread(kernel.remove_ours)
         await self._table.remove()
@@ -123,11 +127,11 @@ class NodeNetwork:
             await self._make_rules()
         except (*_REFUSED, HostError) as error:
             raise RuntimeFailureError(f"cannot attach {id_} to the network: {error}") from error
-        return Attachment(local.address, str(self._claims.pin(id_)))
+        return Attachment(local.address, str(self._book.pin(id_)))
 
     async def find(self, id_: AllocId) -> Attachment | None:
         """Return the attachment that the container has, or None."""
-        local, pin = self._claims.of(id_), self._claims.pin(id_)
+        local, pin = self._book.of(id_), self._book.pin(id_)
         if local is None or not namespaces.is_pinned(pin):
             return None
         return Attachment(local.address, str(pin))
@@ -143,7 +147,7 @@ class NodeNetwork:
                 ) from error
 
     def _attach(self, id_: AllocId, asked: Asked) -> Local:
-        local, pin = self._claims.take(id_, asked), self._claims.pin(id_)
+        local, pin = self._book.take(id_, asked), self._book.pin(id_)
         is_whole = namespaces.is_pinned(pin) and (not local.address or links.is_up(link_name(id_)))
         if not is_whole:
             links.remove(link_name(id_), pin)
@@ -151,8 +155,8 @@ class NodeNetwork:
         return local
 
     def _detach(self, id_: AllocId) -> None:
-        links.remove(link_name(id_), self._claims.pin(id_))
-        self._claims.free(id_)
+        links.remove(link_name(id_), self._book.pin(id_))
+        self._book.free(id_)
 
     def _link(self, id_: AllocId, local: Local) -> links.Link:
         settings = self._settings
@@ -160,23 +164,27 @@ class NodeNetwork:
 
     # ------------------------------------------------------------ the whole
 
-    async def _follow(self, topology: Topology) -> None:
+    async def _follow(self, topology: Topology) -> list[str]:
         """Take over what the leader says, and write it down for the next agent."""
         async with self._lock:
-            here = await asyncio.to_thread(self._claims.all)
+            here = await asyncio.to_thread(self._book.all)
             used = {name for each in here.values() for name in networks_of(each)}
-            cluster = cluster_of(topology, self._cluster, used)
-            if cluster != self._cluster:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                await asyncio.to_thread(write_atomically, self._file, encode(cluster))
-                self._cluster = cluster
-            for id_, local in located(cluster, here).items():
+            self._cluster = cluster_of(topology, self._cluster, used)
+            for id_, local in located(self._cluster, here).items():
                 if local != here[id_]:
-                    await asyncio.to_thread(self._claims.put, id_, local)
+                    await asyncio.to_thread(self._book.put, id_, local)
+            if self._cluster == self._noted:
+                return []
+            try:
+                await asyncio.to_thread(_write, self._file, self._cluster)
+            except OSError as error:
+                return [f"cannot write {self._file}, which the next agent starts with: {error}"]
+            self._noted = self._cluster
+            return []
 
     async def _make_rules(self) -> None:
         async with self._rules_lock:
-            here = await asyncio.to_thread(self._claims.all)
+            here = await asyncio.to_thread(self._book.all)
             node = NodeName(self._settings.node)
             soon = with_awaited(self._cluster, node, here)
             await self._table.make(ruleset_of(self._frame(), self._cluster, soon))
@@ -208,49 +216,67 @@ class NodeNetwork:
             vxlan_port=settings.vxlan_port if settings.is_vxlan else 0,
         )
 
-    def _make_devices(self) -> list[str]:
-        """Make the node's own devices and parameters; return what is in the way."""
+    def _make_devices(self) -> tuple[kernel.Found, Host, list[str]]:
+        """Make the node's own devices and parameters; return what is there, and in the way."""
         found = kernel.look()
         host = self._host(found)
         self._mtu = host.inner_mtu
         kernel.set_sysctls(six=bool(host.pool6))
-        kernel.make_bridge(host, found)
-        problem = kernel.make_vxlan(host, found)
-        return [problem] if problem else []
+        is_changed = kernel.make_bridge(host, found)
+        is_made, problem = kernel.make_vxlan(host, found)
+        if is_changed or is_made:
+            found = kernel.look()
+        return found, host, [problem] if problem else []
 
     def _mend(self) -> Said:
-        """Make routes, neighbours and containers' links whole."""
-        found = kernel.look()
-        host, here = self._host(found), self._claims.all()
-        addresses = {link_name(id_): each.addresses for id_, each in here.items() if each.address}
-        wanted = plan_of(host, self._cluster, addresses)
-        problems = list(clashes(host, wanted, found.foreign))
-        for id_, local in here.items():
-            if local.address and namespaces.is_pinned(self._claims.pin(id_)):
-                problems += self._mend_link(id_, local, found)
+        """Make everything but the rules whole, containers' links first: routes lead to them."""
+        found, host, problems = self._make_devices()
+        here = self._book.all()
+        linked = {id_: local for id_, local in here.items() if local.address}
+        mended = [self._mend_link(id_, local, found, problems) for id_, local in linked.items()]
+        if any(mended):
+            found = kernel.look()
+        wanted = plan_of(
+            host, self._cluster, {link_name(id_): each.addresses for id_, each in linked.items()}
+        )
+        problems += clashes(host, wanted, found.foreign)
         said, failed = mend(host, wanted, found)
         return problems + said, failed
 
-    def _mend_link(self, id_: AllocId, local: Local, found: kernel.Found) -> list[str]:
-        link, there = self._link(id_, local), found.devices.get(link_name(id_))
+    def _mend_link(
+        self, id_: AllocId, local: Local, found: kernel.Found, problems: list[str]
+    ) -> bool:
+        """Make a container's link whole; say whether it was not."""
+        pin, link = self._book.pin(id_), self._link(id_, local)
+        if not namespaces.is_pinned(pin):
+            return False  # It was never made whole; who attaches it does that.
+        there = found.devices.get(link.name)
+        is_right = there is not None and kernel.is_right(there, link)
+        anew = not (is_right and links.is_filtered(link.name))
         try:
-            anew = there is not None and not kernel.is_right(there, link)
             if there is None:
-                links.join(self._claims.pin(id_), link)
-                _log.info("link_mended", allocation=id_)
-            elif links.mend(self._claims.pin(id_), link, anew=anew) or anew:
+                links.join(pin, link)
+            elif links.mend(pin, link, anew=anew) or anew:
                 links.outer(link).send()
-                _log.info("link_mended", allocation=id_)
+            else:
+                return False
         except OSError as error:
-            return [f"cannot mend the link of {id_}: {error.strerror}"]
-        return []
+            problems.append(f"cannot mend the link of {id_}: {error.strerror}")
+            return False
+        _log.info("link_mended", allocation=id_)
+        return True
 
 
 def _read(path: Path) -> Cluster:
     try:
         return decode(path.read_bytes()) or Cluster()
-    except FileNotFoundError:
+    except OSError:
         return Cluster()
+
+
+def _write(path: Path, cluster: Cluster) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, encode(cluster))
 
 
 def _acked(topology: Topology, failed: frozenset[str]) -> dict[StackName, Revision]:
@@ -259,7 +285,8 @@ def _acked(topology: Topology, failed: frozenset[str]) -> dict[StackName, Revisi
     return {
         stack: revision
         for stack, (revision, routes) in topology.routes.items()
-        if not any(
+        if not failed
+        or not any(
             endpoint.node in lost or failed.intersection(f"{a}/32" for a in endpoint.addresses)
             for service in routes.services
             for endpoint in service.endpoints

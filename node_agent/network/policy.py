@@ -137,12 +137,16 @@ def _verdicts(
     into: dict[str, str] = {}
     outof: dict[str, str] = {}
     ways_out: set[str] = set()
+    shut = {combo: is_closed(cluster, combo) for combo in set(map(networks_of, here.values()))}
+    chains = {
+        combo: (_chain("into", combo, closed=closed), _chain("outof", combo, closed=closed))
+        for combo, closed in shut.items()
+    }
     for local in here.values():
         combo = networks_of(local)
-        is_shut = is_closed(cluster, combo)
+        is_shut = shut[combo]
         for address in local.addresses:
-            into[address] = _chain("into", combo, closed=is_shut)
-            outof[address] = _chain("outof", combo, closed=is_shut)
+            into[address], outof[address] = chains[combo]
         if not is_shut:
             ways_out.update(local.addresses)
     return into, outof, ways_out

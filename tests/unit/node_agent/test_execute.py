@@ -10,10 +10,10 @@ import pytest
 from node_agent.actions import Create, Start, Step
 from node_agent.contents import Contents
 from node_agent.execute import Executor, Wanted
-from node_agent.runtime import Phase
+from node_agent.runtime import NO_CONTENTS, Phase
 from shared.clock import Clock
-from shared.errors import UnavailableError
-from shared.model import AllocId, MountedFile, PullPolicy
+from shared.errors import AddressTakenError, UnavailableError
+from shared.model import AllocId, Assignment, MountedFile, PullPolicy
 from tests.build import assignment, workload
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.store import FakeEtcd, FakeStore
@@ -25,15 +25,23 @@ HAVING_SECRETS = msgspec.structs.replace(workload(), files=(SECRET,))
 
 
 class Asked(FakeRuntime):
-    """Notes what the registry is asked."""
+    """Notes what the registry is asked; the address of its next container may be another's."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
+        self.is_address_taken = False
         self.pulls: list[tuple[str, bool]] = []
 
     async def pull(self, image: str, *, anew: bool = False) -> None:
         self.pulls.append((image, anew))
         await super().pull(image, anew=anew)
+
+    async def create(
+        self, assignment: Assignment, given: Mapping[str, bytes] = NO_CONTENTS
+    ) -> None:
+        if self.is_address_taken:
+            raise AddressTakenError("198.19.1.2 is still that of shop.web.1.z")
+        await super().create(assignment, given)
 
 
 class Given(Contents):
@@ -122,6 +130,20 @@ def test_secrets_that_a_reboot_took_are_asked_for_again_and_others_are_not() -> 
             rig.runtime.power_loss()
             await rig.do(Start(A, "it ended while nobody watched"))
             assert (rig.contents.reads, rig.failures) == (2, [])
+            assert [each.phase for each in rig.runtime.all()] == [Phase.RUNNING]
+
+    on_virtual_time(main)
+
+
+def test_a_container_whose_address_is_still_anothers_is_put_off_and_does_not_fail() -> None:
+    async def main(clock: Clock) -> None:
+        async with asyncio.TaskGroup() as group:
+            rig = Rig(clock, group)
+            rig.runtime.is_address_taken = True
+            await rig.do(Create(A, "new", assignment(A)))
+            assert (rig.failures, rig.runtime.all()) == ([], ())
+            rig.runtime.is_address_taken = False
+            await rig.do(Create(A, "new", assignment(A)))
             assert [each.phase for each in rig.runtime.all()] == [Phase.RUNNING]
 
     on_virtual_time(main)

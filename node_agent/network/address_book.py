@@ -11,14 +11,14 @@ import msgspec
 
 from node_agent.network.cluster import Local
 from node_agent.network.network import NONE, Asked
-from shared.errors import RuntimeFailureError
+from shared.errors import AddressTakenError, RuntimeFailureError
 from shared.model import AllocId, NodeName
 from shared.subnets import capacity_of, is_container_of, pick
 
 _JSON: Final = b"{"
 
 
-class Claims:
+class AddressBook:
     """Hands out a node's addresses; no two containers have one at the same time.
 
     Args:
@@ -47,7 +47,8 @@ class Claims:
         """Return what a container has, taken now if it has nothing.
 
         Raises:
-            RuntimeFailureError: an address is another's, or not this node's, or none is free.
+            AddressTakenError: an address is another's.
+            RuntimeFailureError: it is not this node's, or none is free.
         """
         there, others = self.of(id_), self.all()
         others.pop(id_, None)
@@ -59,7 +60,7 @@ class Claims:
             local = Local(address=own, fixed=asked.fixed, networks=asked.networks)
         for address in local.addresses:
             if address in taken:
-                raise RuntimeFailureError(
+                raise AddressTakenError(
                     f"address {address} is still that of {taken[address]} on {self._node};"
                     " it is free once that container is removed"
                 )

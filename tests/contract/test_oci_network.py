@@ -1,0 +1,66 @@
+"""Network modes, as the kernel has them."""
+
+import socket
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+
+import pytest
+
+from node_agent.network.network import HOST, NOTHING, Asked, Attachment
+from node_agent.oci.runtime import OciRuntime
+from shared.errors import RuntimeFailureError
+from shared.model import AllocId, Tuning
+from tests.contract.host_sandbox import BareNetwork
+from tests.contract.oci_inside import SLEEP, inside, run, sleeping
+from tests.contract.runtimes import OciBench, ground, oci_bench, shell
+
+pytestmark = pytest.mark.real
+
+NODE = "192.0.2.9"
+
+
+class _Modes(BareNetwork):
+    """A network that knows of host mode, and notes what was asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.asked: list[Asked] = []
+
+    async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:
+        self.asked.append(asked)
+        return Attachment(NODE, "") if asked.mode == HOST else await super().attach(id_)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with ground() as directory:
+        yield directory
+
+
+@pytest.fixture
+async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
+    async with oci_bench(place) as real:
+        real.oci.close()
+        real.network = _Modes(place / "netns")
+        real.oci = real.fresh()
+        assert isinstance(real.oci, OciRuntime)
+        yield real
+
+
+async def test_host_mode_has_the_nodes_links_and_its_address(bench: OciBench) -> None:
+    own = await sleeping(bench, network_mode="host")
+    other = await sleeping(bench)
+    here = {name for _, name in socket.if_nameindex()}
+    assert {*(await inside(bench, own, "ls /sys/class/net")).split()} >= here
+    assert (await inside(bench, other, "ls /sys/class/net")).split() == ["lo"]
+    addresses = {each.id: each.address for each in await bench.oci.list()}
+    assert addresses[own] == NODE
+    assert f"{NODE}\t" in await inside(bench, own, "cat /etc/hosts")
+
+
+async def test_what_host_mode_would_change_of_the_node_is_refused(bench: OciBench) -> None:
+    tuning = Tuning(sysctls={"net.ipv4.ip_forward": "0"})
+    with pytest.raises(RuntimeFailureError, match="network_mode: host it is the node's own"):
+        await run(bench, shell(SLEEP, network_mode="host", tuning=tuning))
+    with pytest.raises(RuntimeFailureError, match="only host and none"):
+        await run(bench, shell(SLEEP, network_mode="container:web"))
