@@ -14,6 +14,7 @@ from node_agent.outside import Outside
 from node_agent.peers.promise import PromiseFile
 from node_agent.peers.sockets import SocketNet
 from node_agent.probe import answers
+from node_agent.probes import AgentProbes
 from node_agent.streams import AgentStreams
 from shared.clock import Clock
 from shared.etcd.store import EtcdStore
@@ -45,6 +46,5 @@ async def serve(config: Path, clock: Clock) -> None:
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
         agent = Agent(store, outside, settings, clock=clock, rng=rng)
         group.create_task(agent.run())
-        group.create_task(
-            AgentStreams(runtime, AgentImages(runtime.images, settings), settings).serve()
-        )
+        images, probes = AgentImages(runtime.images, settings), AgentProbes(network.find, settings)
+        group.create_task(AgentStreams(runtime, images, settings, probes).serve())

@@ -1,4 +1,4 @@
-"""The agent's own API: the logs of this node's containers, and its images, for schedulers.
+"""The agent's own API, for schedulers: its containers' logs, its images, probes of its network.
 
 Only over mutual TLS: without certificates there is no listener. It decides nothing.
 """
@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from node_agent.images import AgentImages
+from node_agent.probes import AgentProbes
 from node_agent.runtime import Container, LogLine
 from shared import http
 from shared.api import AGENT_LOGS, LogEntry
@@ -51,16 +52,25 @@ class AgentStreams:
         runtime: whose logs.
         images: what takes images.
         settings: of this host.
+        probes: what tries the network; None: nobody can ask for it.
     """
 
-    def __init__(self, runtime: LogSource, images: AgentImages, settings: Settings) -> None:
+    def __init__(
+        self,
+        runtime: LogSource,
+        images: AgentImages,
+        settings: Settings,
+        probes: AgentProbes | None = None,
+    ) -> None:
         self._runtime, self._images, self._settings = runtime, images, settings
-        self._open = 0
+        self._probes, self._open = probes, 0
 
     def application(self) -> web.Application:
         """Return the application, for any listener."""
         app = web.Application(middlewares=[http.refusals])
         app.add_routes([web.get(AGENT_LOGS, self._logs), *self._images.routes()])
+        if self._probes is not None:
+            app.add_routes(self._probes.routes())
         return app
 
     async def serve(self) -> NoReturn:

@@ -8,17 +8,15 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from node_agent.peers.echo import ECHO_REPLY, HEADER, reply, request
 from node_agent.peers.udp import BATCH_MAX, TOS
 from node_agent.peers.wire import DATAGRAM_BYTES
 from shared.errors import HostError
 
-_HEADER: Final = struct.Struct(">BBHHH")  # type, code, checksum, id, sequence number
-_ECHO_REQUEST: Final = 8
-_ECHO_REPLY: Final = 0
 # linux/icmp.h: which types a raw socket is not given, as a set of bits.
 _SOL_RAW: Final = 255
 _ICMP_FILTER: Final = 1
-_ALL_BUT_REPLIES: Final = 0xFFFFFFFF & ~(1 << _ECHO_REPLY)
+_ALL_BUT_REPLIES: Final = 0xFFFFFFFF & ~(1 << ECHO_REPLY)
 _IP_HEADER_BYTES_MAX: Final = 60
 
 
@@ -71,35 +69,10 @@ class Echo:
         for _ in range(BATCH_MAX):
             try:
                 packet, (address, _) = one.recvfrom(
-                    _IP_HEADER_BYTES_MAX + _HEADER.size + DATAGRAM_BYTES + 1
+                    _IP_HEADER_BYTES_MAX + HEADER.size + DATAGRAM_BYTES + 1
                 )
             except OSError:
                 return  # Nothing more, or an error of the link, cleared by being told.
             payload = reply(self._id, packet)
             if payload is not None:
                 received(address, payload)
-
-
-def request(id_: int, number: int, payload: bytes) -> bytes:
-    """Return an echo request; the kernel puts the IP header before it."""
-    blank = _HEADER.pack(_ECHO_REQUEST, 0, 0, id_, number)
-    return _HEADER.pack(_ECHO_REQUEST, 0, _checksum(blank + payload), id_, number) + payload
-
-
-def reply(id_: int, packet: bytes) -> bytes | None:
-    """Return what an echo reply to `id_` brought back, IP header and all taken off; or None."""
-    start = (packet[0] & 0xF) * 4 if packet else 0
-    if len(packet) < start + _HEADER.size:
-        return None
-    kind, _, _, found, _ = _HEADER.unpack_from(packet, start)
-    return packet[start + _HEADER.size :] if (kind, found) == (_ECHO_REPLY, id_) else None
-
-
-def _checksum(data: bytes) -> int:
-    """Return the ones' complement of the ones' complement sum of all 16-bit words (RFC 1071)."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -1,7 +1,7 @@
 """What the HTTP API speaks: paths and records, for the server, our client and other programs.
 
 What people ask (`asked`), what a change would do or did (`foreseen`), what is (`views`), where
-images are (`images`).
+images are (`images`), what passes between nodes and who reaches whom (`net`).
 
 Pure. JSON; a stream is one JSON object a line. Served by every scheduler over mutual TLS on
 settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
@@ -25,6 +25,8 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/events?follow=                               stream of model.Event
     PUT    /v1/images?name=                     archive ->  stream of ImagePush, a node each
     GET    /v1/images?name=                                 ImageHolders
+    GET    /v1/net                                          NetView
+    GET    /v1/net/doctor                                   NetDiagnosis
 
 Every refusal is an ErrorBody with a 4xx or 5xx status. In a stream a blank line says only that the
 stream lives, and a last line that is an ErrorBody says why it broke off. The agents' own API
@@ -33,6 +35,7 @@ stream lives, and a last line that is an ErrorBody says why it broke off. The ag
     GET    /v1/allocations/{id}/logs?follow=&tail=          stream of LogEntry
     PUT    /v1/images?name=                     archive ->  stream of one ImageHeld
     GET    /v1/images?name=                                 ImageHeld
+    POST   /v1/probes                     ProbeRequest  ->  ProbeAnswer
 
 An archive is the body itself, a docker-archive or oci-archive tar file; with `name` the image is
 called so and not as the archive says. The same archive again changes nothing.
@@ -64,9 +67,29 @@ from shared.api.foreseen import (
     WhyView,
 )
 from shared.api.images import ImageHeld, ImageHolders, ImagePush
+from shared.api.net import (
+    PROBES_MAX,
+    EntryView,
+    FilterFact,
+    KernelFacts,
+    MemberView,
+    NetCell,
+    NetDiagnosis,
+    NetView,
+    NetworkView,
+    Probe,
+    ProbeAnswer,
+    ProbeKind,
+    ProbeRequest,
+    ProbeResult,
+    ProbeState,
+    RouteFact,
+    ServiceNetView,
+)
 from shared.api.paths import (
     AGENT_IMAGES,
     AGENT_LOGS,
+    AGENT_PROBES,
     ALLOCATIONS,
     BODY_BYTES_MAX,
     CHANGES,
@@ -76,6 +99,8 @@ from shared.api.paths import (
     HISTORY,
     IMAGES,
     LOGS,
+    NET_DOCTOR,
+    NET_SHOW,
     NODES,
     PLAN,
     PROGRESS,
@@ -111,6 +136,7 @@ from shared.api.views import (
 __all__ = [
     "AGENT_IMAGES",
     "AGENT_LOGS",
+    "AGENT_PROBES",
     "ALLOCATIONS",
     "BODY_BYTES_MAX",
     "CHANGES",
@@ -120,8 +146,11 @@ __all__ = [
     "HISTORY",
     "IMAGES",
     "LOGS",
+    "NET_DOCTOR",
+    "NET_SHOW",
     "NODES",
     "PLAN",
+    "PROBES_MAX",
     "PROGRESS",
     "SERVICES",
     "STACK",
@@ -139,10 +168,12 @@ __all__ = [
     "ChangeRequest",
     "ClusterView",
     "Diagnosis",
+    "EntryView",
     "ErrorBody",
     "EtcdMemberView",
     "Fact",
     "FieldChange",
+    "FilterFact",
     "Finding",
     "GenerationView",
     "Happening",
@@ -150,18 +181,32 @@ __all__ = [
     "ImageHeld",
     "ImageHolders",
     "ImagePush",
+    "KernelFacts",
     "Level",
     "LogEntry",
+    "MemberView",
     "Move",
+    "NetCell",
+    "NetDiagnosis",
+    "NetView",
+    "NetworkView",
     "NodeList",
     "NodeView",
     "PlanView",
+    "Probe",
+    "ProbeAnswer",
+    "ProbeKind",
+    "ProbeRequest",
+    "ProbeResult",
+    "ProbeState",
     "Promote",
     "Restart",
     "Rollback",
+    "RouteFact",
     "Scale",
     "ServiceChange",
     "ServiceList",
+    "ServiceNetView",
     "ServiceView",
     "SlotStep",
     "SlotView",

@@ -22,8 +22,11 @@ WHY: Final = "/v1/why"
 LOGS: Final = "/v1/logs"
 EVENTS: Final = "/v1/events"
 IMAGES: Final = "/v1/images"
+NET_DOCTOR: Final = "/v1/net/doctor"
+NET_SHOW: Final = "/v1/net"
 AGENT_LOGS: Final = "/v1/allocations/{id}/logs"
 AGENT_IMAGES: Final = "/v1/images"
+AGENT_PROBES: Final = "/v1/probes"
 
 # A document in etcd is at most 1 MiB; as much again for configs and secrets.
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
