@@ -64,6 +64,18 @@ class ApiClient:
         """Return what cannot hold what the cluster's profile promises."""
         return await self._remote.ask("GET", api.DOCTOR, api.Diagnosis)
 
+    async def net_doctor(self) -> api.NetDiagnosis:
+        """Return what passes between nodes and containers, tried now; it takes some seconds.
+
+        Raises:
+            UnavailableError: no agent can be asked, or none answers.
+        """
+        return await self._remote.ask("GET", api.NET_DOCTOR, api.NetDiagnosis)
+
+    async def net(self) -> api.NetView:
+        """Return who may talk to whom."""
+        return await self._remote.ask("GET", api.NET_SHOW, api.NetView)
+
     async def nodes(self) -> api.NodeList:
         """Return all nodes."""
         return await self._remote.ask("GET", api.NODES, api.NodeList)

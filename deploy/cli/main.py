@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "status": Lazy("deploy.cli.listing", "status", "Show the cluster at a glance."),
     "doctor": Lazy("deploy.cli.listing", "doctor", "Show what is wrong, and what to do."),
     "node": Lazy("deploy.cli.listing", "node", "Show the nodes: hafen node ls."),
+    "net": Lazy("deploy.cli.net", "net", "Try the network, show who talks to whom."),
     "volume": Lazy("deploy.cli.volume", "volume", "Show and remove volumes: hafen volume ls."),
     "image": Lazy("deploy.cli.image", "image", "Build images, bring them to the nodes."),
     "serve": Lazy("deploy.cli.serve", "serve", "Run this host.", is_linux_only=True),

@@ -12,6 +12,9 @@ from deploy.render_change import live_lines, progress_lines
 from shared.api import StackProgress
 
 _COLOURS: Final = {
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
     "ready": "green",
     "healthy": "green",
     "starting": "yellow",

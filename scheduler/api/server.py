@@ -19,6 +19,7 @@ from scheduler.api.sealing import sealer
 from scheduler.api.stack_handlers import StackHandlers
 from scheduler.api.stacks import Stacks
 from scheduler.api.volume_handlers import VolumeHandlers
+from scheduler.net.handlers import NetHandlers
 from shared import http
 from shared.api import BODY_BYTES_MAX
 from shared.clock import Clock
@@ -62,6 +63,7 @@ class ApiServer:
         self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
         self._volume_handlers = VolumeHandlers(self._cluster, store)
+        self._net_handlers = NetHandlers(self._cluster, agents, settings)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -85,6 +87,7 @@ class ApiServer:
             self._stack_handlers,
             self._volume_handlers,
             self._image_handlers,
+            self._net_handlers,
             health,
         ):
             app.add_routes(part.routes())

@@ -1,0 +1,157 @@
+"""One planted fault -> one finding, about that hop and no healthy one, in clusters of any size."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.net.causes import ALL_NODES
+from scheduler.net.diagnose import diagnose
+from scheduler.net.plan import PAIRS_ALL_NODES, NetPlan, plan
+from shared.model import NodeName
+from tests.unit.scheduler.net.packets import ONE_NODE, TWO_NODES, Fault, run, scene
+
+COUNTS = st.integers(3, PAIRS_ALL_NODES + 4)
+ROLLS = st.integers(0, 2**32)
+
+
+def name(number: int) -> NodeName:
+    return NodeName(f"node-{number}")
+
+
+def made(count: int, seed: int = 0) -> NetPlan:
+    return plan(scene(count), random.Random(seed).randrange)  # noqa: S311 - no secret
+
+
+def hop(fault: Fault) -> str:
+    """Return how a person would name the place of a fault."""
+    if fault.kind in {"path", "route"}:
+        return f"{fault.a} -> {fault.b}"
+    return f"{fault.a} <-> {fault.b}" if fault.b else str(fault.a)
+
+
+@given(COUNTS, ROLLS)
+def test_where_nothing_is_broken_nothing_is_found(count: int, seed: int) -> None:
+    assert diagnose(run(made(count, seed), name(1))) == ()
+
+
+@given(st.sampled_from(ONE_NODE), COUNTS, ROLLS, st.data())
+def test_a_node_that_is_broken_is_named_and_no_other(
+    kind: str, count: int, seed: int, data: st.DataObject
+) -> None:
+    broken = data.draw(st.integers(2 if kind in {"down", "agent", "agent-port"} else 1, count))
+    is_quiet = data.draw(st.booleans())
+    fault = Fault(kind, name(broken), is_quiet=is_quiet)
+
+    found = diagnose(run(made(count, seed), name(1), fault))
+
+    assert [finding.where for finding in found] == [hop(fault)], found
+
+
+@given(st.sampled_from(TWO_NODES), COUNTS, ROLLS, st.data())
+def test_a_way_that_is_broken_is_named_and_no_other(
+    kind: str, count: int, seed: int, data: st.DataObject
+) -> None:
+    asked = made(count, seed)
+    tried = sorted({(one.node, one.target) for one in asked.asked if one.node != one.target})
+    a, b = data.draw(st.sampled_from(tried))
+    if kind not in {"path", "route"}:
+        a, b = min(a, b), max(a, b)
+    here = next(name(number) for number in (1, 2, 3) if name(number) not in {a, b})
+    fault = Fault(kind, a, b, is_quiet=data.draw(st.booleans()))
+
+    found = diagnose(run(asked, here, fault))
+
+    assert [finding.where for finding in found] == [hop(fault)], found
+
+
+@given(st.sampled_from(("path", "path-both")), COUNTS, ROLLS, st.data())
+def test_a_way_to_the_one_who_asks_is_named_too(
+    kind: str, count: int, seed: int, data: st.DataObject
+) -> None:
+    asked = made(count, seed)
+    tried = sorted({one.target for one in asked.asked if one.node == name(1)} - {name(1)})
+    other = data.draw(st.sampled_from(tried))
+    a, b = min(name(1), other), max(name(1), other)
+    found = diagnose(run(asked, name(1), Fault(kind, a, b)))
+    assert [finding.where for finding in found] == [f"{a} <-> {b}"], found
+
+
+@given(st.data())
+def test_two_faults_on_different_nodes_are_both_named(data: st.DataObject) -> None:
+    kinds = st.sampled_from(("forward", "link", "dns", "gateway", "down", "mtu-node"))
+    first = Fault(data.draw(kinds), name(2))
+    second = Fault(data.draw(kinds), name(4))
+    found = {one.where for one in diagnose(run(made(6), name(1), first, second))}
+    assert {"node-2", "node-4"} <= found
+    # Where both ends of a pair are broken alike, nobody can say which of them it is.
+    assert found <= {"node-2", "node-4"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "where"),
+    [
+        ("down", "node-2"),
+        ("route", "node-1 -> node-2"),
+        ("forward", "node-1"),
+        ("mtu", "node-1 <-> node-2"),
+        ("gateway", "node-1 -> node-2"),
+        ("path-both", "node-2"),
+    ],
+)
+def test_two_nodes_are_enough(kind: str, where: str) -> None:
+    a, b = (name(1), name(2)) if kind in {"route", "mtu", "path-both"} else (name(1), NodeName(""))
+    if kind in {"down", "gateway"}:
+        a = name(2)
+    (found,) = diagnose(run(made(2), name(1), Fault(kind, a, b)))
+    assert found.where == where
+
+
+def test_the_one_who_asks_may_be_the_one_who_is_cut_off() -> None:
+    faults = [Fault("path-both", name(1), name(number)) for number in (2, 3, 4)]
+    (found,) = diagnose(run(made(4), name(1), *faults))
+    assert (found.where, found.what) == ("node-1", "it reaches none of the 3 other nodes")
+
+
+def test_a_tunnel_with_the_wrong_size_is_one_finding() -> None:
+    faults = [
+        Fault("mtu-containers", name(a), name(b)) for a in range(1, 5) for b in range(a + 1, 5)
+    ]
+    (found,) = diagnose(run(made(4), name(1), *faults))
+    assert found.where == ALL_NODES
+    assert "packets above 1400 bytes are lost between containers" in found.what
+
+
+def test_words() -> None:
+    def said(*faults: Fault) -> str:
+        (found,) = diagnose(run(made(3), name(1), *faults))
+        return f"{found.where}: {found.what}"
+
+    one, two, three = name(1), name(2), name(3)
+    assert said(Fault("route", two, three)) == (
+        "node-2 -> node-3: route to 198.19.3.0/24 is missing on node-2"
+    )
+    assert said(Fault("route", two, three, is_quiet=True)) == (
+        "node-2 -> node-3: containers unreachable, hosts reachable: node-2's way to 198.19.3.0/24 "
+        "is broken"
+    )
+    assert said(Fault("path", two, three)) == (
+        "node-2 -> node-3: one way only: what node-2 sends does not reach node-3; the other way "
+        "works"
+    )
+    assert said(Fault("forward", two)).startswith("node-2: ip_forward is 0")
+    assert said(Fault("firewall", two)) == (
+        "node-2: a firewall of the host drops forwarded packets (policy drop in chain FORWARD in "
+        "table ip filter)"
+    )
+    assert said(Fault("mtu", one, three)) == (
+        "node-1 <-> node-3: packets above 1400 bytes are lost between hosts, and nobody says so"
+    )
+    assert said(Fault("dns", two)) == "node-2: DNS on node-2 does not answer its containers"
+    assert said(Fault("down", three)).startswith(
+        "node-3: neither its agent nor its kernel answers node-1, node-2"
+    )
+    assert said(Fault("gateway", two)) == (
+        "node-2: port 8080 of shop.web, port 8443 of shop.web: nothing answers there"
+    )
