@@ -1,0 +1,175 @@
+"""`hafen net doctor` on three real hosts: break one thing at a time and read what it says."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.integration.cluster import Cluster, lab
+from tests.waiting import until_sync
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+WEB = """
+services:
+  web:
+    image: hafen.local/whoami:1
+    stop_grace_period: 1s
+    ports: ["8080:80"]
+    deploy: {mode: global}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with lab("netdoc", tmp_path_factory.mktemp("netdoc")) as up:
+        done = up.deploy("shop", WEB)
+        assert done.returncode == 0, done.stderr
+        yield up
+
+
+def subnet(cluster: Cluster, host: str) -> str:
+    (line,) = cluster.inside(host, "ip", "-4", "-o", "addr", "show", "hafen0").splitlines()
+    return line.split()[3].rpartition(".")[0] + ".0/24"
+
+
+def address(cluster: Cluster, host: str) -> str:
+    (line,) = cluster.inside(host, "ip", "-4", "-o", "addr", "show", "eth0").splitlines()
+    return line.split()[3].partition("/")[0]
+
+
+def doctor(cluster: Cluster) -> dict[str, Any]:
+    done = cluster.run("net", "doctor", "--json", ok=False)
+    assert done.returncode in {0, 1}, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert bool(found["findings"]) == bool(done.returncode)
+    return found
+
+
+def said(cluster: Cluster) -> list[tuple[str, str]]:
+    return [(one["where"], one["what"]) for one in doctor(cluster)["findings"]]
+
+
+@contextmanager
+def broken_again_and_again(cluster: Cluster, host: str, command: str) -> Iterator[None]:
+    """Break something as fast as hafen mends it."""
+    loop = f"while [ -e /run/broken ]; do {command}; sleep 0.05; done"
+    cluster.inside(host, "touch", "/run/broken")
+    cluster.inside(host, "sh", "-c", f"({loop}) >/dev/null 2>&1 </dev/null &")
+    try:
+        yield
+    finally:
+        cluster.inside(host, "rm", "-f", "/run/broken")
+        until_sync(lambda: said(cluster) == [], 30)
+
+
+@contextmanager
+def filtered(cluster: Cluster, host: str, script: str) -> Iterator[None]:
+    cluster.inside(host, "sh", "-c", f"printf '{script}' | nft -f -")
+    try:
+        yield
+    finally:
+        cluster.inside(host, "nft", "delete", "table", "ip", "filter")
+
+
+def test_a_cluster_that_is_well_has_no_findings(cluster: Cluster) -> None:
+    found = doctor(cluster)
+    assert found["findings"] == []
+    assert [cell["lost"] for cell in found["cells"]] == [[]] * 9
+    assert found["probes"] > 50
+    done = cluster.run("net", "doctor")
+    assert "Nothing found that is wrong." in done.stdout
+    assert "3 nodes, 3 pairs, both ways" in done.stdout
+
+
+def test_a_route_that_is_missing(cluster: Cluster) -> None:
+    there = subnet(cluster, "node-3")
+    with broken_again_and_again(cluster, "node-2", f"ip route del {there}"):
+        until_sync(lambda: there not in cluster.inside("node-2", "ip", "route"), 10)
+        assert said(cluster) == [("node-2 -> node-3", f"route to {there} is missing on node-2")]
+
+
+def test_a_kernel_that_does_not_forward(cluster: Cluster) -> None:
+    forward = "/proc/sys/net/ipv4/ip_forward"
+    with broken_again_and_again(cluster, "node-3", f"echo 0 > {forward}"):
+        until_sync(lambda: cluster.inside("node-3", "cat", forward).strip() == "0", 10)
+        ((where, what),) = said(cluster)
+    assert where == "node-3"
+    assert what.startswith("ip_forward is 0")
+
+
+def test_packets_that_are_too_large(cluster: Cluster) -> None:
+    from_3 = f"{{ {address(cluster, 'node-3')}, {subnet(cluster, 'node-3')} }}"
+    rule = f"ip saddr {from_3} ip length gt 1400 drop"
+    head = "type filter hook prerouting priority -300;"
+    script = f"table ip filter {{\\nchain narrow {{\\n{head}\\n{rule}\\n}}\\n}}\\n"
+    with filtered(cluster, "node-2", script):
+        assert said(cluster) == [
+            (
+                "node-2 <-> node-3",
+                "packets above 1400 bytes are lost between hosts, and nobody says so",
+            )
+        ]
+
+
+def test_a_firewall_that_drops_what_is_forwarded(cluster: Cluster) -> None:
+    head = "type filter hook forward priority 0; policy drop;"
+    with filtered(
+        cluster, "node-2", f"table ip filter {{\\nchain FORWARD {{\\n{head}\\n}}\\n}}\\n"
+    ):
+        ((where, what),) = said(cluster)
+    assert where == "node-2"
+    assert "policy drop in chain FORWARD in table ip filter" in what
+
+
+def test_a_port_that_a_firewall_keeps(cluster: Cluster) -> None:
+    head = "type filter hook input priority 0;"
+    rule = f"ip saddr {address(cluster, 'node-3')} udp dport 8472 drop"
+    with filtered(
+        cluster, "node-2", f"table ip filter {{\\nchain in {{\\n{head}\\n{rule}\\n}}\\n}}\\n"
+    ):
+        assert said(cluster) == [
+            ("node-3 -> node-2", "port 8472/udp does not answer, though ICMP does")
+        ]
+
+
+def test_one_way_only(cluster: Cluster) -> None:
+    head = "type filter hook prerouting priority -300;"
+    rule = f"ip saddr {address(cluster, 'node-3')} ip protocol icmp drop"
+    with filtered(
+        cluster, "node-2", f"table ip filter {{\\nchain deaf {{\\n{head}\\n{rule}\\n}}\\n}}\\n"
+    ):
+        assert said(cluster)[0] == (
+            "node-3 -> node-2",
+            "one way only: what node-3 sends does not reach node-2; the other way works",
+        )
+
+
+def test_a_host_that_is_cut_off_is_one_finding(cluster: Cluster) -> None:
+    cluster.lab("cut", "node-3")
+    try:
+        ((where, what),) = said(cluster)
+    finally:
+        cluster.lab("heal", "node-3")
+    assert where == "node-3"
+    assert what.startswith("neither its agent nor its kernel answers node-1, node-2")
+    until_sync(lambda: said(cluster) == [], 60)
+
+
+def test_who_may_talk_to_whom(cluster: Cluster) -> None:
+    shown = cluster.run("net", "show").stdout
+    assert "(all that name no network)" in shown or "shop_default" in shown
+    assert "8080/tcp on every node -> shop.web at 80" in shown
+    view = cluster.json("net", "show")
+    (network,) = view["networks"]
+    (member,) = network["members"]
+    assert member["service"] == "shop.web"
+    assert len(set(member["addresses"].values())) == 3
+    assert 'label="8080/tcp"' in cluster.run("net", "show", "web", "--dot").stdout
+    missing = cluster.run("net", "show", "nobody", ok=False)
+    assert (missing.returncode, missing.stderr) == (
+        3,
+        "hafen: there is no service nobody; there are: shop.web\n",
+    )
