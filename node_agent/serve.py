@@ -6,6 +6,7 @@ from pathlib import Path
 
 from node_agent.agent import Agent
 from node_agent.gateway.haproxy import HaproxyGateway
+from node_agent.image_sweeper import ImageSweeper
 from node_agent.images import AgentImages
 from node_agent.journal import Journal
 from node_agent.network.node import NodeNetwork
@@ -46,5 +47,7 @@ async def serve(config: Path, clock: Clock) -> None:
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
         agent = Agent(store, outside, settings, clock=clock, rng=rng)
         group.create_task(agent.run())
+        sweeper = ImageSweeper(store, runtime.image_digests, settings, clock)
+        group.create_task(sweeper.run())
         images, probes = AgentImages(runtime.images, settings), AgentProbes(network.find, settings)
         group.create_task(AgentStreams(runtime, images, settings, probes).serve())

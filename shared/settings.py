@@ -89,6 +89,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             exclusive work and stands still. None: only the kernel's timers end such work.
         secrets: what configs and secrets are sealed with.
         devices: generic devices: kind, such as gpu -> device nodes, each for one container.
+        images_days: after so many days an image goes that no stack, update or container asks for;
+            0: never.
     """
 
     node: str
@@ -104,6 +106,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     watchdog: Path | None = None
     secrets: SecretsSettings = SecretsSettings()
     devices: Mapping[str, tuple[str, ...]] = {}
+    images_days: float = 7.0
     data_dir: Path = Path("/var/lib/hafen")
     run_dir: Path = Path("/run/hafen")
 
@@ -113,6 +116,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         subnet, pool = ipaddress.IPv4Network(self.subnet), ipaddress.IPv4Network(self.pool)
         if not subnet.subnet_of(pool):
             raise ValueError(f"subnet {subnet} is not inside pool {pool}")
+        if not self.images_days >= 0:  # so that NaN is refused, too
+            raise ValueError(f"images_days is {self.images_days}: write 0 or more")
         if self.profile not in PROFILES:
             raise ValueError(f"profile {self.profile!r} is none of {', '.join(PROFILES)}")
 

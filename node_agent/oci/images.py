@@ -80,7 +80,9 @@ class _RuntimeConfig(msgspec.Struct, frozen=True):
     process: _Process
 
 
-class _Named(msgspec.Struct, frozen=True):
+class Named(msgspec.Struct, frozen=True):
+    """Which digest a name stands for, as it is on the disk."""
+
     reference: str
     digest: str
 
@@ -117,7 +119,7 @@ class ImageStore:
         """
         try:
             text = self._name_file(Reference.parse(name)).read_bytes()
-            return self.unpacked(msgspec.json.decode(text, type=_Named).digest)
+            return self.unpacked(msgspec.json.decode(text, type=Named).digest)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
 
@@ -258,7 +260,7 @@ class ImageStore:
     def _remember(self, reference: Reference, digest: str) -> None:
         file = self._name_file(reference)
         fresh = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-        fresh.write_bytes(msgspec.json.encode(_Named(str(reference), digest)))
+        fresh.write_bytes(msgspec.json.encode(Named(str(reference), digest)))
         with fresh.open("rb") as written:
             os.fsync(written.fileno())
         fresh.rename(file)

@@ -149,6 +149,11 @@ class OciRuntime:
         """Return the images that containers are made of."""
         return self._images
 
+    def image_digests(self) -> frozenset[str]:
+        """Return the digests of the images that containers here are made of."""
+        names = [AllocId(path.name) for path in self._data.iterdir()]
+        return frozenset(record.digest for name in names if (record := self._files(name).read()))
+
     async def has_image(self, image: str) -> bool:
         """Say whether the image is unpacked here."""
         return self._images.find(image) is not None

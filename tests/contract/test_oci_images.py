@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from deploy.lab.images import build_busybox, build_whoami
+from node_agent.oci import leftovers
 from node_agent.oci.image import Image
 from node_agent.oci.images import ImageStore, load_image
 from shared.errors import ImageError
@@ -265,6 +266,31 @@ async def test_what_a_crash_left_is_swept_by_the_next_pull(tmp_path: Path) -> No
     await load_image(tmp_path / "data", whoami(tmp_path))
 
     assert not left.exists()
+
+
+async def test_an_image_that_went_takes_nothing_of_another_along_and_can_come_again(
+    tmp_path: Path,
+) -> None:
+    data, archive = tmp_path / "data", whoami(tmp_path)
+    store = ImageStore(data)
+    await store.load(archive)
+    other = tmp_path / "other.tar"
+    build_busybox(other, "hafen.local/other:1", {"Env": ["A=b"]})
+    await store.load(other)
+    blobs = set((data / "images" / "blobs" / "sha256").iterdir())
+
+    assert leftovers.remove(data, {WHOAMI}, frozenset())
+
+    assert store.find(WHOAMI) is None
+    assert set((data / "images" / "blobs" / "sha256").iterdir()) < blobs
+    left = store.find("hafen.local/other:1")
+    assert left is not None
+    assert (store.rootfs(left) / "bin" / "busybox").is_file()
+    assert [path.name for path in (data / "unpacked").iterdir()] == [left.digest[7:]]
+    await store.load(archive)
+    again = store.find(WHOAMI)
+    assert again is not None
+    assert (store.rootfs(again) / "bin" / "busybox").is_file()
 
 
 def test_the_same_busybox_gives_the_same_archive(tmp_path: Path) -> None:
