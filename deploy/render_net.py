@@ -48,11 +48,12 @@ def cell_text(cell: NetCell | None) -> str:
     """Return "ok", what fails, "?" where nobody can tell, or "-" where nothing was tried."""
     if cell is None:
         return _NOTHING
+    if "hosts" in cell.lost:
+        return "hosts"  # everything else goes by them
     if cell.lost:
-        # What fails below fails above, too.
-        shown = cell.lost[:1] if cell.lost[0] == "hosts" else cell.lost[:_LOST_SHOWN]
-        more = len(cell.lost) - len(shown)
-        return ", ".join(shown) + (f" +{more}" if more else "")
+        telling = [one for one in cell.lost if one.partition("-")[0] not in set(cell.lost) - {one}]
+        more = len(telling) - _LOST_SHOWN
+        return ", ".join(telling[:_LOST_SHOWN]) + (f" +{more}" if more > 0 else "")
     if cell.unknown and not cell.passed:
         return "?"
     return "ok"

@@ -271,7 +271,9 @@ def _containers(seen: Seen) -> Iterator[Cause]:
         Leg.CONTAINERS,
         "containers do not reach each other, though the other node's host reaches them",
         "look at hafen's own rules (nft list ruleset) and at reverse path filters on both nodes",
-        lambda pair: seen.ids(lambda one: one.leg in CONTAINER_LEGS and touches(one, pair)),
+        lambda pair: seen.ids(
+            lambda one: one.leg in {*CONTAINER_LEGS, Leg.VIP} and touches(one, pair)
+        ),
     )
 
 

@@ -78,6 +78,7 @@ class FakeRuntime:
         self._behaviour, self._refusal = behaviour, refusal
         self._capacity, self._timings = capacity, timings
         self._runs: list[Callable[[Assignment, Phase], None]] = []
+        self._data: list[Callable[[str, bool], None]] = []
         self._context = contextvars.copy_context()
         self._until_s = 0.0  # the last moment told to this agent
         self._deadlines: dict[AllocId, float] = {}
@@ -131,6 +132,10 @@ class FakeRuntime:
         """
         self._runs.append(callback)
 
+    def on_data(self, callback: Callable[[str, bool], None]) -> None:
+        """Call `callback` with a volume's name when its data comes (True) and when it goes."""
+        self._data.append(callback)
+
     def all(self) -> tuple[Container, ...]:
         """Return every whole container, without asking an agent."""
         return tuple(self._containers[id_] for id_ in sorted(self._containers))
@@ -175,7 +180,9 @@ class FakeRuntime:
         await self._clock.sleep(self._timings.create_s)
         self._check(assignment)
         self._half_made.discard(id_)
-        self._volumes |= _volumes_of(assignment)
+        for name in sorted(_volumes_of(assignment) - self._volumes):
+            self._volumes.add(name)
+            self._tell_data(name, is_there=True)
         address = f"10.90.{self._addresses // 250}.{self._addresses % 250 + 2}"
         self._addresses += 1
         self._containers[id_] = Container(
@@ -286,7 +293,9 @@ class FakeRuntime:
         for container in self.all():
             if name in _volumes_of(container.assignment):
                 raise RuntimeFailureError(f"volume {name}: {container.id} still uses it")
-        self._volumes.discard(name)
+        if name in self._volumes:
+            self._volumes.discard(name)
+            self._tell_data(name, is_there=False)
 
     def write(self, id_: AllocId, text: str) -> None:
         """Let the container write a line."""
@@ -320,6 +329,10 @@ class FakeRuntime:
     def _tell(self, assignment: Assignment, phase: Phase) -> None:
         for callback in self._runs:
             callback(assignment, phase)
+
+    def _tell_data(self, name: str, *, is_there: bool) -> None:
+        for callback in self._data:
+            callback(name, is_there)
 
     def _later(
         self, delay_s: float, callback: Callable[..., None], *args: object

@@ -8,6 +8,7 @@ import msgspec
 
 from node_agent.runtime import Phase
 from scheduler.fit import minus
+from scheduler.homes import named_volumes
 from shared import codec, keys
 from shared.model import (
     AllocId,
@@ -23,6 +24,7 @@ from shared.model import (
     Stack,
     StackName,
     Suspicion,
+    Volume,
     Want,
 )
 from shared.states import TERMINAL, AllocState
@@ -62,6 +64,8 @@ class Checkers:
         self._addresses: dict[tuple[NodeName, str], AllocId] = {}
         self._said: dict[NodeName, dict[str, None]] = {}
         self._convicted_s: dict[NodeName, float] = {}
+        self._volumes: dict[str, NodeName] = {}
+        self._data: set[tuple[NodeName, str]] = set()
         self.leader_writes = self.exclusive_starts = 0
         self.broken: SafetyError | None = None
 
@@ -114,6 +118,11 @@ class Checkers:
         if other != assignment.id:
             raise self._break(f"{assignment.id} starts on {node} with {key[1]}, as {other} has")
 
+    def has_data(self, node: NodeName, volume: str, *, is_there: bool) -> None:
+        """Note that a volume's data came to a node, or left it."""
+        change = self._data.add if is_there else self._data.discard
+        change((node, volume))
+
     # ------------------------------------------------------------ writes
 
     def deployed(self, stack: Stack) -> None:
@@ -127,17 +136,19 @@ class Checkers:
                 self._by_the_leader(writer, conditions, op.key)
             if op.key.startswith(keys.STACKS):
                 raise self._break(f"{writer} wrote {op.key}: only people deploy")
-            if isinstance(op, Put) and op.key.startswith(keys.DESIRED):
-                manifest = codec.decode(Manifest, op.value, op.key)
-                self._no_overcommitment(manifest)
-                self._homes_are_for_life(manifest)
-                self._one_per_slot(manifest)
-            if op.key.startswith(keys.SUSPECTS):
-                self._count_votes(writer, op)
-            if isinstance(op, Put) and op.key.startswith(keys.EVENTS):
-                self._by_many(codec.decode(Event, op.value, op.key))
-            if isinstance(op, Put) and op.key.startswith(keys.OBSERVED):
-                self._ends_are_ends(codec.decode(Report, op.value, op.key))
+            self._says(writer, op)
+
+    def _says(self, writer: str, op: Op) -> None:
+        if op.key.startswith(keys.VOLUMES):
+            self._records_go_after_data(op)
+        if op.key.startswith(keys.SUSPECTS):
+            self._count_votes(writer, op)
+        if isinstance(op, Put) and op.key.startswith(keys.DESIRED):
+            self._can_be_obeyed(codec.decode(Manifest, op.value, op.key))
+        if isinstance(op, Put) and op.key.startswith(keys.EVENTS):
+            self._by_many(codec.decode(Event, op.value, op.key))
+        if isinstance(op, Put) and op.key.startswith(keys.OBSERVED):
+            self._ends_are_ends(codec.decode(Report, op.value, op.key))
 
     def deploys_are_kept(self) -> None:
         """Check that the store holds every acknowledged deploy."""
@@ -145,6 +156,12 @@ class Checkers:
             items = self._server.list(exactly(keys.stack(name))).items
             if not items or codec.decode(Stack, items[0].value, items[0].key) != stack:
                 raise self._break(f"{name} generation {stack.generation} was lost")
+
+    def _can_be_obeyed(self, manifest: Manifest) -> None:
+        self._no_overcommitment(manifest)
+        self._homes_are_for_life(manifest)
+        self._one_per_slot(manifest)
+        self._what_leaves_is_unused(manifest)
 
     def _by_the_leader(self, writer: str, conditions: Sequence[Condition], key: str) -> None:
         self.leader_writes += 1
@@ -206,6 +223,23 @@ class Checkers:
         ]
         if len(running) != len(set(running)):
             raise self._break(f"{manifest.node} runs a slot twice: {sorted(running)}")
+
+    def _records_go_after_data(self, op: Op) -> None:
+        """A volume is said to be removed only when its data is."""
+        name = op.key.removeprefix(keys.VOLUMES)
+        if isinstance(op, Put):
+            self._volumes[name] = codec.decode(Volume, op.value, op.key).node
+        elif (home := self._volumes.pop(name, None)) and (home, name) in self._data:
+            raise self._break(f"{op.key} went while {home} has its data")
+
+    def _what_leaves_is_unused(self, manifest: Manifest) -> None:
+        """No node is told to remove data and to run what has it."""
+        for assignment in manifest.assignments:
+            used = set(named_volumes(assignment.workload)) & set(manifest.leaving_volumes)
+            if used:
+                raise self._break(
+                    f"{assignment.id} uses {sorted(used)}, which {manifest.node} is to remove"
+                )
 
     def _ends_are_ends(self, report: Report) -> None:
         for status in report.allocations:

@@ -109,6 +109,7 @@ def test_help_lists_every_command() -> None:
             "events",
             "status",
             "doctor",
+            "net",
             "node",
         ),
         *("scale", "restart", "stop", "start", "run", "rm", "image"),

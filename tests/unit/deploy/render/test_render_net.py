@@ -43,8 +43,11 @@ def test_cells() -> None:
     assert cell_text(None) == "-"
     assert cell_text(cell()) == "ok"
     assert cell_text(cell(unknown=9)) == "?"
-    assert cell_text(cell("containers", "containers-mtu")) == "containers, containers-mtu"
-    assert cell_text(cell("hosts", "hosts-mtu", "hosts-tcp")) == "hosts +2"
+    # Where nothing passes, what is large or for one port does not pass either.
+    assert cell_text(cell("containers", "containers-mtu", "containers-tcp")) == "containers"
+    assert cell_text(cell("containers", "hosts", "hosts-mtu")) == "hosts"
+    assert cell_text(cell("containers-mtu", "dns")) == "containers-mtu, dns"
+    assert cell_text(cell("hosts-mtu", "containers-mtu", "dns")) == "hosts-mtu, containers-mtu +1"
 
 
 def test_few_nodes_are_a_matrix_and_many_only_what_fails() -> None:

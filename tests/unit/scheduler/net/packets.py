@@ -51,7 +51,9 @@ ONE_NODE = (
     "process",
     "mtu-node",
 )
-TWO_NODES = ("path", "path-both", "route", "mtu", "mtu-containers")
+ONE_WAY = ("path", "route", "rules")
+BOTH_WAYS = ("path-both", "mtu", "mtu-containers", "rules-both")
+TWO_NODES = (*ONE_WAY, *BOTH_WAYS)
 
 
 class Packets:
@@ -88,6 +90,8 @@ class Packets:
         """From a host or its container to a host or its container."""
         if a == b:
             return self.link(a) or not (out_of or into)
+        if out_of and into and (self.has("rules", a, b) or self.has("rules-both", *sorted((a, b)))):
+            return False
         outgoing = not out_of or (self.link(a) and self.forwards(a))
         incoming = not into or (self.route(a, b) and self.forwards(b) and self.link(b))
         return outgoing and self.path(a, b) and incoming
@@ -105,7 +109,7 @@ class Packets:
         is_masqueraded = out_of and not into and one.node != one.target
         if is_masqueraded:
             back = self.path(one.target, one.node) and self.forwards(one.node)
-            back = back and self.link(one.node)
+            back = back and self.link(one.node) and not self.has("egress", one.node)
         else:
             back = self.arrives(one.target, one.node, out_of=into, into=out_of)
         return there, there and back

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from scheduler.net.causes import ALL_NODES
 from scheduler.net.diagnose import diagnose
 from scheduler.net.plan import PAIRS_ALL_NODES, NetPlan, plan
+from shared.api import Level
 from shared.model import NodeName
-from tests.unit.scheduler.net.packets import ONE_NODE, TWO_NODES, Fault, run, scene
+from tests.unit.scheduler.net.packets import ONE_NODE, ONE_WAY, TWO_NODES, Fault, run, scene
 
-COUNTS = st.integers(3, PAIRS_ALL_NODES + 4)
+# Few nodes, each pair tried; and the fewest of which only some are.
+COUNTS = st.sampled_from((3, 4, 5, PAIRS_ALL_NODES + 1))
 ROLLS = st.integers(0, 2**32)
 
 
@@ -26,7 +28,7 @@ def made(count: int, seed: int = 0) -> NetPlan:
 
 def hop(fault: Fault) -> str:
     """Return how a person would name the place of a fault."""
-    if fault.kind in {"path", "route"}:
+    if fault.kind in ONE_WAY:
         return f"{fault.a} -> {fault.b}"
     return f"{fault.a} <-> {fault.b}" if fault.b else str(fault.a)
 
@@ -46,7 +48,7 @@ def test_a_node_that_is_broken_is_named_and_no_other(
 
     found = diagnose(run(made(count, seed), name(1), fault))
 
-    assert [finding.where for finding in found] == [hop(fault)], found
+    assert [(one.where, one.level) for one in found] == [(hop(fault), Level.FAIL)], found
 
 
 @given(st.sampled_from(TWO_NODES), COUNTS, ROLLS, st.data())
@@ -56,14 +58,14 @@ def test_a_way_that_is_broken_is_named_and_no_other(
     asked = made(count, seed)
     tried = sorted({(one.node, one.target) for one in asked.asked if one.node != one.target})
     a, b = data.draw(st.sampled_from(tried))
-    if kind not in {"path", "route"}:
+    if kind not in ONE_WAY:
         a, b = min(a, b), max(a, b)
     here = next(name(number) for number in (1, 2, 3) if name(number) not in {a, b})
     fault = Fault(kind, a, b, is_quiet=data.draw(st.booleans()))
 
     found = diagnose(run(asked, here, fault))
 
-    assert [finding.where for finding in found] == [hop(fault)], found
+    assert [(one.where, one.level) for one in found] == [(hop(fault), Level.FAIL)], found
 
 
 @given(st.sampled_from(("path", "path-both")), COUNTS, ROLLS, st.data())
@@ -123,11 +125,22 @@ def test_a_tunnel_with_the_wrong_size_is_one_finding() -> None:
     assert "packets above 1400 bytes are lost between containers" in found.what
 
 
-def test_words() -> None:
-    def said(*faults: Fault) -> str:
-        (found,) = diagnose(run(made(3), name(1), *faults))
-        return f"{found.where}: {found.what}"
+def test_what_no_rule_explains_is_said_all_the_same() -> None:
+    found = diagnose(run(made(3), name(1), Fault("egress", name(2))))
+    assert [(one.where, one.level) for one in found] == [
+        ("node-1 <-> node-2", Level.WARN),
+        ("node-2 <-> node-3", Level.WARN),
+    ]
+    assert found[0].what == "probe container-host to 198.18.0.1 fails"
 
+
+def said(*faults: Fault) -> str:
+    """Return what is found on three nodes: one thing."""
+    (found,) = diagnose(run(made(3), name(1), *faults))
+    return f"{found.where}: {found.what}"
+
+
+def test_words_about_ways() -> None:
     one, two, three = name(1), name(2), name(3)
     assert said(Fault("route", two, three)) == (
         "node-2 -> node-3: route to 198.19.3.0/24 is missing on node-2"
@@ -148,9 +161,32 @@ def test_words() -> None:
     assert said(Fault("mtu", one, three)) == (
         "node-1 <-> node-3: packets above 1400 bytes are lost between hosts, and nobody says so"
     )
+    assert said(Fault("rules-both", two, three)).startswith(
+        "node-2 <-> node-3: containers do not reach each other"
+    )
+    assert said(Fault("mtu-containers", two, three)) == (
+        "node-2 <-> node-3: packets above 1400 bytes are lost between containers: the tunnel needs "
+        "MTU 1400"
+    )
+
+
+def test_words_about_what_is_on_a_node() -> None:
+    two, three = name(2), name(3)
     assert said(Fault("dns", two)) == "node-2: DNS on node-2 does not answer its containers"
     assert said(Fault("down", three)).startswith(
         "node-3: neither its agent nor its kernel answers node-1, node-2"
+    )
+    assert said(Fault("agent", two)) == (
+        "node-2: its kernel answers, its agent does not: it does not answer"
+    )
+    assert said(Fault("vip", two)) == (
+        "node-2: the virtual address of shop.web, 198.19.255.1, leads nowhere there"
+    )
+    assert said(Fault("process", two)) == (
+        "node-2: shop.web.2.a answers ICMP, but not at port 80/tcp"
+    )
+    assert said(Fault("peer-port", two)) == (
+        "node-2: port 8472/udp does not answer, though ICMP does"
     )
     assert said(Fault("gateway", two)) == (
         "node-2: port 8080 of shop.web, port 8443 of shop.web: nothing answers there"
