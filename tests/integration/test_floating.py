@@ -1,16 +1,18 @@
 """Floating addresses on real hosts: their holder vanishes, is cut off, frozen; requests go on."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from deploy.lab.ground import leftovers
+from deploy.lab.tally import Outcome
+from shared import codec
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
@@ -59,7 +61,7 @@ def answering(cluster: Cluster) -> list[str]:
 
 
 @contextmanager
-def load(folder: Path) -> Iterator[list[dict[str, Any]]]:
+def load(folder: Path) -> Iterator[list[Outcome]]:
     """Send requests to the address for twelve seconds; afterwards the list has how each ended."""
     file = folder / "requests"
     argv = [
@@ -74,7 +76,7 @@ def load(folder: Path) -> Iterator[list[dict[str, Any]]]:
     ]
     where = ["lab", "exec", "--name", NAME, "client", "--", sys.executable]
     hafen = [sys.executable, "-c", "from deploy.cli.main import main; main()", *where, *argv]
-    outcomes: list[dict[str, Any]] = []
+    outcomes: list[Outcome] = []
     with subprocess.Popen(
         [*hafen, "--requests", str(file), "--fresh-every", "2"],
         stdout=subprocess.PIPE,
@@ -87,7 +89,7 @@ def load(folder: Path) -> Iterator[list[dict[str, Any]]]:
             yield outcomes
         finally:
             process.communicate(timeout=60)
-    outcomes += [json.loads(line) for line in file.read_text().splitlines()]
+    outcomes += [codec.decode(Outcome, line, "request") for line in file.read_bytes().splitlines()]
 
 
 def test_when_its_holder_vanishes_another_answers(cluster: Cluster, tmp_path: Path) -> None:
@@ -97,10 +99,10 @@ def test_when_its_holder_vanishes_another_answers(cluster: Cluster, tmp_path: Pa
         until_sync(lambda: holder(cluster) not in {"", before}, 20)
         until_sync(lambda: cluster.inside("client", "busybox", "wget", "-qO-", _url()) != "", 20)
     cluster.lab("boot", before)
-    failed = [one for one in outcomes if one.get("error") or one["status"] >= 400]
+    failed = [one for one in outcomes if one.failure]
     # What is on a connection to a host that vanished goes with it; nothing else may fail.
-    assert [one for one in failed if "opened_s" not in one] == []
-    assert sum(one["status"] == 200 for one in outcomes) > len(failed)
+    assert [one for one in failed if one.opened_s is None] == []
+    assert sum(one.status == HTTPStatus.OK for one in outcomes) > len(failed)
     until_sync(lambda: len(cluster.ready("shop")) == 3, 60)
     assert holder(cluster) != before, "who comes back takes nothing"
 
