@@ -21,7 +21,7 @@ from node_agent.membership import Membership
 from node_agent.peers.asking import hold_s_max
 from shared import codec, keys
 from shared.clock import Clock
-from shared.errors import AmbiguousError, ConflictError, LeaseLostError, StoreError
+from shared.errors import AmbiguousError, ConflictError, HostError, LeaseLostError, StoreError
 from shared.loop import Dirty
 from shared.model import FloatingClaim, NodeName, NodeSpec, Revision
 from shared.store import Compare, Condition, Delete, Op, Put, Store, under
@@ -116,6 +116,14 @@ class Floating:
 
     async def addresses_pass(self) -> float:
         """Make the host's addresses what they may be; return when to look again, seconds."""
+        try:
+            return await self._make_so()
+        except HostError as error:
+            # What the kernel has ends by itself; what it has not, nobody answers.
+            _log.error("addresses_unknown", reason=str(error))
+            return _AGAIN_S
+
+    async def _make_so(self) -> float:
         if self._status is None:
             self._learn(await self._host.look())
         if not self.look.is_complete:
@@ -307,7 +315,10 @@ class Floating:
         if record is None:
             return False
         wish = Wish(address=write.address, prefix_length=record.prefix_length)
-        problem = await self._host.answered_by(wish)
+        try:
+            problem = await self._host.answered_by(wish)
+        except HostError as error:
+            problem = str(error)
         if problem:
             self._refused[write.address] = (self._clock.boot_s() + _REFUSED_S, problem)
         else:

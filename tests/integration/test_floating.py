@@ -123,12 +123,8 @@ def test_a_holder_that_is_cut_off_drops_it(cluster: Cluster) -> None:
     assert holder(cluster) != before
 
 
-def test_a_frozen_agent_s_address_moves_and_an_agent_s_restart_moves_nothing(
-    cluster: Cluster,
-) -> None:
+def test_a_frozen_agent_s_address_moves(cluster: Cluster) -> None:
     before = holder(cluster)
-    cluster.lab("crash", before, "agent")
-    until_sync(lambda: answering(cluster) == [before] == [holder(cluster)], 20)
     cluster.lab("pause", before, "agent")
     try:
         until_sync(lambda: len(answering(cluster)) == 1 and before not in answering(cluster), 30)
