@@ -8,6 +8,7 @@ from typing import Final
 from bench.rig import Rig
 from deploy.client import ApiClient
 from deploy.lab.plan import floating_address
+from deploy.lab.story import ALONE_S
 from deploy.lab.tally import Outcome
 from shared.api import FloatingAsked
 from shared.errors import ConvergenceError
@@ -46,9 +47,9 @@ async def give(rig: Rig, node: str) -> None:
 
 
 def on_holder(outcomes: Sequence[Outcome], at_s: float) -> frozenset[int]:
-    """Return which failed requests were on connections that were opened before `at_s`."""
+    """Return which failed requests were on connections to the host that broke at `at_s`."""
     return frozenset(
         number
         for number, each in enumerate(outcomes)
-        if each.failure and each.opened_s is not None and each.opened_s < at_s
+        if each.failure and each.opened_s is not None and each.opened_s < at_s + ALONE_S
     )

@@ -23,6 +23,11 @@ _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+# The link goes away some milliseconds after the moment that is counted from; and until so long after
+# it nobody else answers a floating address (Timing.silent_s and takeover_s).
+ALONE_S: Final = 0.5
+
+
 class Scene(Record, frozen=True, kw_only=True):
     """Everything that was recorded of one power cut.
 
@@ -187,11 +192,11 @@ def outcomes(scene: Scene) -> tuple[ServiceOutcome, ...]:
 
 
 def _on_holder(scene: Scene, target: TargetReport | None) -> int:
-    """Count failed requests on connections to the host that vanished: opened before it did."""
+    """Count failed requests on connections to the host that vanished, opened before it did."""
     if target is None:
         return 0
     cut_s = scene.killed_at_s - scene.reports[-1].began_at_s
-    return sum(opened_s < cut_s for opened_s in target.failures_opened_s)
+    return sum(opened_s < cut_s + ALONE_S for opened_s in target.failures_opened_s)
 
 
 def problems(scene: Scene) -> tuple[str, ...]:
