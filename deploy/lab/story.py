@@ -23,7 +23,7 @@ _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-# The link goes away some milliseconds after the moment that is counted from; and until so long after
+# The link goes away some milliseconds after the moment that is counted from; until so long after
 # it nobody else answers a floating address (Timing.silent_s and takeover_s).
 ALONE_S: Final = 0.5
 
