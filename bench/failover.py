@@ -20,11 +20,13 @@ from typing import Final
 import msgspec
 
 from bench import members
+from bench.address import Via, give, on_holder
 from bench.overlap import by_service, overlaps
 from bench.results import Combination, RunRecord, record_of, replace_in
 from bench.rig import KINDS, STACK, Load, Rig, load, rig, spec_of
 from bench.seen import Case, moments, silence_s, slowest_s, suspicions
 from deploy.lab import cgroups, command
+from deploy.lab.plan import floating_address
 from deploy.lab.tally import Outcome
 from shared.model import Constraint, Placement, ServiceSpec, Want
 
@@ -49,8 +51,8 @@ _RECOVER_S: Final = 30.0
 class Bench:
     """One lab, used for every combination that was asked for."""
 
-    def __init__(self, rig_: Rig, runs: int, rng: random.Random) -> None:
-        self._rig, self._runs, self._rng = rig_, runs, rng
+    def __init__(self, rig_: Rig, runs: int, rng: random.Random, via: Via) -> None:
+        self._rig, self._runs, self._rng, self._via = rig_, runs, rng, via
 
     async def combination(self, fault: str, kind: str) -> tuple[Combination, list[RunRecord]]:
         """Run one fault against one service many times."""
@@ -77,7 +79,7 @@ class Bench:
         roles = await self._roles(victim)
         entry = self._rng.choice([node for node in self._rig.lab.nodes if node != victim])
         spec = self._rig.specs[0]
-        async with load(self._rig, entry, spec) as one:
+        async with load(self._rig, await self._way(victim, entry), spec) as one:
             await asyncio.sleep(_WARM_S)
             at_s = await self._break(fault, victim)
             over = partial(self._is_over, fault, victim, before)
@@ -86,6 +88,8 @@ class Bench:
         began_s = one.reports[0].began_at_s
         case = Case(victim=victim, stack=STACK, service=spec.name, at_s=at_s)
         starts = [s for s in self._rig.witness.starts() if s[0].startswith(case.prefix)]
+        lost = on_holder(outcomes, at_s - began_s) if self._via is Via.HOLDER else frozenset()
+        others = [each for number, each in enumerate(outcomes) if number not in lost]
         told = moments(case, self._rig.state.seen, starts)
         await self._mend(fault, victim)
         told = msgspec.structs.replace(
@@ -102,15 +106,24 @@ class Bench:
             entry=entry,
             moments=told,
             requests=len(outcomes),
-            failed_idempotent=_failed(outcomes, idempotent=True),
-            failed_other=_failed(outcomes, idempotent=False),
+            failed_idempotent=_failed(others, idempotent=True),
+            failed_other=_failed(others, idempotent=False),
             roles=roles,
+            via=self._via.value,
+            on_holder=len(lost),
             errors=Counter(each.failure for each in outcomes if each.failure),
             suspected={
                 peer: round(told_s - at_s, 3)
                 for peer, told_s in suspicions(case, self._rig.state.seen).items()
             },
         )
+
+    async def _way(self, victim: str, entry: str) -> str:
+        """Return the address to send to, once who should hold it does."""
+        if self._via is Via.HOST:
+            return self._rig.lab.address(entry)
+        await give(self._rig, victim if self._via is Via.HOLDER else entry)
+        return floating_address()
 
     async def _roles(self, node: str) -> tuple[str, ...]:
         leads = {"etcd": await members.leader(self._rig.lab), "scheduler": self._rig.state.leader}
@@ -207,7 +220,8 @@ def _failed(outcomes: Sequence[Outcome], *, idempotent: bool) -> int:
 async def run(options: argparse.Namespace) -> None:
     """Run all that was asked for; what is done is on disk when it is interrupted."""
     async with rig(options.nodes, NAME) as one:
-        bench = Bench(one, options.runs, random.Random(options.seed))  # noqa: S311 - a choice of victims
+        rng = random.Random(options.seed)  # noqa: S311 - a choice of victims
+        bench = Bench(one, options.runs, rng, Via(options.via))
         for kind in KINDS:
             for fault, kinds in FAULTS.items():
                 chosen = options.fault in {fault, "all"} and options.service in {kind, "all"}
@@ -224,6 +238,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--fault", choices=(*FAULTS, "all"), default="all")
     parser.add_argument("--service", choices=(*KINDS, "all"), default="all")
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--via", choices=tuple(Via), default=Via.HOST)
     parser.add_argument("--seed", type=int, default=1)
     asyncio.run(run(parser.parse_args(words)))
     return 0

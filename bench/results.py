@@ -36,6 +36,8 @@ class Combination(Record, frozen=True, kw_only=True):
     failed_idempotent: int
     failed_other: int
     overlaps: int
+    via: str = "host"
+    on_holder: int = 0
 
 
 class RunRecord(Record, frozen=True, kw_only=True):
@@ -43,6 +45,9 @@ class RunRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         roles: what the victim was besides: the leader of etcd, of the schedulers.
+        via: what the load was sent to, see bench.address.Via.
+        on_holder: failed requests on connections to the victim, which held the address; they are
+            not among the others.
         errors: the failed requests by cause.
         suspected: seconds from the fault to each peer's first suspicion.
     """
@@ -60,12 +65,16 @@ class RunRecord(Record, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     errors: Mapping[str, int] = {}
     suspected: Mapping[str, float] = {}
+    via: str = "host"
+    on_holder: int = 0
 
     def line(self) -> str:
         """Return it as one line for a person."""
         told = msgspec.structs.asdict(self.moments)
         parts = [f"{name} {value:.3f}" for name, value in told.items() if value is not None]
         failed = f"{self.failed_idempotent}+{self.failed_other} of {self.requests} failed"
+        if self.via != "host":
+            failed += f", {self.on_holder} with their connections to the holder"
         peers = ", ".join(f"{peer} {at_s:.3f}" for peer, at_s in self.suspected.items())
         who = " ".join((self.victim, *(f"({role} leader)" for role in self.roles)))
         if self.errors:
@@ -102,6 +111,8 @@ def record_of(
         failed_idempotent=sum(each.failed_idempotent for each in found),
         failed_other=sum(each.failed_other for each in found),
         overlaps=overlaps,
+        via=found[0].via,
+        on_holder=sum(each.on_holder for each in found),
     )
 
 
@@ -127,5 +138,5 @@ def write(path: Path, records: Sequence[Record]) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(records)) + b"\n")
 
 
-def _key(record: Combination | RunRecord) -> tuple[str, str, int]:
-    return record.fault, record.service, record.nodes
+def _key(record: Combination | RunRecord) -> tuple[str, str, int, str]:
+    return record.fault, record.service, record.nodes, record.via

@@ -225,10 +225,10 @@ class Load:
 
 @asynccontextmanager
 async def load(
-    rig: Rig, entry: str, spec: ServiceSpec, options: Sequence[str] = _LOAD
+    rig: Rig, address: str, spec: ServiceSpec, options: Sequence[str] = _LOAD
 ) -> AsyncIterator[Load]:
-    """Send requests to a service through a host's gateway; `options` are the generator's."""
-    url = f"{spec.name}=http://{rig.lab.address(entry)}:{spec.workload.ports[0].published}/"
+    """Send requests to a service at an address; `options` are the generator's."""
+    url = f"{spec.name}=http://{address}:{spec.workload.ports[0].published}/"
     with tempfile.TemporaryDirectory(prefix="hafen-bench-") as name:
         folder = Path(name)
         argv = [
@@ -241,7 +241,7 @@ async def load(
                 one = Load(process, folder)
                 reading = group.create_task(one.read())
                 if not await rig.until(lambda: bool(one.last_success_s), _LOAD_UP_S):
-                    raise HostError(f"{spec.name} does not answer through {entry}")
+                    raise HostError(f"{spec.name} does not answer at {address}")
                 yield one
                 reading.cancel()
         finally:

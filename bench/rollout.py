@@ -113,7 +113,7 @@ class Bench:
         """Bring the old version up, then roll the new one over it under load."""
         old = await self._bring_back(case)
         entry = self._rng.choice(self._rig.lab.nodes)
-        async with load(self._rig, entry, old, _LOAD) as one:
+        async with load(self._rig, self._rig.lab.address(entry), old, _LOAD) as one:
             await asyncio.sleep(_WARM_S)
             async with asyncio.TaskGroup() as group:
                 deploying = group.create_task(self._deploy(case, entry, is_old=False))

@@ -272,19 +272,29 @@ def _assemble(
             for key, one in _under(found, keys.NETWORKS, Network)
             if key == keys.network(one.name)
         },
-        floating={
-            one.address: FloatingState(one, items[key].mod_revision)
-            for key, one in _under(found, keys.FLOATING, FloatingAddress)
-            if key == keys.floating(one.address)
-        },
-        vips={
-            key.removeprefix(keys.VIPS): VipState(one, items[key].mod_revision)
-            for key, one in _under(found, keys.VIPS, FloatingClaim)
-        },
+        floating=_floating(items, found),
+        vips=_vips(items, found),
         leader=leader if isinstance(leader, Leader) else None,
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),
         unreadable=unreadable,
     )
+
+
+def _floating(
+    items: Mapping[str, KeyValue], found: Mapping[str, Record]
+) -> Mapping[str, FloatingState]:
+    return {
+        one.address: FloatingState(one, items[key].mod_revision)
+        for key, one in _under(found, keys.FLOATING, FloatingAddress)
+        if key == keys.floating(one.address)
+    }
+
+
+def _vips(items: Mapping[str, KeyValue], found: Mapping[str, Record]) -> Mapping[str, VipState]:
+    return {
+        key.removeprefix(keys.VIPS): VipState(one, items[key].mod_revision)
+        for key, one in _under(found, keys.VIPS, FloatingClaim)
+    }
 
 
 def _suspicions(found: Mapping[str, Record]) -> Mapping[NodeName, Mapping[NodeName, Silence]]:

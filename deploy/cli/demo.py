@@ -15,7 +15,7 @@ from deploy.lab.load import RATE_PER_S_MAX
 from deploy.lab.screen import open_screen
 from deploy.lab.story import Scene, outcomes, problems, summary, timeline
 from deploy.lab.updates import update_timeline
-from deploy.lab.view import result_lines, timeline_lines, update_lines
+from deploy.lab.view import address_line, result_lines, timeline_lines, update_lines
 from shared import codec
 
 
@@ -92,6 +92,8 @@ def report(scene: Scene) -> list[str]:
         *timeline_lines(timeline(scene)),
         "",
         *result_lines(outcomes(scene)),
+        "",
+        address_line(scene),
         *told,
         "",
         *update_lines(scene.updates),

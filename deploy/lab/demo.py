@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,7 +22,7 @@ from deploy.compose import load as load_compose
 from deploy.lab.ground import leftovers
 from deploy.lab.images import CRASH, build_whoami
 from deploy.lab.lab import Lab
-from deploy.lab.plan import CLIENT
+from deploy.lab.plan import CLIENT, floating_address
 from deploy.lab.ready import wait_ready
 from deploy.lab.screen import Screen
 from deploy.lab.story import Scene
@@ -31,7 +31,7 @@ from deploy.lab.typed import hafen
 from deploy.lab.updates import DONE, ROLLED_BACK, Sample, Update, sample
 from deploy.lab.view import Picture, ready_replicas
 from shared import codec
-from shared.api import Accepted, StackUpload
+from shared.api import Accepted, FloatingAsked, FloatingView, StackUpload
 from shared.errors import ConvergenceError, HostError, StoreError
 from shared.model import Event, NodeName, Record, ServiceName, ServiceSpec
 
@@ -110,8 +110,9 @@ class _Demo:
             asyncio.TaskGroup() as group,
         ):
             watching = group.create_task(self._watch(client, stack))
-            await self._wait_for_ports(entry, stack)
-            scene = await self._lose_host(client, stack, victim, entry)
+            await self._give_address(client, victim)
+            await self._wait_for_ports(stack)
+            scene = await self._lose_host(client, stack, victim)
             updates = [
                 await self._update(entry, stack, _FIRST, _SECOND, DONE),
                 await self._update(entry, stack, _SECOND, CRASH, ROLLED_BACK),
@@ -181,19 +182,38 @@ class _Demo:
                 self._samples.append(sample(allocations, UPDATED, self._version, now_s))
             await asyncio.sleep(_POLL_S)
 
-    async def _wait_for_ports(self, entry: NodeName, stack: LoadedStack) -> None:
-        """Return when every service answers on the entry's published port.
+    async def _give_address(self, client: ApiClient, node: NodeName) -> None:
+        """Let one host answer the floating address."""
+        self.show(phase=f"hafen vip add {floating_address()}; hafen vip move to {node}")
+        await client.add_floating(floating_address(), FloatingAsked())
+        await self._until_held(client, lambda one: bool(one.holder))
+        await client.move_floating(floating_address(), node)
+        await self._until_held(client, lambda one: one.holder == node)
+
+    async def _until_held(
+        self, client: ApiClient, wanted: Callable[[FloatingView], bool]
+    ) -> FloatingView:
+        for _ in range(int(_RECOVERY_DEADLINE_S / _POLL_S)):
+            for one in (await client.floating()).addresses:
+                if wanted(one):
+                    return one
+            await asyncio.sleep(_POLL_S)
+        raise ConvergenceError(f"{floating_address()} did not go where it should: hafen vip ls")
+
+    async def _wait_for_ports(self, stack: LoadedStack) -> None:
+        """Return when every service answers on its published port at the floating address.
 
         Replicas are ready before every gateway has opened their port; measuring begins after.
         """
-        self.show(phase=f"waiting until {entry} answers on the published ports")
-        argv = self._load_argv(entry, stack, "--rate", "20", "--seconds", "0.2", "--timeout", "1")
+        self.show(phase=f"waiting until {floating_address()} answers on the published ports")
+        argv = self._load_argv(stack, "--rate", "20", "--seconds", "0.2", "--timeout", "1")
         for _ in range(_PORTS_ATTEMPTS):
             async with self._on_client(argv, stdout=asyncio.subprocess.DEVNULL) as probe:
                 if await probe.wait() == 0:
                     return
         raise ConvergenceError(
-            f"{entry} does not answer on the published ports after {_PORTS_ATTEMPTS} attempts"
+            f"{floating_address()} does not answer on the published ports after"
+            f" {_PORTS_ATTEMPTS} attempts"
         )
 
     @asynccontextmanager
@@ -211,8 +231,8 @@ class _Demo:
                 process.kill()
                 await process.wait()
 
-    def _load_argv(self, entry: NodeName, stack: LoadedStack, *options: str) -> list[str]:
-        address = self.lab.address(entry)
+    def _load_argv(self, stack: LoadedStack, *options: str) -> list[str]:
+        address = floating_address()
         urls = [
             part
             for service in stack.services
@@ -221,11 +241,9 @@ class _Demo:
         return [sys.executable, "-m", "deploy.lab.load", *urls, *options]
 
     @asynccontextmanager
-    async def _load(
-        self, entry: NodeName, stack: LoadedStack
-    ) -> AsyncGenerator[list[LoadReport], None]:
+    async def _load(self, stack: LoadedStack) -> AsyncGenerator[list[LoadReport], None]:
         """Send requests to every service inside the `with`; what is in flight is waited for."""
-        argv = self._load_argv(entry, stack, "--rate", str(self._plan.rate_per_s))
+        argv = self._load_argv(stack, "--rate", str(self._plan.rate_per_s))
         reports: list[LoadReport] = []
         runs = asyncio.Event()
         async with (
@@ -234,16 +252,16 @@ class _Demo:
         ):
             group.create_task(self._read_reports(load, reports, runs))
             await runs.wait()
-            self.show(phase=f"{self._plan.rate_per_s:.0f} requests a second through {entry}")
+            self.show(
+                phase=f"{self._plan.rate_per_s:.0f} requests a second to {floating_address()}"
+            )
             yield reports
             self.show(phase="stopping the load")
             load.terminate()
 
-    async def _lose_host(
-        self, client: ApiClient, stack: LoadedStack, victim: NodeName, entry: NodeName
-    ) -> Scene:
+    async def _lose_host(self, client: ApiClient, stack: LoadedStack, victim: NodeName) -> Scene:
         replicas = {service.name: service.replicas for service in stack.services}
-        async with self._load(entry, stack) as reports:
+        async with self._load(stack) as reports:
             await asyncio.sleep(self._plan.before_cut_s)
             killed_at_s = time.time()  # noqa: TID251 - compared with events of this same machine
             self.show(phase=f"cutting the power of {victim}", victim=victim)
@@ -251,11 +269,15 @@ class _Demo:
             self.show(phase=f"{victim} is dead; waiting for every replica to be replaced")
             await asyncio.sleep(self._plan.seconds - self._plan.before_cut_s)
             await self._wait_for_replicas(replicas, victim)
+            held = await self._until_held(client, lambda one: one.holder not in {victim, ""})
         return Scene(
             stack=stack.name,
             victim=victim,
             alone=ALONE,
             killed_at_s=killed_at_s,
+            address=held.address,
+            holder=held.holder,
+            claimed_at_s=held.since_s,
             replicas=replicas,
             ready=self._ready(victim),
             events=await _events(client),
@@ -266,7 +288,7 @@ class _Demo:
         self, entry: NodeName, stack: LoadedStack, before: str, version: str, expected: int
     ) -> Update:
         """Deploy the example with another version, as a person would, under load."""
-        async with self._load(entry, stack) as reports:
+        async with self._load(stack) as reports:
             await asyncio.sleep(_AROUND_UPDATE_S)
             self._version, self._samples = version, []
             began_at_s = time.time()  # noqa: TID251 - compared with samples of this same machine

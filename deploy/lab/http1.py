@@ -22,7 +22,13 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """One connection that carries one request at a time. Any OSError means: throw it away."""
+    """One connection that carries one request at a time. Any OSError means: throw it away.
+
+    Attributes:
+        opened_s: when, by whatever clock its owner goes by.
+    """
+
+    opened_s = 0.0
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

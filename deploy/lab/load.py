@@ -146,6 +146,7 @@ class Generator:
         self._tally = Tally([target.name for target in plan.targets], began_at_s=wall_s)
         self._idle: dict[str, list[Connection]] = {target.name: [] for target in plan.targets}
         self._stop = asyncio.Event()
+        self._opened_s: dict[int, float] = {}  # of requests in flight
         self._sockets = [self._sockets_of(target) for target in plan.targets if plan.sockets]
 
     def stop(self) -> None:
@@ -228,6 +229,7 @@ class Generator:
             idempotent=not self._plan.is_post(number),
             is_fresh=self._plan.is_fresh(number),
             version=version,
+            opened_s=self._opened_s.pop(number, None),
         )
         self._tally.ended(number, outcome)
         if self._on_outcome:
@@ -245,6 +247,8 @@ class Generator:
         connection = None if fresh else self._take_idle(target)
         if connection is None:
             connection = await Connection.open(target.host, target.port)
+            connection.opened_s = self._now_s()
+        self._opened_s[number] = connection.opened_s
         idle = self._idle[target.name]
         try:
             post = self._plan.is_post(number)

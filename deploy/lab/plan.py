@@ -26,6 +26,8 @@ VIPS: Final = IPv4Network("198.18.128.0/17")
 CLIENT: Final = "client"
 CLIENT_NUMBER: Final = 250
 HOSTS_MAX: Final = 200
+# The floating address that demo and benches send their load to.
+FLOATING_NUMBER: Final = 240
 
 STATE_ROOT: Final = Path("/var/lib/hafen-lab")
 RUN_ROOT: Final = Path("/run/hafen-lab")
@@ -79,6 +81,11 @@ class Host(msgspec.Struct, frozen=True):
 def address_of(number: int) -> str:
     """Return the address on the switch of host (or client) `number`."""
     return str(SEGMENT.network_address + number)
+
+
+def floating_address() -> str:
+    """Return the address for load that survives any host."""
+    return address_of(FLOATING_NUMBER)
 
 
 def mac_of(number: int) -> str:

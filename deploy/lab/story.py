@@ -23,6 +23,11 @@ _KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+# The link goes away some milliseconds after the moment that is counted from; until so long after
+# it nobody else answers a floating address (Timing.silent_s and takeover_s).
+ALONE_S: Final = 0.5
+
+
 class Scene(Record, frozen=True, kw_only=True):
     """Everything that was recorded of one power cut.
 
@@ -30,6 +35,9 @@ class Scene(Record, frozen=True, kw_only=True):
         victim: the host that vanished.
         alone: the service whose only replica ran there.
         killed_at_s: wall clock when its link went away.
+        address: the floating address that the load goes to; the victim answered it.
+        holder: who answers it now.
+        claimed_at_s: wall clock when that host claimed it.
         replicas: what every service asked for.
         ready: what every service had at the end.
         events: the cluster's own story.
@@ -41,6 +49,9 @@ class Scene(Record, frozen=True, kw_only=True):
     victim: NodeName
     alone: ServiceName
     killed_at_s: float
+    address: str
+    holder: NodeName
+    claimed_at_s: float
     replicas: Mapping[ServiceName, int]
     ready: Mapping[ServiceName, int]
     events: tuple[Event, ...]
@@ -55,6 +66,8 @@ class ServiceOutcome(Record, frozen=True, kw_only=True):
         failover_s: the longest time after the power cut without a success, counted from the cut if
             it began before; None: it did not answer again.
         latency_ms_max: the longest that one request waited for its answer.
+        on_holder: of those that failed, how many were on connections that had been opened before
+            the power cut, to the host that vanished: nobody can go on with those.
     """
 
     service: ServiceName
@@ -65,6 +78,7 @@ class ServiceOutcome(Record, frozen=True, kw_only=True):
     latency_ms_max: float
     failover_s: float | None
     errors: Mapping[str, int]
+    on_holder: int = 0
 
 
 class ServiceSummary(Record, frozen=True, kw_only=True):
@@ -77,17 +91,21 @@ class ServiceSummary(Record, frozen=True, kw_only=True):
 class Summary(Record, frozen=True, kw_only=True):
     """The demo's JSON. Three moments count from the power cut, of the service that was alone.
 
-    Requests and latency are those of the failover; each update has its own.
+    Requests and latency are those of the failover; each update has its own. `requests_on_holder`
+    are not among `requests_failed`: they ended with their connections to the host that vanished,
+    which answered the floating address. Another claimed that after `address_claimed_s`.
     """
 
     node_killed: NodeName
     requests_sent: int
     requests_failed: int
+    requests_on_holder: int
     latency_ms_max: float
     services: Mapping[ServiceName, ServiceSummary]
     detected_s: float | None
     decided_s: float | None
     answering_s: float | None
+    address_claimed_s: float
     updates: tuple[UpdateSummary, ...] = ()
 
 
@@ -156,19 +174,29 @@ def outcomes(scene: Scene) -> tuple[ServiceOutcome, ...]:
     for service in sorted(scene.replicas):
         target = _target(scene.reports[-1], service) if scene.reports else None
         gap = silence(scene.reports, service, scene.killed_at_s)
+        on_holder = _on_holder(scene, target)
         found.append(
             ServiceOutcome(
                 service=service,
                 replicas=scene.replicas[service],
                 ready=scene.ready.get(service, 0),
                 sent=target.sent if target else 0,
-                failed=target.failed if target else 0,
+                failed=target.failed - on_holder if target else 0,
+                on_holder=on_holder,
                 latency_ms_max=target.latency_ms.max if target else 0.0,
                 failover_s=round(gap.length_s, 3) if gap else None,
                 errors=target.errors if target else {},
             )
         )
     return tuple(found)
+
+
+def _on_holder(scene: Scene, target: TargetReport | None) -> int:
+    """Count failed requests on connections to the host that vanished, opened before it did."""
+    if target is None:
+        return 0
+    cut_s = scene.killed_at_s - scene.reports[-1].began_at_s
+    return sum(opened_s < cut_s + ALONE_S for opened_s in target.failures_opened_s)
 
 
 def problems(scene: Scene) -> tuple[str, ...]:
@@ -196,6 +224,7 @@ def summary(scene: Scene) -> Summary:
         node_killed=scene.victim,
         requests_sent=sum(each.sent for each in found),
         requests_failed=sum(each.failed for each in found),
+        requests_on_holder=sum(each.on_holder for each in found),
         latency_ms_max=max((each.latency_ms_max for each in found), default=0.0),
         services={
             each.service: ServiceSummary(replicas=each.replicas, failover_s=each.failover_s)
@@ -204,5 +233,6 @@ def summary(scene: Scene) -> Summary:
         detected_s=rounded["suspected"],
         decided_s=rounded["re-placed"],
         answering_s=rounded["answering"],
+        address_claimed_s=round(scene.claimed_at_s - scene.killed_at_s, 3),
         updates=tuple(update_summary(each) for each in scene.updates),
     )

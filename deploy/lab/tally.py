@@ -15,6 +15,8 @@ HELD_AFTER_S: Final = 0.25
 # Neighbouring buckets differ by 2 %: finer than anyone reads a percentile, 1100 buckets in all.
 _GROWTH: Final = 1.02
 _FLOOR_MS: Final = 0.001
+# Whoever has more failures than this has a larger question than which connection each was on.
+_FAILURES_KEPT_MAX: Final = 1000
 
 
 class Outcome(Record, frozen=True, kw_only=True):
@@ -28,6 +30,7 @@ class Outcome(Record, frozen=True, kw_only=True):
         idempotent: it was a GET, which a gateway may send again; the others are POSTs.
         is_fresh: it opened a connection of its own, and closed it after.
         version: of what answered, by its own header; empty: it has none, or nothing answered.
+        opened_s: when the connection was opened that it was sent on; None: it was sent on none.
     """
 
     target: str
@@ -38,6 +41,7 @@ class Outcome(Record, frozen=True, kw_only=True):
     idempotent: bool = True
     is_fresh: bool = False
     version: str = ""
+    opened_s: float | None = None
 
     @property
     def latency_s(self) -> float:
@@ -81,6 +85,8 @@ class TargetReport(Record, frozen=True, kw_only=True):
         longest_gap, window_gap: the longest stretch without a success that has ended; None: no
             success followed another yet.
         errors: how many requests failed, by cause.
+        failures_opened_s: when the connection of each failed request was opened that was sent on
+            one, of the first thousand.
     """
 
     name: str
@@ -97,6 +103,7 @@ class TargetReport(Record, frozen=True, kw_only=True):
     longest_gap: Gap | None
     window_gap: Gap | None
     errors: Mapping[str, int]
+    failures_opened_s: tuple[float, ...] = ()
 
 
 class LoadReport(Record, frozen=True, kw_only=True):
@@ -163,6 +170,7 @@ class _Target:
         self.last_failure_s: float | None = None
         self.longest: Gap | None = None
         self.window_gap: Gap | None = None
+        self.failures_opened_s: list[float] = []
 
     def finish(self, number: int, outcome: Outcome) -> None:
         del self.waiting[number]
@@ -172,6 +180,8 @@ class _Target:
         if outcome.failure:
             self.errors[outcome.failure] = self.errors.get(outcome.failure, 0) + 1
             self.last_failure_s = outcome.ended_s
+            if outcome.opened_s is not None and len(self.failures_opened_s) < _FAILURES_KEPT_MAX:
+                self.failures_opened_s.append(round(outcome.opened_s, 3))
             return
         self.ok += 1
         if self.last_s is not None:
@@ -197,6 +207,7 @@ class _Target:
             longest_gap=self.longest,
             window_gap=self.window_gap,
             errors=dict(sorted(self.errors.items())),
+            failures_opened_s=tuple(self.failures_opened_s),
         )
         self.window, self.window_gap = Histogram(), None
         return report

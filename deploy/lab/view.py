@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.lab.moments import Moment
-from deploy.lab.story import ServiceOutcome
+from deploy.lab.story import Scene, ServiceOutcome, outcomes
 from deploy.lab.tally import LoadReport, TargetReport
 from deploy.lab.updates import Update, sent
 from shared.api import AllocationView, NodeView
@@ -185,6 +185,16 @@ def result_lines(outcomes: Sequence[ServiceOutcome]) -> list[str]:
     """Return the table per service as aligned lines."""
     head = ("SERVICE", "REPLICAS", "SENT", "FAILED", "WORST LATENCY", "FAILOVER")
     return _table([head, *(_result_row(outcome) for outcome in outcomes)])
+
+
+def address_line(scene: Scene) -> str:
+    """Return what became of the floating address, and of connections to who had it."""
+    after_s = scene.claimed_at_s - scene.killed_at_s
+    count = sum(outcome.on_holder for outcome in outcomes(scene))
+    return (
+        f"  {scene.address}: {scene.victim} had it, {scene.holder} claimed it after"
+        f" {after_s:.2f} s; {count} requests ended with their connections to {scene.victim}"
+    )
 
 
 def update_lines(updates: Sequence[Update]) -> list[str]:

@@ -53,8 +53,6 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
         is_in_contact: those who could convict us answer, or etcd does.
         doubted: addresses whose claims may have been overtaken while we had no contact: each is
             written anew before it is relied on.
-        unsure: addresses whose claims are written anew while they are answered: this agent stood
-            still for a moment.
         up: addresses that this node answers now.
         free_since: by address, since when nobody has its claim as far as we see.
         convicted: nodes whose hosts are unreachable.
@@ -72,7 +70,6 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     until: float = 0.0
     is_in_contact: bool = True
     doubted: AbstractSet[str] = frozenset()
-    unsure: AbstractSet[str] = frozenset()
     up: AbstractSet[str] = frozenset()
     free_since: Mapping[str, float] = {}
     convicted: Convicted = {}
@@ -204,11 +201,7 @@ def _ours(case: _Case, seen: Seen) -> _One:
         again = Write(address=address, claim=seen.claim, expected=seen.revision)
         return msgspec.structs.replace(kept, write=again)
     ripe_s = around.ripe_at.get(address, 0.0)
-    if around.now < ripe_s:
-        return _One(wake_s=ripe_s)
-    if address in around.unsure:
-        return _One(Right.UP, Write(address=address, claim=seen.claim, expected=seen.revision))
-    return _One(Right.UP)
+    return _One(wake_s=ripe_s) if around.now < ripe_s else _One(Right.UP)
 
 
 def _heir(case: _Case, claim: FloatingClaim) -> NodeName | None:

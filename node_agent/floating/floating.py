@@ -16,12 +16,12 @@ import structlog
 from node_agent.floating.contact import Contact, Neighbours
 from node_agent.floating.decide import Around, Decision, Right, Seen, Write, decide
 from node_agent.floating.host import HostAddresses, HostStatus, Wish
-from node_agent.floating.look import Look
+from node_agent.floating.look import Look, holder_of
 from node_agent.membership import Membership
 from node_agent.peers.asking import hold_s_max
 from shared import codec, keys
 from shared.clock import Clock
-from shared.errors import AmbiguousError, ConflictError, LeaseLostError
+from shared.errors import AmbiguousError, ConflictError, HostError, LeaseLostError, StoreError
 from shared.loop import Dirty
 from shared.model import FloatingClaim, NodeName, NodeSpec, Revision
 from shared.store import Compare, Condition, Delete, Op, Put, Store, under
@@ -83,7 +83,7 @@ class Floating:
         self._failsafe_until = 0.0
         self._held_off_until = clock.boot_s() + self._hold_s
         self._doubted: set[str] = set()
-        self._unsure: set[str] = set()
+        self._is_unsure = False  # we stood still: what we have may be another's by now
         self._losses = 0
         self._unripe: set[str] = set()  # taken from one who may still have it, and not written yet
         self._ripe_at: dict[str, float] = {}
@@ -116,6 +116,14 @@ class Floating:
 
     async def addresses_pass(self) -> float:
         """Make the host's addresses what they may be; return when to look again, seconds."""
+        try:
+            return await self._make_so()
+        except HostError as error:
+            # What the kernel has ends by itself; what it has not, nobody answers.
+            _log.error("addresses_unknown", reason=str(error))
+            return _AGAIN_S
+
+    async def _make_so(self) -> float:
         if self._status is None:
             self._learn(await self._host.look())
         if not self.look.is_complete:
@@ -186,7 +194,6 @@ class Floating:
         self.look.remember(records.keys(), seen, gone)
         ours, now = self._ours(seen), self._clock.boot_s()
         self._doubted &= ours | self._unripe
-        self._unsure &= ours
         session = self._membership.session
         around = Around(
             now=now,
@@ -194,7 +201,6 @@ class Floating:
             until=max(self._until, self._failsafe_until),
             is_in_contact=self.contact.is_there,
             doubted=frozenset(self._doubted),
-            unsure=frozenset(self._unsure),
             up=self._up,
             free_since=self.look.free_since,
             convicted=gone,
@@ -217,6 +223,9 @@ class Floating:
         """
         if not self.look.is_complete or self._status is None:
             return _PERIOD_S
+        if self._is_unsure and self._up:
+            await self._ask_etcd()
+        self._is_unsure = False
         decision = self._decide()
         done = [await self._do(write) for write in decision.writes]
         if any(done):
@@ -252,15 +261,24 @@ class Floating:
         except (ConflictError, LeaseLostError, AmbiguousError) as error:
             # The watch shows what became of it; until then nothing is assumed.
             _log.info("address_not_claimed", address=address, reason=str(error))
-            if write.is_take:
-                self._doubted.add(address)
-                self.addresses_dirty.mark()
+            await self._after_refusal(write, error)
             return False
         self._written(write, claim, revision, session.lease.id)
         if losses == self._losses:
             self._doubted.discard(address)
-        self._unsure.discard(address)
         return True
+
+    async def _after_refusal(self, write: Write, error: StoreError) -> None:
+        """Find out what a claim is that could not be written; what we answer is not dropped yet.
+
+        While it is unknown whether it was written, it is ours all the same: nobody else wrote.
+        """
+        if not write.is_take:
+            return
+        if write.address not in self._up:
+            self._doubted.add(write.address)
+        elif not isinstance(error, AmbiguousError):
+            await self._ask_etcd()
 
     def _is_inherited(self, write: Write, lease: int) -> bool:
         """Say whether an agent before us took it, perhaps just now, and never answered it."""
@@ -297,7 +315,10 @@ class Floating:
         if record is None:
             return False
         wish = Wish(address=write.address, prefix_length=record.prefix_length)
-        problem = await self._host.answered_by(wish)
+        try:
+            problem = await self._host.answered_by(wish)
+        except HostError as error:
+            problem = str(error)
         if problem:
             self._refused[write.address] = (self._clock.boot_s() + _REFUSED_S, problem)
         else:
@@ -310,11 +331,10 @@ class Floating:
     async def _ask_etcd(self) -> None:
         """Read the claims of what we answer; one that is another's is dropped."""
         snapshot = await self._store.list(under(keys.VIPS))
-        theirs = {item.key.removeprefix(keys.VIPS): item for item in snapshot.items}
-        session = self._membership.session
-        lease = session.lease.id if session is not None else 0
-        for address in self._up:
-            if address not in theirs or theirs[address].lease != lease:
+        for item in snapshot.items:
+            # One that is absent has ended with a lease of ours: what was told to the kernel holds.
+            address = item.key.removeprefix(keys.VIPS)
+            if address in self._up and holder_of(item) != self._me:
                 self._doubted.add(address)
                 self.mark()
 
@@ -327,7 +347,7 @@ class Floating:
         self.mark()
 
     def _paused(self) -> None:
-        self._unsure |= self._up
+        self._is_unsure = True
         self.claims_dirty.mark()
 
     async def failsafe_pass(self) -> float:

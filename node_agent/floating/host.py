@@ -36,7 +36,10 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostAddresses(Protocol):
-    """The host's addresses; what it was given ends in the kernel, whatever becomes of the agent."""
+    """The host's addresses; what it was given ends in the kernel, whatever becomes of the agent.
+
+    Every method raises HostError when the kernel does not answer as it should.
+    """
 
     async def look(self) -> HostStatus:
         """Return what is there; change nothing."""

@@ -21,6 +21,7 @@ from pyroute2 import IPRoute, NetlinkError
 from node_agent.floating import frames
 from node_agent.floating.host import HostStatus, Wish
 from shared.clock import Clock
+from shared.errors import HostError
 
 T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -117,9 +118,18 @@ class KernelAddresses:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._inside, work)
 
     def _inside(self, work: Callable[[IPRoute], T]) -> T:
-        if self._netlink is None:
-            self._netlink = IPRoute()
-        return work(self._netlink)
+        try:
+            if self._netlink is None:
+                self._netlink = IPRoute()
+            return work(self._netlink)
+        except (NetlinkError, OSError) as error:
+            # What is left unread on the socket would be taken for the next answer.
+            netlink, self._netlink = self._netlink, None
+            if netlink is not None:
+                netlink.close()
+            raise HostError(
+                f"the kernel does not say which addresses there are: {error}"
+            ) from error
 
     # ------------------------------------------------------------ one comparison
 

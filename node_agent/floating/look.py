@@ -24,6 +24,7 @@ from shared.model import (
     Silence,
     Suspicion,
 )
+from shared.store import KeyValue
 
 R = TypeVar("R", bound=Record)
 
@@ -131,6 +132,14 @@ class Look:
         self.free_since = {address: self.free_since.get(address, now) for address in free}
         self.last_holder |= holders
         self.convicted_since = {node: self.convicted_since.get(node, now) for node in gone}
+
+
+def holder_of(item: KeyValue) -> NodeName:
+    """Return who has the claim at a key; "?" for somebody, as it cannot be read."""
+    try:
+        return codec.decode(FloatingClaim, item.value, item.key).node
+    except CodecError:
+        return _STRANGER
 
 
 def _decoded(

@@ -42,16 +42,19 @@ def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> N
         "node_killed",
         "requests_sent",
         "requests_failed",
+        "requests_on_holder",
         "latency_ms_max",
         "services",
         "detected_s",
         "decided_s",
         "answering_s",
+        "address_claimed_s",
         "updates",
     }
     assert result["node_killed"] in {"node-1", "node-2", "node-3"}
     assert result["requests_sent"] >= 15 * 200
     assert result["requests_failed"] == 0
+    assert 0 < result["address_claimed_s"] < result["answering_s"] + 5
     replicas = {name: service["replicas"] for name, service in result["services"].items()}
     assert replicas == {"single": 1, "web": 3}
     assert all(service["failover_s"] > 0 for service in result["services"].values())

@@ -113,7 +113,7 @@ def test_help_lists_every_command() -> None:
             "node",
         ),
         *("scale", "restart", "stop", "start", "run", "rm", "image"),
-        *("history", "rollback", "promote", "abort", "watch", "volume", "network"),
+        *("history", "rollback", "promote", "abort", "watch", "volume", "network", "vip"),
         *("serve", "lab", "version"),
     }
 

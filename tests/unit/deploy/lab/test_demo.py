@@ -53,6 +53,9 @@ def scene(**changes: object) -> Scene:
         victim=NodeName("node-2"),
         alone=SINGLE,
         killed_at_s=CUT_S,
+        address="198.18.0.240",
+        holder=NodeName("node-1"),
+        claimed_at_s=CUT_S + 0.5,
         replicas={WEB: 3, SINGLE: 1},
         ready={WEB: 3, SINGLE: 1},
         events=(
@@ -99,6 +102,7 @@ def test_a_good_end_has_no_problems_and_a_summary_with_every_service() -> None:
         "node_killed": "node-2",
         "requests_sent": 120 + 92,
         "requests_failed": 0,
+        "requests_on_holder": 0,
         "latency_ms_max": pytest.approx(10.0),
         "services": {
             "single": {"replicas": 1, "failover_s": pytest.approx(2.9)},
@@ -107,6 +111,7 @@ def test_a_good_end_has_no_problems_and_a_summary_with_every_service() -> None:
         "detected_s": pytest.approx(1.9),
         "decided_s": pytest.approx(2.5),
         "answering_s": pytest.approx(2.9),
+        "address_claimed_s": pytest.approx(0.5),
     }
 
 

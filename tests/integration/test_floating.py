@@ -1,0 +1,160 @@
+"""Floating addresses on real hosts: their holder vanishes, is cut off, frozen; requests go on."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from deploy.lab.ground import leftovers
+from deploy.lab.tally import Outcome
+from shared import codec
+from tests.integration.cluster import Cluster, lab
+from tests.waiting import until_sync
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+NAME: Final = "itest-vip"
+HOSTS: Final = ("node-1", "node-2", "node-3")
+VIP: Final = "198.18.0.50"
+FILE: Final = """
+services:
+  web:
+    image: hafen.local/whoami:1
+    stop_grace_period: 1s
+    deploy: {replicas: 3}
+    ports:
+      - {target: 80, published: 8080, app_protocol: http}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with lab(NAME, tmp_path_factory.mktemp("compose")) as up:
+        done = up.deploy("shop", FILE)
+        assert done.returncode == 0, done.stderr
+        up.run("vip", "add", VIP)
+        until_sync(lambda: holder(up) != "", 20)
+        yield up
+    assert leftovers(NAME) == []
+
+
+def view(cluster: Cluster) -> dict[str, Any]:
+    (found,) = cluster.json("vip", "ls")["addresses"]
+    assert isinstance(found, dict)
+    return found
+
+
+def holder(cluster: Cluster) -> str:
+    """Return who is said to have the address."""
+    return str(view(cluster).get("holder", ""))
+
+
+def answering(cluster: Cluster) -> list[str]:
+    """Return the hosts whose kernels have the address."""
+    argv = ("ip", "-o", "addr", "show", "dev", "eth0")
+    return [h for h in HOSTS if f"{VIP}/" in cluster.inside(h, *argv, ok=False)]
+
+
+@contextmanager
+def load(folder: Path) -> Iterator[list[Outcome]]:
+    """Send requests to the address for twelve seconds; afterwards the list has how each ended."""
+    file = folder / "requests"
+    argv = [
+        "-m",
+        "deploy.lab.load",
+        "--url",
+        f"http://{VIP}:8080/",
+        "--rate",
+        "50",
+        "--seconds",
+        "12",
+    ]
+    where = ["lab", "exec", "--name", NAME, "client", "--", sys.executable]
+    hafen = [sys.executable, "-c", "from deploy.cli.main import main; main()", *where, *argv]
+    outcomes: list[Outcome] = []
+    with subprocess.Popen(
+        [*hafen, "--requests", str(file), "--fresh-every", "2"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline(), "it has begun"
+        try:
+            yield outcomes
+        finally:
+            process.communicate(timeout=60)
+    outcomes += [codec.decode(Outcome, line, "request") for line in file.read_bytes().splitlines()]
+
+
+def test_when_its_holder_vanishes_another_answers(cluster: Cluster, tmp_path: Path) -> None:
+    before = holder(cluster)
+    with load(tmp_path) as outcomes:
+        cluster.lab("kill", before)
+        until_sync(lambda: holder(cluster) not in {"", before}, 20)
+        until_sync(lambda: cluster.inside("client", "busybox", "wget", "-qO-", _url()) != "", 20)
+    cluster.lab("boot", before)
+    failed = [one for one in outcomes if one.failure]
+    # What is on a connection to a host that vanished goes with it; nothing else may fail.
+    assert [one for one in failed if one.opened_s is None] == []
+    assert sum(one.status == HTTPStatus.OK for one in outcomes) > len(failed)
+    until_sync(lambda: len(cluster.ready("shop")) == 3, 60)
+    assert holder(cluster) != before, "who comes back takes nothing"
+
+
+def _url() -> str:
+    return f"http://{VIP}:8080/"
+
+
+def test_a_holder_that_is_cut_off_drops_it(cluster: Cluster) -> None:
+    before = holder(cluster)
+    assert answering(cluster) == [before]
+    cluster.lab("cut", before)
+    try:
+        until_sync(lambda: len(answering(cluster)) == 1 and before not in answering(cluster), 20)
+    finally:
+        cluster.lab("heal", before)
+    until_sync(lambda: answering(cluster) == [holder(cluster)], 20)
+    assert holder(cluster) != before
+
+
+def test_a_frozen_agent_s_address_moves(cluster: Cluster) -> None:
+    before = holder(cluster)
+    cluster.lab("pause", before, "agent")
+    try:
+        until_sync(lambda: len(answering(cluster)) == 1 and before not in answering(cluster), 30)
+    finally:
+        cluster.lab("resume", before, "agent")
+    until_sync(lambda: answering(cluster) == [holder(cluster)], 20)
+
+
+def test_it_goes_where_it_is_moved_and_is_back_when_somebody_removes_it(cluster: Cluster) -> None:
+    before = holder(cluster)
+    other = next(host for host in HOSTS if host != before)
+    cluster.run("vip", "move", VIP, other)
+    until_sync(lambda: answering(cluster) == [other] == [holder(cluster)], 20)
+    cluster.inside(other, "ip", "addr", "del", f"{VIP}/32", "dev", "eth0")
+    until_sync(lambda: answering(cluster) == [other], 20)
+
+
+def test_what_cannot_be_one_is_refused_and_one_that_is_removed_is_dropped(
+    cluster: Cluster,
+) -> None:
+    refused = cluster.run("vip", "add", "198.18.0.2", ok=False)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "hafen: 198.18.0.2 is node-2's own address: choose one that no host has\n",
+    )
+    cluster.inside("client", "ip", "addr", "add", "198.18.0.51/32", "dev", "eth0")
+    cluster.run("vip", "add", "198.18.0.51")
+    until_sync(lambda: "a machine has it" in str(cluster.json("vip", "ls")), 20)
+    assert "floating address 198.18.0.51: nobody answers it" in str(cluster.json("status"))
+    cluster.run("vip", "rm", "-y", "198.18.0.51")
+    cluster.run("vip", "rm", "-y", VIP)
+    until_sync(lambda: answering(cluster) == [], 20)
+    assert not cluster.json("vip", "ls")["addresses"]
