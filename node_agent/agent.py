@@ -1,7 +1,7 @@
 """One node's agent.
 
-Loops over containers, exclusive work, gateway, network, peers, images and report, each comparing
-whole with whole.
+Loops over containers, exclusive work, gateway, network, names, peers, images and report, each
+comparing whole with whole.
 
 It meets the leader only in etcd. Everything it made (containers, HAProxy, routes) outlives it, so
 it may be killed at any moment; when it starts it adopts what it finds.
@@ -21,6 +21,7 @@ from node_agent.contents import Contents
 from node_agent.exclusive import Exclusive
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.membership import Membership, Publisher, spec_from
+from node_agent.names.part import NamesPart
 from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.outside import Outside
 from node_agent.peers.prober import Peers
@@ -72,13 +73,7 @@ class Agent:
         self._gateway_status, self._fabric_status = GatewayStatus(), FabricStatus()
         self._membership = Membership(store, self._spec, settings, clock, rng)
         self._peers = self._among_peers(settings)
-        self._suspicions = SuspicionPublisher(
-            store,
-            self._spec.name,
-            clock,
-            lease=lambda: self._membership.lease_id,
-            suspicions=lambda: self._peers.suspicions,
-        )
+        self._suspicions = self._of_peers()
         self._membership.on_change(self._suspicions_dirty.mark)
         self._exclusive = Exclusive(
             store,
@@ -101,6 +96,7 @@ class Agent:
             told=self._tell,
         )
         self._served, self._settings = RoutesView(self._routes), settings
+        self._names = NamesPart(outside.names, settings.pool, self._served, changed)
 
     async def run(self) -> None:
         """Adopt what is there, then reconcile for ever.
@@ -132,6 +128,7 @@ class Agent:
                 (self._volumes.one_pass, self._volumes.dirty),
                 (self._gateway_pass, self._gateway_dirty),
                 (self._network_pass, self._network_dirty),
+                (self._names.one_pass, self._names.dirty),
                 (self._report_pass, self._report_dirty),
             ):
                 group.create_task(reconcile_forever(one_pass, dirty, self._clock, self._rng))
@@ -146,6 +143,15 @@ class Agent:
             rng=self._rng,
             has_session=lambda: self._membership.is_in_contact,
             on_change=self._suspicions_changed,
+        )
+
+    def _of_peers(self) -> SuspicionPublisher:
+        return SuspicionPublisher(
+            self._store,
+            self._spec.name,
+            self._clock,
+            lease=lambda: self._membership.lease_id,
+            suspicions=lambda: self._peers.suspicions,
         )
 
     def _watchdog(self, device: Path) -> Watchdog:
@@ -165,6 +171,7 @@ class Agent:
     def _routes_changed(self) -> None:
         self._gateway_dirty.mark()
         self._network_dirty.mark()
+        self._names.dirty.mark()
 
     def _nodes_changed(self) -> None:
         specs, present = node_specs(self._nodes), present_nodes(self._nodes)
@@ -201,7 +208,7 @@ class Agent:
     def _acked(self) -> Mapping[StackName, Revision]:
         """Return which routes are in force wherever this node sends traffic to replicas."""
         return {
-            stack: min(revision, self._fabric_status.acked[stack])
+            stack: min(revision, self._fabric_status.acked[stack], self._names.acked(stack))
             for stack, revision in self._gateway_status.acked.items()
             if stack in self._fabric_status.acked
         }
@@ -213,6 +220,7 @@ class Agent:
         self._report = msgspec.structs.replace(
             self._report, allocations=found, manifest_generation=generation
         )
+        self._names.look(found, manifest)
         self._prefetch.want(manifest.images if manifest is not None else ())
         # What leaves is only what etcd says now: a manifest of before may be about data of after.
         is_told = manifest is not None and self._manifest.is_current
@@ -235,6 +243,7 @@ class Agent:
                 *self._served.problems,
                 *self._gateway_status.problems,
                 *self._fabric_status.problems,
+                *self._names.problems,
                 *self._peers.problems,
                 *self._prefetch.problems,
                 *self._volumes.problems,

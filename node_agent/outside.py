@@ -4,6 +4,7 @@ import msgspec
 
 from node_agent.gateway.gateway import Gateway
 from node_agent.journal import Journal
+from node_agent.names.names import Names, NoNames
 from node_agent.network.fabric import Fabric
 from node_agent.peers.net import Net
 from node_agent.peers.promise import Promise
@@ -18,6 +19,7 @@ class Outside(msgspec.Struct, frozen=True):
         answers: says whether ports of an address accept connections.
         net: the way to the other agents and their kernels.
         promise: keeps what was promised to them.
+        names: answers containers' questions for names.
     """
 
     runtime: Runtime
@@ -27,3 +29,4 @@ class Outside(msgspec.Struct, frozen=True):
     journal: Journal
     net: Net
     promise: Promise
+    names: Names = NoNames()

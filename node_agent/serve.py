@@ -8,6 +8,8 @@ from node_agent.agent import Agent
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.images import AgentImages
 from node_agent.journal import Journal
+from node_agent.names.keeper import NamesKeeper
+from node_agent.network.addresses import gateway_of
 from node_agent.network.node import NodeNetwork
 from node_agent.oci.runtime import OciRuntime, Options
 from node_agent.outside import Outside
@@ -29,7 +31,8 @@ async def serve(config: Path, clock: Clock) -> None:
     """
     settings = load(config)
     network = NodeNetwork(settings)
-    options = Options(address=settings.address, devices=settings.devices)
+    gateway = gateway_of(settings.subnet)
+    options = Options(address=settings.address, devices=settings.devices, nameservers=(gateway,))
     runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock, options)
     await network.set_up()
     outside = Outside(
@@ -40,6 +43,7 @@ async def serve(config: Path, clock: Clock) -> None:
         journal=Journal(settings.data_dir),
         net=SocketNet(settings.address, AGENT_PEER_PORT),
         promise=PromiseFile(settings.run_dir),
+        names=NamesKeeper(gateway, settings.run_dir),
     )
     rng = random.Random()  # noqa: S311 - jitter needs no secrecy
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:

@@ -1,0 +1,114 @@
+"""The agent's side of the name server: starts it, tells it what is true, replaces an old one."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from node_agent.names.build import build, digest_of
+from node_agent.names.names import NamesStatus
+from node_agent.names.serve import SNAPSHOT, SOCKET
+from node_agent.names.snapshot import Snapshot, Word
+from shared import codec
+
+_log = structlog.get_logger()
+
+# It takes 5 ms to take 500 services; one that stands still is replaced.
+_ANSWER_S: Final = 2.0
+# Python takes a quarter of a second to begin, several times that on a host that has just booted.
+_BEGIN_S: Final = 10.0
+_POLL_S: Final = 0.02
+
+
+class NamesKeeper:
+    """Implements Names with a process that lives on when the agent ends.
+
+    Args:
+        address: where it answers.
+        run_dir: a folder that a reboot empties, as it ends the process.
+    """
+
+    def __init__(self, address: str, run_dir: Path) -> None:
+        self._folder = run_dir / "names"
+        self._argv = (
+            *(sys.executable, "-m", "node_agent.names", "--address", address),
+            *("--folder", str(self._folder)),
+        )
+        self._encoded: tuple[Snapshot, bytes, str] | None = None
+        self._problems: tuple[str, ...] = ()
+
+    async def apply(self, snapshot: Snapshot) -> NamesStatus:
+        """Make it answer from `snapshot`; say what it cannot do."""
+        wire, digest, problems = self._written(snapshot)
+        word = await self._ask(b"")
+        if word is None or word.build != build():
+            word = await self._begin(word)
+        if word is not None and word.told != digest:
+            word = await self._ask(wire)
+        if word is None:
+            silent = f"names: the name server does not answer; see {self._log_file}"
+            return NamesStatus((*problems, silent))
+        return NamesStatus((*problems, *word.problems), word.counts)
+
+    @property
+    def _log_file(self) -> Path:
+        return self._folder / "names.log"
+
+    def _written(self, snapshot: Snapshot) -> tuple[bytes, str, tuple[str, ...]]:
+        """Return the snapshot's bytes, their digest, and why a process that begins lacks them."""
+        if self._encoded is None or self._encoded[0] != snapshot or self._problems:
+            wire = codec.encode(snapshot)
+            self._encoded = (snapshot, wire, digest_of(wire))
+            try:
+                self._write(wire)
+                self._problems = ()
+            except OSError as error:
+                self._problems = (f"names: cannot write {error.filename}: {error.strerror}",)
+        _, wire, digest = self._encoded
+        return wire, digest, self._problems
+
+    def _write(self, wire: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = self._folder / f".{SNAPSHOT}.new"
+        # Not forced to the disk: after a reboot the agent writes it anew before anybody asks.
+        beside.touch(mode=0o600)
+        beside.write_bytes(wire)
+        beside.replace(self._folder / SNAPSHOT)
+
+    async def _begin(self, before: Word | None) -> Word | None:
+        """Start one in a session of its own; it asks the one before to end. Return its word."""
+        with self._log_file.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *("setsid", "--fork", *self._argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+            await process.wait()
+        _log.info("names_started", before=before.build if before is not None else "")
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + _BEGIN_S
+        while loop.time() < until_s:
+            word = await self._ask(b"")
+            if word is not None and word.build == build() and (word.serves or word.problems):
+                return word
+            await asyncio.sleep(_POLL_S)
+        return None
+
+    async def _ask(self, wire: bytes) -> Word | None:
+        """Send a snapshot, or nothing, and return the process's word; None: it has none."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                reader, writer = await asyncio.open_unix_connection(self._folder / SOCKET)
+                try:
+                    writer.write(wire)
+                    writer.write_eof()
+                    return msgspec.json.decode(await reader.read(-1), type=Word)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, msgspec.DecodeError):
+            return None
