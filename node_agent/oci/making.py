@@ -38,8 +38,8 @@ _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 class Around(NamedTuple):
     """What containers are made with.
 
-    `nameservers` and `gateway` are told to containers: servers in place of the node's own, and the
-    node's address.
+    `nameservers` and `gateway` are told to containers: hafen's own name server in place of the
+    node's, and the node's address.
     """
 
     programs: host.Programs
@@ -170,7 +170,13 @@ class Maker:
         is_uts_own = not tuning.is_host(assignment.workload.tuning.uts, "uts")
         name = naming.hostname(assignment) if is_uts_own else self._host.name
         hosts = naming.hosts_file(name, address, asked, around.gateway)
-        files.write_names(name, hosts, naming.resolv_conf(_host_text(), around.nameservers, asked))
+        files.write_names(name, hosts, self._resolv_conf(assignment.workload))
+
+    def _resolv_conf(self, workload: Workload) -> str:
+        if workload.network_mode and not workload.naming.dns:
+            return _host_text()  # In the node's own network its own servers answer, loopback's too.
+        servers = () if workload.network_mode else self._around.nameservers
+        return naming.resolv_conf(_host_text(), servers, workload.naming)
 
 
 def _led(workload: Workload, lower: Path) -> Workload:

@@ -48,22 +48,27 @@ def resolv_conf(host_text: str, nameservers: tuple[str, ...], naming: Naming = N
     """Return the text of /etc/resolv.conf.
 
     Args:
-        host_text: the host's own file. Its servers on loopback are left out: in the container's
-            network namespace nobody listens there.
-        nameservers: addresses that replace the host's; empty keeps those.
-        naming: what the service says, before both.
+        host_text: the host's own file; what a service does not say itself is from there.
+        nameservers: hafen's own, which ask those that the service names, or else the host's. Empty:
+            the container has no such server, and asks the others itself; the host's servers on
+            loopback are left out then, since in a container nobody listens there.
+        naming: what the service says.
     """
-    servers = naming.dns or nameservers
-    given = [f"nameserver {address}" for address in servers]
-    replaced = {"nameserver"} if servers else set()
+    given = [f"nameserver {address}" for address in nameservers or naming.dns]
+    replaced = {"nameserver"} if given else set()
     if naming.dns_search:
         given.append(" ".join(("search", *naming.dns_search)))
         replaced |= {"search", "domain"}
-    if naming.dns_options:
-        given.append(" ".join(("options", *naming.dns_options)))
-        replaced.add("options")
     kept = [line for line in host_text.splitlines() if _is_useful(line, replaced)]
-    return "".join(f"{line}\n" for line in [*given, *kept])
+    options = naming.dns_options or tuple(
+        word for line in kept if line.split()[0] == "options" for word in line.split()[1:]
+    )
+    if nameservers and not any(each.startswith("ndots:") for each in options):
+        # `web` is a whole name: it is asked for as it is first, whatever is searched.
+        options = (*options, "ndots:0")
+    rest = [line for line in kept if line.split()[0] != "options"]
+    last = [" ".join(("options", *options))] if options else []
+    return "".join(f"{line}\n" for line in [*given, *rest, *last])
 
 
 def _is_useful(line: str, replaced: set[str]) -> bool:

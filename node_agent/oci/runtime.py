@@ -52,7 +52,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What few hosts need to change.
 
     Attributes:
-        nameservers: for containers, in place of the host's own.
+        nameservers: hafen's own, for containers; empty: they ask the host's.
         cgroup_parent: the cgroup that all containers are below.
         authfile: credentials for registries; see ImageStore.
         programs: where the programs are; None: looked up, and a missing one is a HostError.

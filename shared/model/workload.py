@@ -176,7 +176,7 @@ class Naming(Record, frozen=True, kw_only=True):
     Attributes:
         hostname: empty: <service>-<slot>.
         extra_hosts: "name=address" each, for /etc/hosts; the address host-gateway is its node's.
-        dns: servers in place of the node's.
+        dns: servers that are asked in place of the node's for names that mean nothing here.
     """
 
     hostname: str = ""

@@ -27,12 +27,34 @@ def test_a_gateway_that_nobody_knows_is_refused() -> None:
 
 
 def test_what_the_service_says_replaces_only_what_it_says() -> None:
-    assert resolv_conf(HOST, ("10.0.0.1",), Naming(dns=("9.9.9.9",))) == (
+    assert resolv_conf(HOST, (), Naming(dns=("9.9.9.9",))) == (
         "nameserver 9.9.9.9\nsearch example\ndomain example\noptions ndots:1\n"
     )
     assert resolv_conf(HOST, (), Naming(dns_search=("a", "b"))) == (
         "search a b\nnameserver 192.0.2.53\noptions ndots:1\n"
     )
     assert resolv_conf(HOST, (), Naming(dns_options=("rotate",))) == (
-        "options rotate\nnameserver 192.0.2.53\nsearch example\ndomain example\n"
+        "nameserver 192.0.2.53\nsearch example\ndomain example\noptions rotate\n"
     )
+
+
+def test_servers_that_the_service_names_are_asked_by_ours() -> None:
+    naming = Naming(dns=("9.9.9.9",), dns_search=("a",))
+    assert resolv_conf(HOST, ("10.90.1.1",), naming) == (
+        "nameserver 10.90.1.1\nsearch a\noptions ndots:1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("naming", "options"),
+    [
+        (Naming(), "edns0 ndots:0"),
+        (Naming(dns_options=("rotate",)), "rotate ndots:0"),
+        (Naming(dns_options=("ndots:2",)), "ndots:2"),
+    ],
+)
+def test_a_name_without_a_dot_is_asked_for_as_it_is_unless_somebody_says_otherwise(
+    naming: Naming, options: str
+) -> None:
+    text = resolv_conf("search example\noptions edns0\n", ("10.90.1.1",), naming)
+    assert text == f"nameserver 10.90.1.1\nsearch example\noptions {options}\n"
