@@ -21,7 +21,8 @@ COUNTERS = (
     "etcd_debugging_mvcc_current_revision",
 )
 PARTS = {
-    "agent": "-m node_agent",
+    "agent": "-m node_agent --config",
+    "names": "-m node_agent.names",
     "scheduler": "-m scheduler",
     "supervisor": "-m deploy.host",
     "etcd": "etcd --name",

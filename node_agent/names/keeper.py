@@ -40,15 +40,17 @@ class NamesKeeper:
         )
         self._encoded: tuple[Snapshot, bytes, str] | None = None
         self._problems: tuple[str, ...] = ()
+        self._told = ""
 
     async def apply(self, snapshot: Snapshot) -> NamesStatus:
         """Make it answer from `snapshot`; say what it cannot do."""
         wire, digest, problems = self._written(snapshot)
-        word = await self._ask(b"")
+        word = await self._ask(b"" if digest == self._told else wire)
         if word is None or word.build != build():
             word = await self._begin(word)
         if word is not None and word.told != digest:
             word = await self._ask(wire)
+        self._told = word.told if word is not None else ""
         if word is None:
             silent = f"names: the name server does not answer; see {self._log_file}"
             return NamesStatus((*problems, silent))
