@@ -167,14 +167,14 @@ class Process:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path, wait_s: float = _LOCK_S) -> Iterator[None]:
     """Hold back others that begin: of two at once, the later one must see the earlier one serve.
 
     Raises:
         HostError: another one has been beginning for too long.
     """
     with path.open("a") as file:
-        until_s = time.monotonic() + _LOCK_S
+        until_s = time.monotonic() + wait_s
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

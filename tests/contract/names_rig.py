@@ -140,6 +140,10 @@ class Upstream(asyncio.DatagramProtocol):
             late = self.answer(query, "192.0.2.66").to_wire()
             asyncio.get_running_loop().call_later(1.3, self._send, late, addr)
             return
+        if how.startswith("slow"):
+            loop = asyncio.get_running_loop()
+            loop.call_later(0.5, self._send, self.answer(query).to_wire(), addr)
+            return
         forged = {"forged": 1, "flooded": 20}.get(how, 0)
         for wire in self._forgeries(query) * forged:
             self._send(wire, addr)
