@@ -16,6 +16,7 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 
 from node_agent.names.keeper import NamesKeeper
@@ -169,6 +170,8 @@ class Upstream(asyncio.DatagramProtocol):
             response.set_rcode(dns.rcode.NXDOMAIN)
             soa = "ns. nobody. 1 2 3 4 60"
             response.authority.append(dns.rrset.from_text("example.", 60, "IN", "SOA", soa))
+        elif query.question[0].rdtype == dns.rdatatype.MX:
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", "MX", f"10 mail.{name}"))
         else:
             response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", address))
         return response
