@@ -354,13 +354,10 @@ CASES: Final[dict[str, Callable[[Rig], Awaitable[None]]]] = {
 
 
 def main(name: str, folder: Path) -> None:
-    """Run one case."""
+    """Run one case; its namespaces, and every process in them, end with this one."""
     rig = Rig(folder)
     rig.set_up(address=name != it_may_begin_before_its_link_is_there.__name__)
-    try:
-        asyncio.run(_awaited(CASES[name](rig)))
-    finally:
-        rig.tear_down()
+    asyncio.run(_awaited(CASES[name](rig)))
 
 
 async def _awaited(case: Awaitable[None]) -> None:

@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-import signal
 import socket
 import struct
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -80,12 +79,6 @@ class Rig:
             peer = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         found: int = struct.unpack("3i", peer)[0]
         return found
-
-    def tear_down(self) -> None:
-        """End what was started; the namespaces end with this process."""
-        with suppress(OSError):
-            os.kill(self.pid, signal.SIGKILL)
-        namespaces.remove(self.pin)
 
     async def inside(self, work: Callable[[], T]) -> T:
         """Return what `work` returns in the container's network."""
