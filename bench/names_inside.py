@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import random
-import signal
 import socket
 import statistics
 import struct
@@ -69,36 +68,33 @@ async def measured(folder: Path) -> dict[str, Any]:
     keeper = NamesKeeper(OWN, folder)
     await keeper.apply(cluster())
     pid = _pid(folder)
-    try:
-        with ExitStack() as stack:
-            clients = [stack.enter_context(_client(one)) for one in ASKERS]
-            rng = random.Random(1)  # noqa: S311 - a benchmark's
-            kinds: dict[str, Callable[[], bytes]] = {
-                "virtual address": lambda: question("v1", payload=1232),
-                "10 replicas": lambda: question("v0", payload=1232),
-                "spelt anew each time": lambda: question(_spelt("v1.s0.hafen.internal", rng)),
-                "no such name": lambda: question("nosuch"),
-            }
-            one_by_one = {name: _latency(clients, pid, ask) for name, ask in kinds.items()}
-            at_once = {name: _rate(clients, pid, ask) for name, ask in kinds.items()}
-            changes = [
-                await _change(clients[0], keeper, pid, number) for number in range(1, CHANGES + 1)
-            ]
-        return {
-            "runs": QUESTIONS,
-            "unit": "us; answers/s",
-            "figures": {
-                "one by one": one_by_one,
-                f"{AT_ONCE} at once": at_once,
-                "one change among 5,000 replicas, until it is answered": {
-                    "ms": _spread([each for each, _ in changes]),
-                    "cpu ms of both": _spread([each for _, each in changes]),
-                },
-                "resident MB": round(_rss_bytes(pid) / 1e6, 1),
-            },
+    with ExitStack() as stack:
+        clients = [stack.enter_context(_client(one)) for one in ASKERS]
+        rng = random.Random(1)  # noqa: S311 - a benchmark's
+        kinds: dict[str, Callable[[], bytes]] = {
+            "virtual address": lambda: question("v1", payload=1232),
+            "10 replicas": lambda: question("v0", payload=1232),
+            "spelt anew each time": lambda: question(_spelt("v1.s0.hafen.internal", rng)),
+            "no such name": lambda: question("nosuch"),
         }
-    finally:
-        os.kill(pid, signal.SIGKILL)
+        one_by_one = {name: _latency(clients, pid, ask) for name, ask in kinds.items()}
+        at_once = {name: _rate(clients, pid, ask) for name, ask in kinds.items()}
+        changes = [
+            await _change(clients[0], keeper, pid, number) for number in range(1, CHANGES + 1)
+        ]
+    return {
+        "runs": QUESTIONS,
+        "unit": "us; answers/s",
+        "figures": {
+            "one by one": one_by_one,
+            f"{AT_ONCE} at once": at_once,
+            "one change among 5,000 replicas, until it is answered": {
+                "ms": _spread([each for each, _ in changes]),
+                "cpu ms of both": _spread([each for _, each in changes]),
+            },
+            "resident MB": round(_rss_bytes(pid) / 1e6, 1),
+        },
+    }
 
 
 def _pid(folder: Path) -> int:

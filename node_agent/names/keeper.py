@@ -83,14 +83,11 @@ class NamesKeeper:
 
     async def _begin(self, before: Word | None) -> Word | None:
         """Start one in a session of its own; it asks the one before to end. Return its word."""
-        with self._log_file.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *("setsid", "--fork", *self._argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-            await process.wait()
+        try:
+            await self._start()
+        except OSError as error:
+            _log.error("names_not_started", reason=str(error))
+            return None
         _log.info("names_started", before=before.build if before is not None else "")
         loop = asyncio.get_running_loop()
         until_s = loop.time() + _BEGIN_S
@@ -100,6 +97,16 @@ class NamesKeeper:
                 return word
             await asyncio.sleep(_POLL_S)
         return None
+
+    async def _start(self) -> None:
+        with self._log_file.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *("setsid", "--fork", *self._argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+            await process.wait()
 
     async def _ask(self, wire: bytes) -> Word | None:
         """Send a snapshot, or nothing, and return the process's word; None: it has none."""

@@ -14,7 +14,7 @@ from node_agent.names.answer import Forward, Reply, answer
 from node_agent.names.forward import PENDING_MAX, Forwarder
 from node_agent.names.resolvers import HostServers
 from node_agent.names.snapshot import Snapshot
-from node_agent.names.table import Table
+from node_agent.names.table import Asker, Table
 
 _log = structlog.get_logger()
 
@@ -39,6 +39,7 @@ _FAILURES_LOGGED_MAX: Final = 20
 _ID_BYTES: Final = 2
 # Source: ip(7). The standard library has no name for it.
 _IP_FREEBIND: Final = 15
+_Key = tuple[Asker | str, bytes, bool]
 
 
 class Server:
@@ -54,7 +55,7 @@ class Server:
         self._own, self._host, self._group = own, host, group
         self._forwarder = Forwarder()
         self._table = Table(Snapshot(), own)
-        self._known: dict[tuple[str, bytes, bool], list[bytes | None]] = {}
+        self._known: dict[_Key, list[bytes | None]] = {}
         self._turn = 0
         self._asked: Counter[str] = Counter()
         self._second = 0
@@ -73,8 +74,9 @@ class Server:
     def quickly(self, address: str, wire: bytes, *, tcp: bool = False) -> bytes | Forward | None:
         """Return what is known without asking anybody; None: say nothing."""
         self._turn = (self._turn + 1) % _TURNS
-        # The id is the only thing of a question that does not change what is answered.
-        key = (address, wire[_ID_BYTES:], tcp)
+        # The id is the only thing of a question that does not change what is answered, and who
+        # sees the same is told the same: replicas of one service.
+        key = (self._table.asker(address) or address, wire[_ID_BYTES:], tcp)
         known = self._known.get(key, ())
         found = known[self._turn % len(known)] if known else None
         if found is not None:
@@ -88,7 +90,7 @@ class Server:
             self._keep(key, decided.wire[_ID_BYTES:], is_steady=decided.is_steady)
         return decided.wire
 
-    def _keep(self, key: tuple[str, bytes, bool], wire: bytes, *, is_steady: bool) -> None:
+    def _keep(self, key: _Key, wire: bytes, *, is_steady: bool) -> None:
         if len(key[1]) > _KNOWN_BYTES_MAX:
             return
         if len(self._known) >= _KNOWN_MAX:

@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-import signal
 import socket
 import struct
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,6 +15,7 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 
 from node_agent.names.keeper import NamesKeeper
@@ -79,12 +79,6 @@ class Rig:
             peer = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         found: int = struct.unpack("3i", peer)[0]
         return found
-
-    def tear_down(self) -> None:
-        """End what was started; the namespaces end with this process."""
-        with suppress(OSError):
-            os.kill(self.pid, signal.SIGKILL)
-        namespaces.remove(self.pin)
 
     async def inside(self, work: Callable[[], T]) -> T:
         """Return what `work` returns in the container's network."""
@@ -169,6 +163,8 @@ class Upstream(asyncio.DatagramProtocol):
             response.set_rcode(dns.rcode.NXDOMAIN)
             soa = "ns. nobody. 1 2 3 4 60"
             response.authority.append(dns.rrset.from_text("example.", 60, "IN", "SOA", soa))
+        elif query.question[0].rdtype == dns.rdatatype.MX:
+            response.answer.append(dns.rrset.from_text(name, 60, "IN", "MX", f"10 mail.{name}"))
         else:
             response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", address))
         return response

@@ -16,6 +16,7 @@ def test_names(case: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *("unshare", "--net", "--mount", "--propagation", "private"),
+            *("--pid", "--fork", "--kill-child", "--mount-proc"),
             *(sys.executable, "-m", "tests.contract.names_cases", case, str(tmp_path)),
         ],
         cwd=names_cases.ROOT,
