@@ -16,7 +16,7 @@ from node_agent.balance.flows import Entrance, Reach, entrances, suspects
 from node_agent.balance.listening import FILES, listening
 from node_agent.balance.parts import Share, share
 from node_agent.balance.plan import Place, Plan, plan
-from node_agent.balance.table import NOTHING, Found, change, found_of, remove, whole
+from node_agent.balance.table import NOTHING, Found, change, found_of, whole
 from node_agent.network.fabric import FabricStatus, Topology
 from shared.errors import HostError
 from shared.model import NodeName, Revision, Routes, StackName
@@ -67,15 +67,6 @@ class Balance:
             return FabricStatus(self._acked, (str(error),))
         self._acked = {stack: revision for stack, (revision, _) in topology.routes.items()}
         return FabricStatus(self._acked, problems)
-
-    async def clean_up(self) -> None:
-        """Remove the table from the kernel.
-
-        Raises:
-            HostError: nft refused.
-        """
-        await nft.run(remove())
-        self._found = None
 
     async def _look(self) -> None:
         """Learn what the kernel has.
