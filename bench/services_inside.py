@@ -91,7 +91,6 @@ async def changes() -> dict[str, Any]:
         "an endpoint of every service changes": _spreads(node),
         "nothing changed: listed and compared": _spreads(quiet),
         "agent_rss_mb": round(usage.ru_maxrss / 1024, 1),
-        "nft_rss_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
     }
 
 

@@ -15,8 +15,8 @@ from node_agent.balance import conntrack, nft
 from node_agent.balance.flows import Entrance, Reach, entrances, suspects
 from node_agent.balance.listening import FILES, listening
 from node_agent.balance.parts import Share, share
-from node_agent.balance.plan import Place, Plan, plan
-from node_agent.balance.table import NOTHING, Found, change, found_of, remove, whole
+from node_agent.balance.plan import Place, Plan, opens, plan
+from node_agent.balance.table import NOTHING, Found, change, found_of, whole
 from node_agent.network.fabric import FabricStatus, Topology
 from shared.errors import HostError
 from shared.model import NodeName, Revision, Routes, StackName
@@ -68,15 +68,6 @@ class Balance:
         self._acked = {stack: revision for stack, (revision, _) in topology.routes.items()}
         return FabricStatus(self._acked, problems)
 
-    async def clean_up(self) -> None:
-        """Remove the table from the kernel.
-
-        Raises:
-            HostError: nft refused.
-        """
-        await nft.run(remove())
-        self._found = None
-
     async def _look(self) -> None:
         """Learn what the kernel has.
 
@@ -97,9 +88,10 @@ class Balance:
             HostError: nft refused.
         """
         known = self._found or NOTHING
-        taken = listening(_sockets(), self._pool)
-        place = Place(pool=self._pool, found=known, listening=taken)
-        wanted = plan(self._shares_of(topology.routes), place)
+        shares = self._shares_of(topology.routes)
+        # Reading what the host's programs have takes the kernel some ms: only if it matters.
+        taken = listening(_sockets(), self._pool) if opens(shares, known) else frozenset()
+        wanted = plan(shares, Place(pool=self._pool, found=known, listening=taken))
         script = change(known, wanted.table)
         if script:
             self._found = None

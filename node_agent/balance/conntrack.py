@@ -33,8 +33,8 @@ _ASKED_MAX: Final = 8
 _IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
 _TCP: Final = struct.Struct(">HHIIBBHHH")
 _ACK: Final = 0x10
-# Its last byte is one before the least that a client may still expect: outside every window, but
-# for one client in 1,000, who answers all the same, since it never sent what is acknowledged.
+# A sequence number outside of the window of all but one client in 1,000; and that one answers as
+# well, because it never sent what is acknowledged.
 _ANYWHERE: Final = 0
 
 

@@ -4,6 +4,7 @@ Pure.
 """
 
 import ipaddress
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -42,7 +43,9 @@ def _counts(address: str, pool: ipaddress.IPv4Network) -> bool:
     """Say whether what is sent to a published port could be meant for it."""
     # Words of 32 bits, each in the machine's order.
     words = [address[at : at + 8] for at in range(0, len(address), 8)]
-    found = ipaddress.ip_address(b"".join(int(word, 16).to_bytes(4, "little") for word in words))
+    found = ipaddress.ip_address(
+        b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+    )
     if isinstance(found, ipaddress.IPv6Address):
         if found == ipaddress.IPv6Address("::"):
             return True

@@ -40,6 +40,16 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     listening: frozenset[str] = frozenset()
 
 
+def opens(shares: Iterable[Share], found: Found) -> bool:
+    """Say whether a port is to be opened that the kernel does not have yet."""
+    held = found.maps.get("ports", {})
+    return any(
+        part.rules and not part.entrance.address and part.key not in held
+        for share in shares
+        for part in share.parts
+    )
+
+
 def plan(shares: Iterable[Share], place: Place) -> Plan:
     """Return what the kernel should have so that all of `shares` are served."""
     shares = tuple(shares)
@@ -65,10 +75,10 @@ def plan(shares: Iterable[Share], place: Place) -> Plan:
 def _reaches(parts: Iterable[Part]) -> Mapping[Entrance, Reach]:
     found: dict[Entrance, Reach] = {}
     for part in parts:
-        other = found.get(part.entrance, Reach())
-        found[part.entrance] = Reach(
-            listed=part.reach.listed | other.listed, served=part.reach.served | other.served
-        )
+        other, reach = found.get(part.entrance), part.reach
+        if other is not None:
+            reach = Reach(listed=reach.listed | other.listed, served=reach.served | other.served)
+        found[part.entrance] = reach
     return found
 
 

@@ -112,11 +112,6 @@ def whole(table: Table) -> str:
     return "".join(f"{line}\n" for line in frame) + change(bare, table)
 
 
-def remove() -> str:
-    """Return the input of `nft -f -` after which the table is gone, whether it was there or not."""
-    return f"add table ip {NAME}\ndelete table ip {NAME}\n"
-
-
 def mark(rule: str) -> str:
     """Return a rule's comment."""
     return hashlib.blake2s(rule.encode(), digest_size=8).hexdigest()

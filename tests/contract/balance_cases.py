@@ -10,7 +10,7 @@ from typing import Final
 from hypothesis import HealthCheck, given, settings
 
 from node_agent.balance import nft
-from node_agent.balance.table import NOTHING, Table, change, found_of, remove, whole
+from node_agent.balance.table import NOTHING, Table, change, found_of, whole
 from shared.model import Affinity, EndpointState
 from tests.balance_tables import tables
 from tests.contract.balance_ports import PORT_CASES, UDP
@@ -281,6 +281,8 @@ async def datagrams_that_took_the_wrong_way_meanwhile_are_set_right(
 async def nothing_is_left(shop: Shop, _: AsyncExitStack) -> None:
     await shop.rig.apply(service(endpoint(shop.c), ports=(UDP,)))
     await shop.rig.apply(None)
+    # Clients of the address that went are told first.
+    await shop.rig.quiet()
     text = shop.first.run("nft", "list", "table", "ip", "hafen_services").stdout
     assert "shop" not in text
     assert "elements" not in text
@@ -302,8 +304,7 @@ async def the_kernel_has_whatever_table_is_wanted(_: Shop, __: AsyncExitStack) -
         script = change(found_of(before), after)
         await nft.run(script)
         assert await nft.found() == found_of(after), script
-    await nft.run(remove())
-    await nft.run(remove())
+    await nft.run("delete table ip hafen_services")
     assert await nft.found() == NOTHING
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from node_agent.balance.flows import Entrance
 from node_agent.balance.parts import share
-from node_agent.balance.plan import Place, Plan
+from node_agent.balance.plan import Place, Plan, opens
 from node_agent.balance.plan import plan as planned
 from node_agent.balance.table import NOTHING, Found, found_of
 from shared.model import (
@@ -241,6 +241,14 @@ def test_a_port_that_a_program_of_the_host_has_is_left_to_it_unless_it_was_ours(
     assert made.problems == ("port 53/udp of shop.web is taken by another program on this node",)
     ours = found_of(plan(given_routes, place()).table)
     assert plan(given_routes, place("node-1", ours, "udp . 53")).problems == ()
+
+
+def test_only_a_port_that_is_new_is_opened() -> None:
+    (_, of_stack) = routes(endpoint("198.19.1.2"), ports=(UDP, HOST))[StackName("shop")]
+    shares = [share(of_stack, NodeName("node-1"))]
+    found = found_of(planned(shares, Place(pool=POOL, found=NOTHING)).table)
+    assert opens(shares, NOTHING)
+    assert not opens(shares, found)
 
 
 def test_garbage_is_named_and_the_rest_is_served() -> None:
