@@ -14,6 +14,7 @@ from scheduler.allocs import Alloc, Asked, allocs_of, allocs_on
 from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
+from scheduler.follow import follow
 from scheduler.homes import homes_of, new_volumes, volumes_of
 from scheduler.images import spare_images
 from scheduler.jobs import orchestrate_job
@@ -90,6 +91,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
     changes = _orchestrate_all(world, judged, services, allocs, times_of(memory, now.monotonic_s))
     draft = Draft(world)
     story = _change(draft, changes, now)
+    follow(draft, [each.asked for each in services.values()])
     placed = _place_all(world, judged, draft, services, changes)
     story += _bind(world, draft, placed, now)
     asked = {key: each.asked for key, each in services.items()}

@@ -11,7 +11,7 @@ import msgspec
 from scheduler.plan import Write
 from scheduler.world import World
 from shared import keys
-from shared.model import AllocId, Assignment, Manifest, NodeName, Want
+from shared.model import AllocId, Assignment, Manifest, NodeName, Want, Workload
 
 
 class Draft:
@@ -41,6 +41,15 @@ class Draft:
         self._replace(id_, Want.RUN, slot)
         self._reasons[self._home[id_]].append(f"{id_} takes slot {slot}: {reason}")
         return self._home[id_]
+
+    def follow(self, id_: AllocId, workload: Workload) -> None:
+        """Let an allocation have another workload, for which its container is as good."""
+        node = self._home[id_]
+        self.assignments[node] = [
+            msgspec.structs.replace(a, workload=workload) if a.id == id_ else a
+            for a in self.assignments[node]
+        ]
+        self._reasons[node].append(f"{id_} stays, and its service has changed")
 
     def add(self, node: NodeName, assignment: Assignment, reason: str) -> None:
         """Give a node a new allocation."""

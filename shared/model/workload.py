@@ -257,7 +257,7 @@ class Workload(Record, frozen=True, kw_only=True):
         init: a small init is process 1 and reaps what nobody waits for.
         tty, stdin: the process gets a terminal; its standard input stays open.
         platform: such as linux/arm64; empty: the node's.
-        networks: what it reaches by address and by name.
+        networks: what it is on, and its names there.
         network_mode: "host" for the node's own network, "none" for no network; empty: `networks`.
         force: counts restarts that a person asked for: another number, another container.
         run: of a job: which of its runs this is.
@@ -294,15 +294,35 @@ class Workload(Record, frozen=True, kw_only=True):
 
 
 def runs_alike(one: Workload, other: Workload) -> bool:
-    """Say whether a container of the one workload is as good as one of the other.
+    """Say whether a container of the one workload is as good as one of the other, where it is.
 
-    What people write on it, where its ports are published and when its image is pulled again change
-    nothing inside: no container is replaced for them.
+    What people write on it, what it is called and reaches on its networks, where its ports are
+    published and when its image is pulled again change nothing inside: no container is replaced for
+    them. A fixed address is one that it has, and a port of the node itself is a reason to be on
+    another node.
     """
     return one == other or _inside(one) == _inside(other)
 
 
 def _inside(workload: Workload) -> Workload:
-    targets = sorted({port.target for port in workload.ports})
-    ports = tuple(PublishedPort(published=0, target=target) for target in targets)
-    return msgspec.structs.replace(workload, labels={}, ports=ports, pull=PullPolicy.MISSING)
+    # It counts as ready once it listens there; of udp nobody can say.
+    asked = {port.target for port in workload.ports if port.protocol is not Protocol.UDP}
+    taken = {
+        (port.published, port.protocol is Protocol.UDP) for port in workload.ports if port.is_host
+    }
+    addresses = {joined.address for joined in workload.networks if joined.address}
+    return msgspec.structs.replace(
+        workload,
+        labels={},
+        ports=(
+            *(PublishedPort(published=0, target=target) for target in sorted(asked)),
+            *(_of_the_node(number, is_udp=is_udp) for number, is_udp in sorted(taken)),
+        ),
+        pull=PullPolicy.MISSING,
+        networks=tuple(Joined(network="", address=address) for address in sorted(addresses)),
+    )
+
+
+def _of_the_node(number: int, *, is_udp: bool) -> PublishedPort:
+    protocol = Protocol.UDP if is_udp else Protocol.TCP
+    return PublishedPort(published=number, target=0, protocol=protocol, is_host=True)
