@@ -11,6 +11,7 @@ import msgspec
 from shared.api import Abort, Change, Promote, Restart, Rollback, Scale, StackUpload, Start, Stop
 from shared.errors import NotFoundError, SpecError
 from shared.model import (
+    Network,
     Rollout,
     RolloutPhase,
     Ruling,
@@ -51,7 +52,8 @@ def uploaded(name: StackName, before: Stack | None, upload: StackUpload) -> Stac
         _forced(spec, max(spec.workload.force, forces.get(spec.name, 0)))
         for spec in upload.services
     )
-    return _amended(old, cascaded(old.services, services), "deploy", source=upload.source)
+    made = (upload.source, upload.networks)
+    return _amended(old, cascaded(old.services, services), "deploy", made)
 
 
 def amended(known: Known, change: Change) -> Stack:
@@ -181,7 +183,7 @@ def _rolled_back(known: Known, generation: int | None) -> Stack:
     else:
         target = past[generation]
     why = f"rollback to generation {target.generation}"
-    return _amended(stack, target.services, why, source=target.source)
+    return _amended(stack, target.services, why, (target.source, target.networks))
 
 
 def is_stable(stack: Stack, rollouts: Rollouts) -> bool:
@@ -190,16 +192,36 @@ def is_stable(stack: Stack, rollouts: Rollouts) -> bool:
     return bool(stable) and all(stable.get(spec.name) == spec for spec in stack.services)
 
 
+def is_another(before: Stack, after: Stack) -> bool:
+    """Say whether a stack asks for anything else than before: then it is another generation."""
+    return (before.services, before.source, before.networks) != (
+        after.services,
+        after.source,
+        after.networks,
+    )
+
+
 def _amended(
-    stack: Stack, services: tuple[ServiceSpec, ...], why: str, *, source: str | None = None
+    stack: Stack,
+    services: tuple[ServiceSpec, ...],
+    why: str,
+    made: tuple[str, tuple[Network, ...]] | None = None,
 ) -> Stack:
-    """Return the stack with these services; the very same if nothing differs."""
-    text = stack.source if source is None else source
-    if (services, text) == (stack.services, stack.source):
+    """Return the stack with these services; the very same if nothing differs.
+
+    Args:
+        stack: as it was.
+        services: as they should be.
+        why: which command asks.
+        made: the file, and the networks that it makes; None: as they were.
+    """
+    source, networks = made if made is not None else (stack.source, stack.networks)
+    after = msgspec.structs.replace(stack, services=services, source=source, networks=networks)
+    if not is_another(stack, after):
         return stack
     names = {spec.name for spec in services}
     rulings = {name: ruling for name, ruling in stack.rulings.items() if name in names}
-    return msgspec.structs.replace(stack, services=services, source=text, why=why, rulings=rulings)
+    return msgspec.structs.replace(after, why=why, rulings=rulings)
 
 
 # ---------------------------------------------------------------- rulings

@@ -5,7 +5,7 @@ Pure.
 
 from collections.abc import Mapping
 
-from shared.model import Record, Revision, ServiceName, ServiceSpec, StackName
+from shared.model import Network, Record, Revision, ServiceName, ServiceSpec, StackName
 
 
 class StackUpload(Record, frozen=True, kw_only=True):
@@ -20,6 +20,7 @@ class StackUpload(Record, frozen=True, kw_only=True):
         plan_id: of the plan that its author has seen: if it would be another one by now, nothing is
             written. Empty: whatever happens.
         needs_place: refuse it if a slot of it would have no node.
+        networks: those that it makes.
     """
 
     services: tuple[ServiceSpec, ...]
@@ -28,6 +29,7 @@ class StackUpload(Record, frozen=True, kw_only=True):
     after_generation: int | None = None
     plan_id: str = ""
     needs_place: bool = False
+    networks: tuple[Network, ...] = ()
 
 
 class Scale(Record, frozen=True, kw_only=True, tag_field="change", tag="scale"):
