@@ -90,8 +90,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing) -> Decision:
     services = services_of(world, judged, allocs, memory, now)
     changes = _orchestrate_all(world, judged, services, allocs, times_of(memory, now.monotonic_s))
     draft = Draft(world)
-    story = _change(draft, changes, now)
-    follow(draft, [each.asked for each in services.values()])
+    story = _change(draft, services, changes, now)
     placed = _place_all(world, judged, draft, services, changes)
     story += _bind(world, draft, placed, now)
     asked = {key: each.asked for key, each in services.items()}
@@ -162,7 +161,12 @@ def _is_job(asked: Asked) -> bool:
     return asked.spec is not None and asked.spec.mode.is_job
 
 
-def _change(draft: Draft, changes: Mapping[ServiceId, Changes], now: Now) -> list[Event]:
+def _change(
+    draft: Draft,
+    services: Mapping[ServiceId, Service],
+    changes: Mapping[ServiceId, Changes],
+    now: Now,
+) -> list[Event]:
     """Do all but placing; return the sentences for it."""
     story: list[Event] = []
     for key, change in changes.items():
@@ -176,6 +180,7 @@ def _change(draft: Draft, changes: Mapping[ServiceId, Changes], now: Now) -> lis
             node = draft.activate(id_, wanted.slot, wanted.reason)
             subject = _subject(key, wanted.slot)
             story.append(placed_event(subject, node, wanted.reason, now, anew=False))
+    follow(draft, [each.asked for each in services.values()])
     return story
 
 
