@@ -14,6 +14,7 @@ from deploy.cli.whose import meant
 from shared.api import Accepted, AllocationView, StackUpload
 from shared.errors import ConvergenceError, SpecError
 from shared.model import (
+    EndpointMode,
     Mode,
     RestartCondition,
     RestartPolicy,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait fo
 # A stack's name has at most 40 characters, and "-run-" with six of our own takes eleven.
 _NAME_CHARACTERS_MAX: Final = 29
 _SUFFIX_BYTES: Final = 3
+_SERVICE_CHARACTERS_MAX: Final = 36
 _LOOK_AGAIN_S: Final = 0.2
 
 
@@ -79,8 +81,11 @@ def one_off(stack: Stack, service: ServiceName, command: tuple[str, ...]) -> Ser
         restart=RestartPolicy(condition=RestartCondition.NONE, max_attempts=0),
         force=0,
     )
+    # Nobody who asks for the service on its networks is to be led here.
     return msgspec.structs.replace(
         spec,
+        name=ServiceName(f"{service[:_SERVICE_CHARACTERS_MAX]}-run"),
+        endpoint_mode=EndpointMode.DNSRR,
         workload=workload,
         mode=Mode.REPLICATED_JOB,
         replicas=1,

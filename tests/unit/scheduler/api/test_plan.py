@@ -123,9 +123,12 @@ def test_a_network_alone_is_a_change_without_a_step() -> None:
 def test_what_a_service_is_called_is_a_change_without_a_step() -> None:
     web = spec()
     held = assignment(web)
-    state = world([node("node-1", held, statuses=[running(held.id)])], [stack(web)])
+    made = (Network(name="n"),)
+    before = msgspec.structs.replace(stack(web), networks=made)
+    state = world([node("node-1", held, statuses=[running(held.id)])], [before])
     work = msgspec.structs.replace(web.workload, networks=(Joined(network="n", aliases=("a",)),))
-    found = plan(state, upload(msgspec.structs.replace(web, workload=work)))
+    asked = upload(msgspec.structs.replace(web, workload=work))
+    found = plan(state, msgspec.structs.replace(asked, networks=made))
     (change,) = found.services
     assert [field.path for field in change.fields] == ["workload.networks", "workload.networks.n"]
     assert found.steps == ()
