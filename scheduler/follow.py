@@ -45,7 +45,10 @@ def _differs(one: Workload, other: Workload) -> bool:
 
     What most often differs is compared first: in a quiet cluster nothing does, for all of it.
     """
-    outside = (one.networks, one.ports, one.labels, one.pull)
-    if outside == (other.networks, other.ports, other.labels, other.pull):
-        return False
-    return runs_alike(one, other)
+    is_same = (
+        one.ports == other.ports
+        and one.networks == other.networks
+        and one.labels == other.labels
+        and one.pull is other.pull
+    )
+    return not is_same and runs_alike(one, other)
