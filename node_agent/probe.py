@@ -12,7 +12,7 @@ from node_agent.runtime import Container, Phase, Runtime
 from node_agent.track import Tracks
 from shared.clock import Clock
 from shared.errors import RuntimeFailureError
-from shared.model import AllocId, Health, Protocol
+from shared.model import AllocId, Health, listened
 
 # A port that is closed stays silent (see network.rules), so what is not open yet costs this much.
 # It
@@ -94,8 +94,7 @@ class Prober:
     async def _probe(self, container: Container, before: int) -> tuple[bool, str]:
         workload = container.assignment.workload
         if workload.healthcheck is None:
-            tcp = (port for port in workload.ports if port.protocol is not Protocol.UDP)
-            ports = sorted({port.target for port in tcp})
+            ports = listened(workload)
             patience_s = min(_CONNECT_MIN_S * 2.0 ** min(before, _DOUBLINGS_MAX), _CONNECT_MAX_S)
             return await self._answers(container.address, ports, patience_s), ""
         try:

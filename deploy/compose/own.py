@@ -117,8 +117,6 @@ def _affinity(at: Cursor) -> Affinity:
     word = text(at)
     if word.lower() in {"clientip", "client_ip", "client-ip", "ip", "source"}:
         raise at.refuse(f"{quoted(word)}: hafen's word for it is address")
-    if word.lower() in {"cookie", "sticky"}:
-        raise at.refuse(f"{quoted(word)}: only a client's address counts here; write address")
     return Affinity(one_of(at, *Affinity))
 
 

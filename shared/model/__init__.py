@@ -80,6 +80,7 @@ from shared.model.workload import (
     Tuning,
     Ulimit,
     Workload,
+    listened,
     runs_alike,
 )
 
@@ -150,5 +151,6 @@ __all__ = [
     "Volume",
     "Want",
     "Workload",
+    "listened",
     "runs_alike",
 ]

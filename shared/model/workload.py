@@ -305,8 +305,6 @@ def runs_alike(one: Workload, other: Workload) -> bool:
 
 
 def _inside(workload: Workload) -> Workload:
-    # It counts as ready once it listens there; of udp nobody can say.
-    asked = {port.target for port in workload.ports if port.protocol is not Protocol.UDP}
     taken = {
         (port.published, port.protocol is Protocol.UDP) for port in workload.ports if port.is_host
     }
@@ -315,7 +313,7 @@ def _inside(workload: Workload) -> Workload:
         workload,
         labels={},
         ports=(
-            *(PublishedPort(published=0, target=target) for target in sorted(asked)),
+            *(PublishedPort(published=0, target=target) for target in listened(workload)),
             *(_of_the_node(number, is_udp=is_udp) for number, is_udp in sorted(taken)),
         ),
         pull=PullPolicy.MISSING,
@@ -326,3 +324,9 @@ def _inside(workload: Workload) -> Workload:
 def _of_the_node(number: int, *, is_udp: bool) -> PublishedPort:
     protocol = Protocol.UDP if is_udp else Protocol.TCP
     return PublishedPort(published=number, target=0, protocol=protocol, is_host=True)
+
+
+def listened(workload: Workload) -> tuple[int, ...]:
+    """Return the ports inside the container that somebody connects to, in order; of udp nobody."""
+    tcp = (port for port in workload.ports if port.protocol is not Protocol.UDP)
+    return tuple(sorted({port.target for port in tcp}))

@@ -137,10 +137,6 @@ def test_whether_a_client_stays(affinity: Affinity) -> None:
             'x-hafen.affinity: "ClientIP": hafen\'s word for it is address',
         ),
         (
-            "x-hafen: {affinity: cookie}",
-            'x-hafen.affinity: "cookie": only a client\'s address counts here; write address',
-        ),
-        (
             "x-hafen: {affinity: often}",
             'x-hafen.affinity: expected none or address, got "often"',
         ),
