@@ -267,4 +267,4 @@ async def test_a_one_off_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
         await until(lambda: sum(key.startswith(keys.STACKS) for key in rig.view.items) == 1, 5)
 
     assert code == ConvergenceError.exit_code
-    assert "web 1: no node is ready" in err
+    assert "web-run 1: no node is ready" in err
