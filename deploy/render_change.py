@@ -39,6 +39,7 @@ def plan_lines(plan: PlanView) -> list[str]:
     for change in plan.services:
         lines += [f"{_SIGNS.get(change.what, '~')} {change.service}: {_word(change)}"]
         lines += [f"    {field_line(field)}" for field in change.fields]
+    lines += [field_line(field) for field in plan.networks]
     if plan.steps:
         lines += ["", "Where the replicas go:"]
         lines += [f"  {step.sentence}" for step in plan.steps[:_STEPS_SHOWN_MAX]]
@@ -204,7 +205,7 @@ def history_table(generations: Iterable[GenerationView]) -> Table:
             str(one.generation),
             clock_time(one.at_s)[:19],
             one.why,
-            "; ".join(_changed(change) for change in one.services),
+            "; ".join([*map(_changed, one.services), *(field.path for field in one.networks)]),
             ", ".join(_notes(one)),
         )
         for one in generations

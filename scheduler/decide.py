@@ -17,6 +17,7 @@ from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
 from scheduler.fit import Request
+from scheduler.follow import follow
 from scheduler.homes import homes_of, new_volumes, volumes_of
 from scheduler.images import spare_images
 from scheduler.jobs import orchestrate_job
@@ -96,7 +97,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     services = services_of(world, judged, allocs, memory, times, now)
     changes = _orchestrate_all(world, judged, services, allocs, times)
     draft = Draft(world)
-    story = _change(draft, changes, now)
+    story = _change(draft, services, changes, now)
     placed = _place_all(world, judged, draft, services, changes)
     story += _bind(world, draft, placed, now)
     asked = {key: each.asked for key, each in services.items()}
@@ -175,7 +176,12 @@ def _is_job(asked: Asked) -> bool:
     return asked.spec is not None and asked.spec.mode.is_job
 
 
-def _change(draft: Draft, changes: Mapping[ServiceId, Changes], now: Now) -> list[Event]:
+def _change(
+    draft: Draft,
+    services: Mapping[ServiceId, Service],
+    changes: Mapping[ServiceId, Changes],
+    now: Now,
+) -> list[Event]:
     """Do all but placing; return the sentences for it."""
     story: list[Event] = []
     for key, change in changes.items():
@@ -189,6 +195,7 @@ def _change(draft: Draft, changes: Mapping[ServiceId, Changes], now: Now) -> lis
             node = draft.activate(id_, wanted.slot, wanted.reason)
             subject = _subject(key, wanted.slot)
             story.append(placed_event(subject, node, wanted.reason, now, anew=False))
+    follow(draft, [each.asked for each in services.values()])
     return story
 
 

@@ -12,7 +12,7 @@ from scheduler.addresses import Addresses, needs_address, resting
 from scheduler.plan import Write
 from scheduler.world import World
 from shared import keys
-from shared.model import AllocId, Assignment, Manifest, NodeName, Want
+from shared.model import AllocId, Assignment, Manifest, NodeName, Want, Workload
 
 
 class Draft:
@@ -56,6 +56,15 @@ class Draft:
             found = Addresses(self._world.nodes[node], self.assignments[node])
             self._addresses[node] = found
         return found
+
+    def follow(self, id_: AllocId, workload: Workload) -> None:
+        """Let an allocation have another workload, for which its container is as good."""
+        node = self._home[id_]
+        self.assignments[node] = [
+            msgspec.structs.replace(a, workload=workload) if a.id == id_ else a
+            for a in self.assignments[node]
+        ]
+        self._reasons[node].append(f"{id_} stays, and its service has changed")
 
     def add(self, node: NodeName, assignment: Assignment, reason: str) -> None:
         """Give a node a new allocation, and that an address."""

@@ -19,6 +19,7 @@ from deploy.cli.files import Chosen, file_options, load_stack
 )
 @click.option("--services", "part", flag_value="services", help="Only the services' names.")
 @click.option("--volumes", "part", flag_value="volumes", help="Only the volumes' names.")
+@click.option("--networks", "part", flag_value="networks", help="Only the networks' names.")
 @click.option("--images", "part", flag_value="images", help="Only the images.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing: the exit code says it.")
 def config(

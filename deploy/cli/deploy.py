@@ -63,7 +63,12 @@ def deploy(  # noqa: PLR0913 - one parameter for each option
 
 
 def _upload(stack: "LoadedStack") -> StackUpload:
-    return StackUpload(services=stack.services, source=stack.source, contents=stack.contents)
+    return StackUpload(
+        services=stack.services,
+        source=stack.source,
+        contents=stack.contents,
+        networks=stack.networks,
+    )
 
 
 async def _deploy(

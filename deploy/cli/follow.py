@@ -45,14 +45,17 @@ def logs(
 
 
 def parse_whose(text: str) -> dict[str, str]:
-    """Return what SERVICE, STACK.SERVICE or an allocation's id ask the API for.
+    """Return what SERVICE, STACK.SERVICE, an allocation's id or its beginning ask the API for.
 
     Raises:
         SpecError: it has another number of parts.
     """
     dots = text.count(".")
-    if not text or dots not in {0, 1, _ID_DOTS}:
-        raise SpecError(f"{text}: write SERVICE, STACK.SERVICE or an allocation as `hafen ps` has")
+    if not text or dots > _ID_DOTS:
+        raise SpecError(
+            f"{text}: write SERVICE, STACK.SERVICE, STACK.SERVICE.SLOT or an allocation as "
+            "`hafen ps` has"
+        )
     if dots == 0:
         return {"service": text}
     if dots == 1:

@@ -14,6 +14,7 @@ from deploy.cli.whose import meant
 from shared.api import Accepted, AllocationView, StackUpload
 from shared.errors import ConvergenceError, SpecError
 from shared.model import (
+    EndpointMode,
     Joined,
     Mode,
     RestartCondition,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait fo
 # A stack's name has at most 40 characters, and "-run-" with six of our own takes eleven.
 _NAME_CHARACTERS_MAX: Final = 29
 _SUFFIX_BYTES: Final = 3
+_SERVICE_CHARACTERS_MAX: Final = 36
 _LOOK_AGAIN_S: Final = 0.2
 
 
@@ -82,8 +84,11 @@ def one_off(stack: Stack, service: ServiceName, command: tuple[str, ...]) -> Ser
         # Its service's names and fixed addresses stay with the service.
         networks=tuple(Joined(network=each.network) for each in spec.workload.networks),
     )
+    # Nobody who asks for the service on its networks is to be led here.
     return msgspec.structs.replace(
         spec,
+        name=ServiceName(f"{service[:_SERVICE_CHARACTERS_MAX]}-run"),
+        endpoint_mode=EndpointMode.DNSRR,
         workload=workload,
         mode=Mode.REPLICATED_JOB,
         replicas=1,

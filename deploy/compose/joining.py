@@ -112,7 +112,9 @@ def joined(found: Found, known: Lookup[str, Declared]) -> dict[str, tuple[Joined
     _warn_of_clashes(parts)
     _check_addresses(found, known)
     return {
-        name: tuple(_joined(name, part) for part in each.values()) for name, each in parts.items()
+        # Their order means nothing: another one is no change.
+        name: tuple(_joined(name, each[network]) for network in sorted(each))
+        for name, each in parts.items()
     }
 
 

@@ -57,11 +57,12 @@ class LoadedStack(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def names(self, of: str) -> list[str]:
-        """Return the names of its services, volumes or images, each once and sorted."""
+        """Return the names of its services, volumes, networks or images, each once and sorted."""
         works = [spec.workload for spec in self.services]
         found = {
             "services": {str(spec.name) for spec in self.services},
             "volumes": {one.source for work in works for one in work.mounts if _is_named(one)},
+            "networks": {one.network for work in works for one in work.networks},
             "images": {work.image for work in works},
         }
         return sorted(found[of])

@@ -32,7 +32,7 @@ from deploy.compose.names import NETWORK_RULE, is_network, why_no_host, why_no_l
 from deploy.compose.tree import Mapping, Sequence, quoted
 from shared.model import Network
 
-NETWORKS_MAX: Final = 200  # of a file; each is a set of addresses in every node's kernel
+NETWORKS_MAX: Final = 100  # of a file; each is a set of addresses in every node's kernel
 JOINED_MAX: Final = 64  # of a service
 ALIASES_MAX: Final = 64  # of a service on one network
 DEFAULT: Final = "default"

@@ -69,15 +69,25 @@ def ports(at: Cursor) -> tuple[Located, ...]:
 
 
 def refuse_shared(located: Sequence[Located], problems: Problems) -> None:
-    """Write down every port that is published twice, with both places; udp has its own numbers."""
-    first: dict[tuple[int, bool], Located] = {}
+    """Write down every port that is published twice, with both places; udp has its own numbers.
+
+    Two services may have one port of nodes: they are never on the same node.
+    """
+    seen: dict[tuple[int, bool], list[Located]] = {}
     for one in located:
         is_udp = one.port.protocol is Protocol.UDP
-        other = first.setdefault((one.port.published, is_udp), one)
-        if other is not one:
+        before = seen.setdefault((one.port.published, is_udp), [])
+        other = next((each for each in before if not _is_apart(one, each)), None)
+        before.append(one)
+        if other is not None:
             where = f"{other.mark.file}:{other.mark.line}"
             shown = f"{one.port.published}/udp" if is_udp else f"{one.port.published}"
             problems.add(one.mark, one.path, f"port {shown} is published in {where} too")
+
+
+def _is_apart(one: Located, other: Located) -> bool:
+    """Say whether two services have a port each on nodes of their own."""
+    return one.port.is_host and other.port.is_host and one.path[:2] != other.path[:2]
 
 
 def _port(at: Cursor) -> tuple[Located, ...]:

@@ -146,7 +146,9 @@ class _Demo:
         """Deploy, wait until all is ready; return the host to kill and one to send requests to."""
         self.show(phase=f"deploying {stack.name}")
         async with ApiClient.unix(self.lab.api_socket(self.lab.nodes[0])) as client:
-            upload = StackUpload(services=stack.services, source=stack.source)
+            upload = StackUpload(
+                services=stack.services, source=stack.source, networks=stack.networks
+            )
             accepted = await client.deploy(stack.name, upload)
             await self._wait_until_deployed(client, accepted)
             found = await client.allocations(stack.name, ALONE)

@@ -5,13 +5,14 @@ Pure.
 
 import enum
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from scheduler.api.views import port_text
 from shared.api import FieldChange, Happening, ServiceChange
-from shared.model import ServiceName, ServiceSpec, Workload
+from shared.model import Joined, Network, PublishedPort, ServiceName, ServiceSpec, Workload
 
 HIDDEN: Final = "(hidden)"
 # A value is cut after this many characters: a diff is read, not parsed.
@@ -30,6 +31,21 @@ def service_changes(
     """Return what becomes of every service of either side, sorted by name."""
     old, new = ({spec.name: spec for spec in side} for side in (before, after))
     return tuple(_service(name, old.get(name), new.get(name)) for name in sorted({*old, *new}))
+
+
+def network_changes(before: Iterable[Network], after: Iterable[Network]) -> tuple[FieldChange, ...]:
+    """Return the networks that one side makes and the other does not, or makes otherwise."""
+    old, new = ({one.name: _network_text(one) for one in side} for side in (before, after))
+    return tuple(
+        FieldChange(path=f"networks.{name}", before=old.get(name, ""), after=new.get(name, ""))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    )
+
+
+def _network_text(one: Network) -> str:
+    way = "internal" if one.internal else "with a way out"
+    return f"{way}, subnet {one.subnet}" if one.subnet else way
 
 
 def _service(
@@ -88,6 +104,11 @@ def _walk(path: str, value: object) -> Iterator[tuple[str, str]]:
         case msgspec.Struct():
             for name in value.__struct_fields__:
                 yield from _walk(f"{path}.{name}" if path else name, getattr(value, name))
+        case (Joined(), *_):
+            joined = [one for one in value if isinstance(one, Joined)]
+            yield path, ", ".join(one.network for one in joined)
+            named = ((f"{path}.{one.network}", _joined_text(one)) for one in joined)
+            yield from ((where, text) for where, text in named if text)
         case Mapping():
             for key in sorted(value):
                 yield from _walk(f"{path}.{key}", value[key])
@@ -111,7 +132,15 @@ def _text(value: object) -> str:
             return str(value)
 
 
+def _joined_text(one: Joined) -> str:
+    """Return what more is said of a service on a network, such as "as db, pg at 172.20.0.9"."""
+    names = [f"as {', '.join(one.aliases)}"] if one.aliases else []
+    return " ".join([*names, *([f"at {one.address}"] if one.address else [])])
+
+
 def _part(value: object) -> str:
+    if isinstance(value, PublishedPort):
+        return port_text(value)
     if isinstance(value, msgspec.Struct):
         return msgspec.json.encode(value, order="deterministic").decode()
     return _text(value)

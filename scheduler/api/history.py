@@ -6,7 +6,7 @@ Pure.
 from collections.abc import Sequence
 
 from scheduler.api.amend import Rollouts, is_stable
-from scheduler.api.fields import service_changes
+from scheduler.api.fields import network_changes, service_changes
 from shared.api import GenerationView, Happening, HistoryView, ServiceChange
 from shared.model import Stack
 
@@ -28,6 +28,7 @@ def history(stack: Stack, past: Sequence[Stack], rollouts: Rollouts) -> HistoryV
             at_s=one.deployed_at_s,
             why=one.why,
             services=_changed(known[index - 1], one) if index else (),
+            networks=network_changes(known[index - 1].networks, one.networks) if index else (),
             is_current=one is stack,
             is_stable=one.generation == whole,
         )

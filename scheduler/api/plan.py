@@ -11,7 +11,7 @@ import msgspec
 
 from scheduler.api import checks
 from scheduler.api.amend import uploaded
-from scheduler.api.fields import service_changes
+from scheduler.api.fields import network_changes, service_changes
 from scheduler.api.network_checks import Ground
 from scheduler.forecast import Forecast, Start, forecast
 from scheduler.world import StackState
@@ -63,6 +63,7 @@ def planned(
         stack=name,
         generation=before.generation if before is not None else 0,
         services=_services(before, after, seen),
+        networks=network_changes(before.networks if before is not None else (), after.networks),
         steps=seen.steps,
         more=seen.more,
         refusals=seen.refusals,

@@ -1,4 +1,4 @@
-"""Which allocations a person means by a stack, a service, STACK.SERVICE or an allocation's id.
+"""Which allocations a person means by a stack, a service, STACK.SERVICE or an allocation.
 
 Pure.
 """
@@ -56,10 +56,30 @@ def resolve(selection: Selection, world: World, found: Sequence[Placed]) -> Sele
 
 
 def _allocation(selection: Selection, found: Sequence[Placed]) -> Selection:
-    if not any(selection.matches(one) for one in found):
+    """Return the one allocation that has this id, or one that begins so, or is in this slot."""
+    if any(selection.matches(one) for one in found):
+        return selection
+    given = selection.allocation or ""
+    ids = sorted(one.view.id for one in found if _is_short_for(given, one))
+    if not ids:
         known = {(one.view.stack, one.view.service) for one in found}
-        raise NotFoundError(f"there is no allocation {selection.allocation!r}; {_there(known)}")
-    return selection
+        raise NotFoundError(f"there is no allocation {given!r}; {_there(known)}")
+    if len(ids) > 1:
+        options = " or ".join(ids[:_SHOWN_MAX])
+        raise SpecError(f"{given} may be any of {len(ids)} allocations: write {options}")
+    return msgspec.structs.replace(selection, allocation=ids[0])
+
+
+def _is_short_for(given: str, one: Placed) -> bool:
+    """Say whether STACK.SERVICE.SLOT or the beginning of an id's last part means an allocation.
+
+    A standby that was activated is in a slot that its id does not name.
+    """
+    view = one.view
+    in_slot = f"{view.stack}.{view.service}.{view.slot}"
+    if given.count(".") == in_slot.count("."):
+        return given == in_slot or view.id.startswith(f"{given}.")
+    return given.count(".") == view.id.count(".") and view.id.startswith(given)
 
 
 def _services(world: World, found: Sequence[Placed]) -> set[tuple[str, str]]:

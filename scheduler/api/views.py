@@ -218,8 +218,9 @@ def _image(of: _Service, found: Sequence[Placed]) -> str:
 
 
 def port_text(port: PublishedPort) -> str:
-    """Return a published port as people write it, such as "8080->80/http"."""
-    return f"{port.published}->{port.target}/{port.protocol}"
+    """Return a published port as people write it, such as "8080->80/http", "53->53/udp host"."""
+    where = " host" if port.is_host else ""
+    return f"{port.published}->{port.target}/{port.protocol}{where}"
 
 
 def allocations(

@@ -88,6 +88,7 @@ class PlanView(Record, frozen=True, kw_only=True):
     Attributes:
         plan_id: of all of this and what it is based on; `StackUpload.plan_id` takes it.
         generation: of the stack that it is based on; 0: there is none.
+        networks: what becomes of those that the stack makes.
         steps: slot by slot.
         more: so many slots follow that were not worked out one by one.
         refusals: why slots have no node, one sentence each: it cannot be.
@@ -102,11 +103,13 @@ class PlanView(Record, frozen=True, kw_only=True):
     more: int = 0
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    networks: tuple[FieldChange, ...] = ()
 
     @property
     def is_nothing(self) -> bool:
         """Say whether nothing would change."""
-        return not self.steps and all(one.what is Happening.NONE for one in self.services)
+        is_same = all(one.what is Happening.NONE for one in self.services)
+        return is_same and not self.steps and not self.networks
 
 
 class GenerationView(Record, frozen=True, kw_only=True):
@@ -115,6 +118,7 @@ class GenerationView(Record, frozen=True, kw_only=True):
     Attributes:
         why: the command that made it.
         services: what became of them, against the generation before; none in the oldest one known.
+        networks: what became of those that the stack makes, likewise.
         is_current: it is what is asked for now.
         is_stable: it is what ran whole the last time.
     """
@@ -125,6 +129,7 @@ class GenerationView(Record, frozen=True, kw_only=True):
     services: tuple[ServiceChange, ...] = ()
     is_current: bool = False
     is_stable: bool = False
+    networks: tuple[FieldChange, ...] = ()
 
 
 class HistoryView(Record, frozen=True, kw_only=True):

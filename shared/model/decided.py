@@ -27,7 +27,9 @@ class Assignment(Record, frozen=True, kw_only=True):
     Attributes:
         id: unique for ever, "<stack>.<service>.<slot>.<suffix>"; the slot is that of the placement.
         slot: which replica, from 1; 0 for a standby, which takes a slot when it is activated.
-        generation: the stack's generation whose spec this runs.
+        generation: the stack's generation that brought it.
+        workload: what it runs; it follows the service as long as its container is as good as one of
+            the new version, see runs_alike.
         attempt: how many allocations of this slot failed in a row before this one.
         epoch: the store's revision when it was placed: of two, the smaller one is older. An
             exclusive container is told, and may hand it to what it writes to.

@@ -258,7 +258,7 @@ class Workload(Record, frozen=True, kw_only=True):
         tty, stdin: the process gets a terminal; its standard input stays open.
         platform: such as linux/arm64; empty: the node's.
         exposed: further ports that must accept a connection before it is ready, such as a route's.
-        networks: what it reaches by address and by name.
+        networks: what it is on, and its names there.
         network_mode: "host" for the node's own network, "none" for no network; empty: `networks`.
         force: counts restarts that a person asked for: another number, another container.
         run: of a job: which of its runs this is.
@@ -296,23 +296,40 @@ class Workload(Record, frozen=True, kw_only=True):
 
 
 def runs_alike(one: Workload, other: Workload) -> bool:
-    """Say whether a container of the one workload is as good as one of the other.
+    """Say whether a container of the one workload is as good as one of the other, where it is.
 
-    What people write on it, where its ports are published and when its image is pulled again change
-    nothing inside: no container is replaced for them. A port of the node itself is a reason to be
-    on another node.
+    What people write on it, what it is called and reaches on its networks, where its ports are
+    published and when its image is pulled again change nothing inside: no container is replaced for
+    them. A fixed address is one that it has, and a port of the node itself is a reason to be on
+    another node.
     """
     return one == other or _inside(one) == _inside(other)
 
 
 def _inside(workload: Workload) -> Workload:
-    hosts = tuple(port for port in workload.ports if port.is_host)
-    inner = (PublishedPort(published=0, target=target) for target in listened(workload))
+    taken = {
+        (port.published, port.protocol is Protocol.UDP) for port in workload.ports if port.is_host
+    }
+    addresses = {joined.address for joined in workload.networks if joined.address}
     return msgspec.structs.replace(
-        workload, labels={}, ports=(*inner, *hosts), exposed=(), pull=PullPolicy.MISSING
+        workload,
+        labels={},
+        ports=(
+            *(PublishedPort(published=0, target=target) for target in listened(workload)),
+            *(_of_the_node(number, is_udp=is_udp) for number, is_udp in sorted(taken)),
+        ),
+        exposed=(),
+        pull=PullPolicy.MISSING,
+        networks=tuple(Joined(network="", address=address) for address in sorted(addresses)),
     )
 
 
+def _of_the_node(number: int, *, is_udp: bool) -> PublishedPort:
+    protocol = Protocol.UDP if is_udp else Protocol.TCP
+    return PublishedPort(published=number, target=0, protocol=protocol, is_host=True)
+
+
 def listened(workload: Workload) -> tuple[int, ...]:
-    """Return the ports inside the container that somebody is led to, in order."""
-    return tuple(sorted({*(port.target for port in workload.ports), *workload.exposed}))
+    """Return the ports inside the container that somebody connects to, in order; of udp nobody."""
+    tcp = (port.target for port in workload.ports if port.protocol is not Protocol.UDP)
+    return tuple(sorted({*tcp, *workload.exposed}))

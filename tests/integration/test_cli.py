@@ -219,9 +219,12 @@ async def test_status_says_that_etcd_is_away(tmp_path: Path) -> None:
             "hafen: there is no service 'web'; nothing is deployed",
         ),
         (
-            ["logs", "a.b.c"],
+            ["logs", "a.b.c.d.e"],
             SpecError.exit_code,
-            "hafen: a.b.c: write SERVICE, STACK.SERVICE or an allocation as `hafen ps` has",
+            (
+                "hafen: a.b.c.d.e: write SERVICE, STACK.SERVICE, STACK.SERVICE.SLOT or an "
+                "allocation as `hafen ps` has"
+            ),
         ),
         (
             ["--host", "http://x", "ls"],

@@ -12,7 +12,7 @@ from deploy.client import ApiClient
 from shared import keys
 from shared.api import StackUpload
 from shared.errors import ConvergenceError, RolledBackError, StoreError
-from shared.model import Event, Rollout, RolloutPhase, ServiceName, ServiceSpec
+from shared.model import Event, Joined, Network, Rollout, RolloutPhase, ServiceName, ServiceSpec
 from shared.settings import SecretsSettings
 from shared.store import under
 from tests.build import MIB, service
@@ -54,18 +54,22 @@ async def test_a_plan_shows_what_a_deploy_would_do_and_its_code_says_whether(
         shown = json.loads((await hafen(rig, "plan", "--json"))[1])
         nothing_stored = (await client.status()).stacks
         done = await hafen(rig, "deploy", "--detach", "--plan-id", shown["plan_id"])
+        stored = await client.generation(SHOP, 1)
         await rig.run_replica("node-1", service())
         await ended(rig, client, RolloutPhase.DONE)
         again = await hafen(rig, "plan")
 
     assert (code, err, nothing_stored) == (1, "", 0)
     assert out == (
-        "shop (not deployed yet)\n+ web: create\n    + image: app:1\n\n"
+        "shop (not deployed yet)\n+ web: create\n    + image: app:1\n"
+        "    + networks: shop_default\n+ networks.shop_default: with a way out\n\n"
         "Where the replicas go:\n  web 1: start on node-1\n\n"
         f"To do exactly this: hafen deploy --plan-id {shown['plan_id']}\n"
     )
     assert done == (0, "shop: generation 1 is stored\n", "")
     assert again[0] == 0, again
+    assert stored.networks == (Network(name="shop_default"),)
+    assert stored.services[0].workload.networks == (Joined(network="shop_default"),)
 
 
 async def test_what_has_no_place_is_refused_before_it_is_stored(tmp_path: Path) -> None:
@@ -240,6 +244,7 @@ async def test_why_says_what_a_service_and_an_allocation_wait_for(tmp_path: Path
         await rig.put(keys.event("1"), event)
         of_service = await client.why(service="web")
         of_allocation = await client.why(allocation="shop.web.1.a")
+        of_slot = await hafen(rig, "why", "shop.web.1")
         shown = await hafen(rig, "why", "web")
         stack = await hafen(rig, "why", "shop")
         none = await hafen(rig, "why", "nosuch")
@@ -249,6 +254,7 @@ async def test_why_says_what_a_service_and_an_allocation_wait_for(tmp_path: Path
     assert ("event", "placed shop.web.1: its slot is empty") in facts
     assert any(about == "waits" and "memory: needs 64 MiB" in sentence for about, sentence in facts)
     assert [one.about for one in of_allocation.facts][:3] == ["placed", "node", "state"]
+    assert of_slot[1].startswith("allocation shop.web.1.a\n")
     assert shown[1].startswith("service shop.web\n  asked   1 of 2")
     assert (stack[0], "say which service of it: shop.web" in stack[2]) == (2, True)
     assert none[0] == 3
@@ -261,4 +267,4 @@ async def test_a_one_off_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
         await until(lambda: sum(key.startswith(keys.STACKS) for key in rig.view.items) == 1, 5)
 
     assert code == ConvergenceError.exit_code
-    assert "web 1: no node is ready" in err
+    assert "web-run 1: no node is ready" in err

@@ -17,7 +17,7 @@ services:
     ports: ["80:80"]
     volumes: ["data:/data"]
     secrets: [pw]
-    container_name: web
+    logging: {driver: none}
   debug: {image: debug, profiles: [debug]}
 volumes: {data: }
 secrets: {pw: {file: pw.txt}}
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "other.env").write_text("TAG=2\n", encoding="utf-8")
     (tmp_path / "pw.txt").write_text("hunter2", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    for name in ("TAG", "COMPOSE_PROFILES"):
+    for name in ("TAG", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -59,7 +59,7 @@ def test_json_says_what_yaml_says(folder: Path) -> None:
     first = load([folder / "compose.yaml"], {}, "shop")
     assert load([again], {}).services == first.services
     assert json.loads(shown.stdout)["services"]["web"]["ports"] == [
-        {"target": 80, "published": "80", "protocol": "tcp"}
+        {"target": 80, "published": "80", "protocol": "tcp", "mode": "ingress"}
     ]
 
 
@@ -81,6 +81,7 @@ def test_parts() -> None:
     assert run("--images", "--env-file", ".env", "--env-file", "other.env").stdout == "app:2\n"
     assert run("--images", TAG="3").stdout == "app:3\n"
     assert run("--volumes", "--name", "shop").stdout == "shop_data\n"
+    assert run("--networks", "--name", "shop").stdout == "shop_default\n"
 
 
 def test_quiet_only_checks(folder: Path) -> None:
@@ -96,6 +97,6 @@ def test_quiet_only_checks(folder: Path) -> None:
 @pytest.mark.usefixtures("folder")
 def test_warnings_go_to_standard_error() -> None:
     shown = run()
-    assert "container_name" in shown.stderr
-    assert "hafen: compose.yaml:9: services.web.container_name" in shown.stderr
+    assert "logging" in shown.stderr
+    assert "hafen: compose.yaml:9: services.web.logging" in shown.stderr
     assert run("--env-file", "no.env").stderr.startswith("hafen: no.env: no such file")

@@ -62,6 +62,7 @@ def test_the_operators_files_have_fixed_names() -> None:
     [
         ("web", {"service": "web"}),
         ("shop.web", {"stack": "shop", "service": "web"}),
+        ("shop.web.1", {"allocation": "shop.web.1"}),
         ("shop.web.1.abc", {"allocation": "shop.web.1.abc"}),
     ],
 )
@@ -69,11 +70,12 @@ def test_whose_logs_is_told_by_the_number_of_dots(text: str, meant: dict[str, st
     assert parse_whose(text) == meant
 
 
-@pytest.mark.parametrize("text", ["", "a.b.c", "a.b.c.d.e"])
+@pytest.mark.parametrize("text", ["", "a.b.c.d.e"])
 def test_another_number_of_dots_means_nothing(text: str) -> None:
     with pytest.raises(SpecError) as refused:
         parse_whose(text)
 
     assert str(refused.value) == (
-        f"{text}: write SERVICE, STACK.SERVICE or an allocation as `hafen ps` has"
+        f"{text}: write SERVICE, STACK.SERVICE, STACK.SERVICE.SLOT or an allocation as "
+        "`hafen ps` has"
     )

@@ -7,7 +7,7 @@ from deploy.cli.oneoff import one_off
 from deploy.cli.whose import meant
 from shared.api import ServiceView
 from shared.errors import NotFoundError, SpecError
-from shared.model import Mode, RestartCondition, ServiceName, StackName
+from shared.model import EndpointMode, Mode, RestartCondition, ServiceName, StackName
 from tests.build import service, stack
 
 SHOP, WEB, DB = StackName("shop"), ServiceName("web"), ServiceName("db")
@@ -85,3 +85,5 @@ def test_a_one_off_is_a_job_without_ports_that_is_not_started_again() -> None:
     assert one.workload.command == ("ls", "-l")
     assert one.workload.restart.condition is RestartCondition.NONE
     assert one_off(stack("shop", service()), WEB, ()).workload.command is None
+    # Nobody who asks for the service is led to it.
+    assert (one.name, one.endpoint_mode) == ("web-run", EndpointMode.DNSRR)

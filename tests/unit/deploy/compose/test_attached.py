@@ -129,7 +129,7 @@ def test_there_is_an_end_to_networks() -> None:
     names = [f"n{n}" for n in range(NETWORKS_MAX + 1)]
     top = "networks: {" + ", ".join(f"{name}: " for name in names) + "}"
     assert problems(f"services: {{web: {{image: a}}}}\n{top}\n") == [
-        f"a.yaml:2: networks: 201 networks; {NETWORKS_MAX} are the most"
+        f"a.yaml:2: networks: 101 networks; {NETWORKS_MAX} are the most"
     ]
     top = "networks: {" + ", ".join(f"{name}: " for name in names[:-1]) + "}"
     own = ", ".join(names[: JOINED_MAX + 1])

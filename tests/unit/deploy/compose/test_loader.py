@@ -187,10 +187,10 @@ def test_the_page_about_compose_shows_networks_that_are_as_it_says(tmp_path: Pat
     assert example is not None
     found = load([write(tmp_path, example.group(1))], {})
     web, db, metrics = (spec.workload.networks for spec in found.services)
-    assert web == (Joined(network="shop_front"), Joined(network="shop_back"))
+    assert web == (Joined(network="shop_back"), Joined(network="shop_front"))
     aliases = ("postgres", "db.example.com")
     assert db == (Joined(network="shop_back", aliases=aliases, address="172.20.0.10"),)
-    assert metrics == (Joined(network="shop_back"), Joined(network="monitoring"))
+    assert metrics == (Joined(network="monitoring"), Joined(network="shop_back"))
     assert found.networks == (
         Network(name="shop_back", internal=True, subnet="172.20.0.0/24"),
         Network(name="shop_front"),

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from deploy.compose.ports import PORTS_MAX
 from shared.model import Protocol, PublishedPort
 from shared.settings import RESERVED_PORTS
-from tests.unit.deploy.compose.given import problems, web_problems, web_warnings, workload
+from tests.unit.deploy.compose.given import (
+    problems,
+    services,
+    web_problems,
+    web_warnings,
+    workload,
+)
 
 
 def published(value: str) -> list[tuple[int, int, Protocol]]:
@@ -232,4 +238,20 @@ def test_udp_has_numbers_of_its_own() -> None:
     assert problems(text) == [
         "a.yaml:7: services.db.ports[0]: port 53/udp is published in a.yaml:3 too",
         "a.yaml:8: services.db.ports[1]: port 53 is published in a.yaml:3 too",
+    ]
+
+
+def test_services_may_have_the_same_port_of_different_nodes() -> None:
+    host = "{target: 1, published: 80, mode: host}"
+    text = f"""
+    services:
+      a: {{image: a, ports: [{host}]}}
+      b: {{image: b, ports: [{host}]}}
+    """
+    services(text)
+    assert problems(text.replace(f"b, ports: [{host}", f"b, ports: [{host}, {host}")) == [
+        "a.yaml:4: services.b.ports[1]: port 80 is published in a.yaml:4 too"
+    ]
+    assert problems(text.replace(f"b, ports: [{host}", "b, ports: ['80:1'")) == [
+        "a.yaml:4: services.b.ports[0]: port 80 is published in a.yaml:3 too"
     ]

@@ -95,6 +95,7 @@ PLAN = PlanView(
     ),
     more=4,
     warnings=("web standby: no node is ready",),
+    networks=(FieldChange(path="networks.shop_back", after="internal"),),
 )
 
 
@@ -108,6 +109,7 @@ def test_a_plan_reads_like_a_diff_with_places_and_refusals() -> None:
         "~ web: update",
         "    ~ replicas: 2 -> 3",
         "    - environment.MODE: fast",
+        "+ networks.shop_back: internal",
         "",
         "Where the replicas go:",
         "  db 1: start on node-2",
@@ -206,14 +208,16 @@ def test_a_history_is_a_table_with_what_each_generation_changed() -> None:
             GenerationView(
                 generation=2, at_s=86400.5, why="scale web=2", services=(scaled,), is_current=True
             ),
-            GenerationView(generation=1, at_s=0.0, why="deploy", is_stable=True),
+            GenerationView(generation=1, at_s=0.0, why="deploy", networks=PLAN.networks),
+            GenerationView(generation=0, at_s=0.0, why="deploy", is_stable=True),
         ]
     )
 
     assert plain(table) == [
         "GENERATION  WHEN (UTC)           WHY          CHANGED               NOTES",
         "         2  1970-01-02 00:00:00  scale web=2  scale web (replicas)  asked for now",
-        "         1  1970-01-01 00:00:00  deploy                             ran whole last",
+        "         1  1970-01-01 00:00:00  deploy       networks.shop_back",
+        "         0  1970-01-01 00:00:00  deploy                             ran whole last",
     ]
 
 

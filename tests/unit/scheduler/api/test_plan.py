@@ -10,12 +10,12 @@ from scheduler.forecast import Start
 from scheduler.nodes import History
 from scheduler.story import Now
 from scheduler.world import World
-from shared.api import Happening, PlanView, StackUpload
+from shared.api import FieldChange, Happening, PlanView, StackUpload
 from shared.errors import OvertakenError, SpecError, UnplaceableError
-from shared.model import NodeName, Resources, ServiceName, ServiceSpec
+from shared.model import Joined, Network, NodeName, Resources, ServiceName, ServiceSpec
 from shared.timing import LAN
-from tests.build import node, world
-from tests.unit.scheduler.api.build import PORT, SHOP, spec, stack
+from tests.build import node, running, world
+from tests.unit.scheduler.api.build import PORT, SHOP, assignment, spec, stack
 
 SERVICES = st.lists(
     st.builds(spec, st.sampled_from(["web", "db"]), st.integers(0, 2)),
@@ -108,3 +108,27 @@ def test_a_plan_that_only_moves_says_so() -> None:
 
     assert [one.what for one in played.services] == [Happening.NONE]
     assert [revision_of(text) for text in (played.plan_id, "x", "", "1x-")] == [1, -1, -1, -1]
+
+
+def test_a_network_alone_is_a_change_without_a_step() -> None:
+    web = spec(replicas=0)
+    state = one_node(web)
+    asked = msgspec.structs.replace(upload(web), networks=(Network(name="n", internal=True),))
+    found = plan(state, asked)
+    assert found.networks == (FieldChange(path="networks.n", after="internal"),)
+    assert [one.what for one in found.services] == [Happening.NONE]
+    assert (found.steps, found.is_nothing) == ((), False)
+
+
+def test_what_a_service_is_called_is_a_change_without_a_step() -> None:
+    web = spec()
+    held = assignment(web)
+    made = (Network(name="n"),)
+    before = msgspec.structs.replace(stack(web), networks=made)
+    state = world([node("node-1", held, statuses=[running(held.id)])], [before])
+    work = msgspec.structs.replace(web.workload, networks=(Joined(network="n", aliases=("a",)),))
+    asked = upload(msgspec.structs.replace(web, workload=work))
+    found = plan(state, msgspec.structs.replace(asked, networks=made))
+    (change,) = found.services
+    assert [field.path for field in change.fields] == ["workload.networks", "workload.networks.n"]
+    assert found.steps == ()
