@@ -18,6 +18,11 @@ Pure. One writer per key. `<...>` parts never contain a slash.
       volumes/<name>               Volume      leader                which node has its data
       removals/<name>              Removal     API; the leader ends  a volume that is to go
       networks/<name>              Network     API                   one that is no stack's own
+      certificates/<name>          Certificate API                   brought, or wanted
+      issued/<name>                Certificate leader                what it had issued
+      authorities/<name>           Authority   leader                who issues
+      challenges/<token>           Challenge   leader                yes: proof for who issues
+      closed/<stack>[.<svc>]       Closed      API                   answers with a page of excuses
       leader                       Leader      scheduler             yes: create_revision is the
                                                                      fence
       events/<id>                  Event       leader                yes: ends by itself
@@ -42,6 +47,11 @@ ROLLOUTS: Final = ROOT + "rollouts/"
 VOLUMES: Final = ROOT + "volumes/"
 REMOVALS: Final = ROOT + "removals/"
 NETWORKS: Final = ROOT + "networks/"
+CERTIFICATES: Final = ROOT + "certificates/"
+ISSUED: Final = ROOT + "issued/"
+AUTHORITIES: Final = ROOT + "authorities/"
+CHALLENGES: Final = ROOT + "challenges/"
+CLOSED: Final = ROOT + "closed/"
 LEADER: Final = ROOT + "leader"
 
 
@@ -118,3 +128,28 @@ def removal(name: str) -> str:
 def network(name: str) -> str:
     """Return the key of a Network that no stack makes."""
     return NETWORKS + name
+
+
+def certificate(name: str) -> str:
+    """Return the key of a Certificate that the API writes."""
+    return CERTIFICATES + name
+
+
+def issued(name: str) -> str:
+    """Return the key of a Certificate that the leader had issued."""
+    return ISSUED + name
+
+
+def authority(name: str) -> str:
+    """Return the key of an Authority."""
+    return AUTHORITIES + name
+
+
+def challenge(token: str) -> str:
+    """Return the key of a Challenge."""
+    return CHALLENGES + token
+
+
+def closed(name: str) -> str:
+    """Return the key that says that a stack, or "<stack>.<service>", is closed."""
+    return CLOSED + name

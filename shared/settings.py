@@ -101,6 +101,27 @@ class GatewaySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
             ipaddress.ip_network(network)
 
 
+class AcmeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where certificates for routes with `tls: acme` come from; the same on every scheduler.
+
+    Attributes:
+        directory: address of the ACME server's directory.
+        email: whom it may tell of trouble; empty: nobody.
+        agree: its terms of service are agreed to; nothing is asked for without.
+        ca: certificates to trust it by, PEM; None: the public ones.
+    """
+
+    directory: str
+    email: str = ""
+    agree: bool = False
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could be read on the way."""
+        if not self.directory.startswith("https://"):
+            raise ValueError(f"acme directory {self.directory!r} does not begin with https://")
+
+
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One host of the cluster.
 
@@ -115,6 +136,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         watchdog: the machine's watchdog, such as /dev/watchdog: it resets a machine that runs
             exclusive work and stands still. None: only the kernel's timers end such work.
         secrets: what configs and secrets are sealed with.
+        acme: who issues certificates for routes that ask for it; None: nobody.
         gateway: how this host takes HTTP routes.
         devices: generic devices: kind, such as gpu -> device nodes, each for one container.
     """
@@ -132,6 +154,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     watchdog: Path | None = None
     secrets: SecretsSettings = SecretsSettings()
     gateway: GatewaySettings = GatewaySettings()
+    acme: AcmeSettings | None = None
     devices: Mapping[str, tuple[str, ...]] = {}
     data_dir: Path = Path("/var/lib/hafen")
     run_dir: Path = Path("/run/hafen")

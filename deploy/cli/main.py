@@ -34,6 +34,10 @@ _COMMANDS: Final = {
     "doctor": Lazy("deploy.cli.listing", "doctor", "Show what is wrong, and what to do."),
     "node": Lazy("deploy.cli.listing", "node", "Show the nodes: hafen node ls."),
     "volume": Lazy("deploy.cli.volume", "volume", "Show and remove volumes: hafen volume ls."),
+    "cert": Lazy("deploy.cli.certificate", "cert", "Show and change certificates of routes."),
+    "maintenance": Lazy(
+        "deploy.cli.certificate", "maintenance", "Answer for a service with a page."
+    ),
     "image": Lazy("deploy.cli.image", "image", "Build images, bring them to the nodes."),
     "serve": Lazy("deploy.cli.serve", "serve", "Run this host.", is_linux_only=True),
     "lab": Lazy("deploy.cli.lab", "lab", "Virtual hosts to try it on.", is_linux_only=True),

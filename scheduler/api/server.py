@@ -9,6 +9,7 @@ from aiohttp import web
 
 from scheduler.api.changes import Changes
 from scheduler.api.cluster import Cluster, Explain
+from scheduler.api.edge_handlers import EdgeHandlers
 from scheduler.api.gather import Gatherer
 from scheduler.api.handlers import Handlers
 from scheduler.api.health import HealthHandlers
@@ -64,6 +65,7 @@ class ApiServer:
         self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
         self._volume_handlers = VolumeHandlers(self._cluster, store)
+        self._edge_handlers = EdgeHandlers(self._cluster, view, store, settings.secrets.key)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -86,6 +88,7 @@ class ApiServer:
             self._handlers,
             self._stack_handlers,
             self._volume_handlers,
+            self._edge_handlers,
             self._image_handlers,
             health,
         ):

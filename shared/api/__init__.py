@@ -20,6 +20,12 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/stacks/{stack}/progress?after=REVISION       stream of StackProgress, ends when done
     GET    /v1/volumes                                      VolumeList
     DELETE /v1/volumes/{volume}?force=                  ->  VolumeView
+    GET    /v1/certificates                                 CertificateList
+    PUT    /v1/certificates/{certificate} CertificateUpload -> CertificateView
+    DELETE /v1/certificates/{certificate}               ->  CertificateView
+    GET    /v1/authority                                    AuthorityView
+    PUT    /v1/closed/{stack}[.{service}]               ->  ClosedView
+    DELETE /v1/closed/{stack}[.{service}]               ->  ClosedView
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
     GET    /v1/events?follow=                               stream of model.Event
@@ -51,6 +57,13 @@ from shared.api.asked import (
     Start,
     Stop,
 )
+from shared.api.edge import (
+    AuthorityView,
+    CertificateList,
+    CertificateUpload,
+    CertificateView,
+    ClosedView,
+)
 from shared.api.foreseen import (
     Fact,
     FieldChange,
@@ -68,8 +81,12 @@ from shared.api.paths import (
     AGENT_IMAGES,
     AGENT_LOGS,
     ALLOCATIONS,
+    AUTHORITY,
     BODY_BYTES_MAX,
+    CERTIFICATE,
+    CERTIFICATES,
     CHANGES,
+    CLOSED,
     DOCTOR,
     EVENTS,
     GENERATION,
@@ -112,8 +129,12 @@ __all__ = [
     "AGENT_IMAGES",
     "AGENT_LOGS",
     "ALLOCATIONS",
+    "AUTHORITY",
     "BODY_BYTES_MAX",
+    "CERTIFICATE",
+    "CERTIFICATES",
     "CHANGES",
+    "CLOSED",
     "DOCTOR",
     "EVENTS",
     "GENERATION",
@@ -135,8 +156,13 @@ __all__ = [
     "Accepted",
     "AllocationList",
     "AllocationView",
+    "AuthorityView",
+    "CertificateList",
+    "CertificateUpload",
+    "CertificateView",
     "Change",
     "ChangeRequest",
+    "ClosedView",
     "ClusterView",
     "Diagnosis",
     "ErrorBody",

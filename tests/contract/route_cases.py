@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from node_agent.gateway.gateway import Extras
+from node_agent.gateway.extras import Extras
 from node_agent.gateway.haproxy import HaproxyGateway
 from shared.model import Affinity, EndpointState, HttpRoute, RouteTls, SendProxy, Traffic, choose
 from tests.contract.gateway_rig import A, B, client, endpoint, load, replica, served
