@@ -32,9 +32,10 @@ async def serve(config: Path, clock: Clock) -> None:
     options = Options(address=settings.address, devices=settings.devices)
     runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock, options)
     await network.set_up()
+    gateway = HaproxyGateway(settings.run_dir, settings.gateway)
     outside = Outside(
         runtime=runtime,
-        gateway=HaproxyGateway(settings.run_dir, settings.gateway),
+        gateway=gateway,
         fabric=network,
         answers=answers,
         journal=Journal(settings.data_dir),
@@ -46,5 +47,7 @@ async def serve(config: Path, clock: Clock) -> None:
         agent = Agent(store, outside, settings, clock=clock, rng=rng)
         group.create_task(agent.run())
         group.create_task(
-            AgentStreams(runtime, AgentImages(runtime.images, settings), settings).serve()
+            AgentStreams(
+                runtime, AgentImages(runtime.images, settings), settings, gateway.metrics
+            ).serve()
         )

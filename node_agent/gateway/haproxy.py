@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import msgspec
 import structlog
 
@@ -19,6 +20,7 @@ from node_agent.gateway.config import CLOSED_MAP, PACE_MS, Place, Served, render
 from node_agent.gateway.extras import NO_EXTRAS, Extras
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.gateway.maps import Map, Maps, closed_map
+from node_agent.gateway.metrics import named
 from node_agent.gateway.opening import openable
 from node_agent.gateway.process import Haproxy, HaproxyError, cut_connections
 from node_agent.gateway.refusal import Accepted, Refusals
@@ -26,7 +28,7 @@ from node_agent.gateway.slots import Steps, Table, is_holding, steps
 from node_agent.gateway.tls import Loaded
 from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, shapes, slots_in, tables
 from shared import codec
-from shared.errors import CodecError
+from shared.errors import CodecError, UnavailableError
 from shared.files import write_atomically
 from shared.model import AllocId, Protocol, Record, StackName
 from shared.settings import GatewaySettings
@@ -34,6 +36,8 @@ from shared.settings import GatewaySettings
 _log = structlog.get_logger()
 
 _DESCRIPTORS_MAX: Final = 65536
+# 2000 backends take half a second.
+_METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(5)
 _DEFAULTS: Final = GatewaySettings()
 
 
@@ -84,6 +88,7 @@ class HaproxyGateway:
     async def apply(self, routes: AllRoutes, extras: Extras = NO_EXTRAS) -> GatewayStatus:
         """Make the whole of `routes` and `extras` true and say what is in force."""
         is_running = await self.haproxy.is_running()
+        self._rotate()
         is_known = self._applied == (routes, extras)
         is_settled = self._is_certain and not self._status.problems and is_known
         if not is_settled or (self._served and not is_running):
@@ -261,6 +266,30 @@ class HaproxyGateway:
             # A worker that did not say may have some: better to wait than to cut one off.
             found.update(slots.values())
         return tuple(sorted(found))
+
+    async def metrics(self) -> str:
+        """Return HAProxy's figures in Prometheus' format, with stacks, services and replicas.
+
+        Raises:
+            UnavailableError: HAProxy does not answer; it does not run while nothing is served.
+        """
+        path = str(self.haproxy.metrics_socket)
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(path), timeout=_METRICS_TIMEOUT
+                ) as session,
+                session.get("http://haproxy/metrics?scope=*&no-maint") as answer,
+            ):
+                return named(await answer.text(), self._saved.tables)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(f"HAProxy shows no figures: {error}") from error
+
+    def _rotate(self) -> None:
+        try:
+            self.haproxy.rotate()
+        except OSError as error:
+            _log.warning("output_not_rotated", reason=str(error))
 
     def _place(self) -> Place:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
