@@ -4,7 +4,7 @@ Pure.
 """
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from scheduler.api import checks
 from scheduler.api.amend import uploaded
 from scheduler.api.fields import service_changes
+from scheduler.api.route_checks import EDGE_PORTS
 from scheduler.forecast import Forecast, Start, forecast
 from scheduler.world import StackState
 from shared import codec
@@ -31,6 +32,7 @@ def planned(
     upload: StackUpload,
     timing: Timing,
     is_over: Callable[[], bool],
+    edge: Sequence[int] = EDGE_PORTS,
 ) -> PlanView:
     """Return what would happen if `upload` were deployed now.
 
@@ -40,13 +42,14 @@ def planned(
         upload: what would be deployed.
         timing: how fast a silent node is given up.
         is_over: says that there is no more time to think.
+        edge: the ports on which gateways serve routes.
 
     Raises:
         SpecError: it could never run as it is.
     """
     state = start.world.stacks.get(name)
     stacks = {other: each.stack for other, each in start.world.stacks.items()}
-    checks.check(name, upload, stacks)
+    checks.check(name, upload, stacks, edge)
     before = state.stack if state is not None else None
     after = uploaded(name, before, upload)
     if after != before:

@@ -116,7 +116,7 @@ class Stacks:
     ) -> None:
         self._store, self._clock, self._rng = store, clock, rng
         self._standing_of, self._archive = standing_of, Archive(store, seal)
-        self._edge = edge
+        self.edge = edge
 
     async def deploy(
         self, name: StackName, upload: StackUpload, *, based_on: Revision | None = None
@@ -168,7 +168,7 @@ class Stacks:
     ) -> Accepted:
         stored = _stored(await self._store.list(under(keys.STACKS)))
         others = stored.read_all()
-        checks.check(name, upload, others, self._edge)
+        checks.check(name, upload, others, self.edge)
         before = others.get(name)
         after = uploaded(name, before, upload)
         if before is not None and after == before:
@@ -192,7 +192,7 @@ class Stacks:
         after = amended(known, request.change)
         if after == before:
             return _as_it_is(before, stored)
-        checks.check(name, StackUpload(services=after.services), others, self._edge)
+        checks.check(name, StackUpload(services=after.services), others, self.edge)
         needed = await self._archive.store(name, after.services, {}) if is_back else []
         return await self._replace(before, after, stored, needed)
 
