@@ -112,7 +112,7 @@ def test_help_lists_every_command() -> None:
             "node",
         ),
         *("scale", "restart", "stop", "start", "run", "rm", "image"),
-        *("history", "rollback", "promote", "abort", "watch", "volume"),
+        *("history", "rollback", "promote", "abort", "watch", "volume", "cert", "maintenance"),
         *("serve", "lab", "version"),
     }
 
