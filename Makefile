@@ -27,12 +27,12 @@ check-types:
 	.venv/bin/lint-imports
 
 check-tests:
-	$(PYTHON) -m pytest -q -m "not real" tests/unit tests/test_tidy.py
+	$(PYTHON) -m pytest -q -n auto -m "not real" tests/unit tests/test_tidy.py
 
 test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
 	@deploy/setup/host.sh --tests
 	@deploy/setup/venv.sh dev
-	$(PYTHON) -m pytest -ra --durations=10 $(or $(ONLY),tests)
+	$(NICE) $(PYTHON) -m pytest -ra --durations=10 $(or $(ONLY),tests)
 
 sim: ## Many seeds of the simulation, on all cores: make sim SEEDS=100000
 	@deploy/setup/venv.sh dev

@@ -17,6 +17,7 @@ from scheduler.nodes import History, judge
 from scheduler.story import Now
 from scheduler.world import World, WorldReader
 from shared.backoff import Rng, backoff_s
+from shared.cancelling import heed_cancellation
 from shared.clock import Clock
 from shared.election import Fence, campaign
 from shared.errors import FencedError, LeaseLostError, StoreError
@@ -114,6 +115,7 @@ class Leadership:
         except* (FencedError, LeaseLostError) as errors:
             reasons = [str(error) for error in errors.exceptions]
             _log.warning("deposed", fence=fence.token, reasons=reasons)
+        heed_cancellation()
 
     async def _wake_when_lost(self, lease: Lease) -> None:
         await lease.lost.wait()

@@ -166,12 +166,12 @@ class WorldReader:
         return _assemble(items, found, unreadable, revision)
 
     def _decode(self, item: KeyValue) -> Record | CodecError | None:
-        kind = kind_of(item.key)
-        if kind is None:
-            return None
         known = self._decoded.get(item.key)
         if known is not None and known[0] == item.mod_revision:
             return known[1]
+        kind = kind_of(item.key)
+        if kind is None:
+            return None
         try:
             record: Record | CodecError = codec.decode(kind, item.value, item.key)
         except CodecError as error:
@@ -180,20 +180,20 @@ class WorldReader:
         return record
 
 
-_KINDS: tuple[tuple[str, type[Record]], ...] = (
-    (keys.CERTIFICATES, Certificate),
-    (keys.CLAIMS, Claim),
-    (keys.CLOSED, Closed),
-    (keys.DESIRED, Manifest),
-    (keys.ISSUED, Certificate),
-    (keys.OBSERVED, Report),
-    (keys.REMOVALS, Removal),
-    (keys.ROLLOUTS, Rollout),
-    (keys.ROUTES, Routes),
-    (keys.STACKS, Stack),
-    (keys.SUSPECTS, Suspicion),
-    (keys.VOLUMES, Volume),
-)
+_KINDS: Mapping[str, type[Record]] = {
+    keys.CERTIFICATES: Certificate,
+    keys.CLAIMS: Claim,
+    keys.CLOSED: Closed,
+    keys.DESIRED: Manifest,
+    keys.ISSUED: Certificate,
+    keys.OBSERVED: Report,
+    keys.REMOVALS: Removal,
+    keys.ROLLOUTS: Rollout,
+    keys.ROUTES: Routes,
+    keys.STACKS: Stack,
+    keys.SUSPECTS: Suspicion,
+    keys.VOLUMES: Volume,
+}
 
 
 def kind_of(key: str) -> type[Record] | None:
@@ -202,7 +202,7 @@ def kind_of(key: str) -> type[Record] | None:
         return Leader
     if key.startswith(keys.NODES):
         return Session if key.endswith("/alive") else NodeSpec
-    return next((kind for prefix, kind in _KINDS if key.startswith(prefix)), None)
+    return _KINDS.get(key[: key.find("/", len(keys.ROOT)) + 1])
 
 
 def _assemble(
@@ -299,7 +299,7 @@ def _node(
 
 def _under(found: Mapping[str, Record], prefix: str, kind: type[R]) -> Iterable[tuple[str, R]]:
     for key, record in found.items():
-        if key.startswith(prefix) and isinstance(record, kind):
+        if isinstance(record, kind) and key.startswith(prefix):
             yield key, record
 
 

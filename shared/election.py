@@ -12,6 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 import msgspec
 
 from shared import codec, keys
+from shared.cancelling import heed_cancellation
 from shared.errors import AmbiguousError, CodecError, ConflictError, FencedError, StoreError
 from shared.model import Leader, Revision
 from shared.store import Compare, Compared, Condition, KeyValue, Lease, Op, Put, Store, exactly
@@ -81,6 +82,7 @@ async def _wait_until_free(
             await _until_deleted(store, after)
             deposing.cancel()
     except* StoreError as errors:
+        heed_cancellation()
         raise errors.exceptions[0] from errors
 
 

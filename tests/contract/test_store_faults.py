@@ -79,14 +79,14 @@ async def test_a_write_on_a_frozen_member_is_ambiguous_and_never_sent_again(
         with pytest.raises(AmbiguousError, match=leader.endpoint):
             await store.txn([], [Put(key, b"after")])
         leader.thaw()
-        written = await put_surely(store, etcd_rig.prefix + "later")
+        await put_surely(store, etcd_rig.prefix + "later")
         item = (await other.list(exactly(key))).items[0]
         async with aclosing(other.watch(exactly(key), after=item.create_revision)) as batches:
             changes = 0
             if item.mod_revision > item.create_revision:
                 changes = len((await anext(batches)).changes)
 
-    assert item.mod_revision < written
+    # Whether and when what it had in hand is written is etcd's; that it is once at most, is ours.
     assert changes == (1 if item.value == b"after" else 0)
 
 
