@@ -246,6 +246,47 @@ class ApiClient:
             "POST", path, api.FloatingView, body=api.FloatingMove(node=node)
         )
 
+    async def certificates(self) -> api.CertificateList:
+        """Return all certificates, without their keys."""
+        return await self._remote.ask("GET", api.CERTIFICATES, api.CertificateList)
+
+    async def authority(self) -> api.AuthorityView:
+        """Return the cluster's own authority."""
+        return await self._remote.ask("GET", api.AUTHORITY, api.AuthorityView)
+
+    async def add_certificate(
+        self, name: str, upload: api.CertificateUpload
+    ) -> api.CertificateView:
+        """Give gateways a certificate, or have the cluster issue one.
+
+        Raises:
+            SpecError: it is none, has expired, or does not belong to its key.
+            HostError: the scheduler's host has no key to seal with.
+            OvertakenError, UnavailableError, AmbiguousError: as `deploy`.
+        """
+        path = api.CERTIFICATE.format(certificate=quote(name, safe=""))
+        return await self._remote.ask("PUT", path, api.CertificateView, body=upload)
+
+    async def remove_certificate(self, name: str) -> api.CertificateView:
+        """Take a certificate from the gateways.
+
+        Raises:
+            NotFoundError: there is none of the name; says which there are.
+            OvertakenError, UnavailableError, AmbiguousError: as `deploy`.
+        """
+        path = api.CERTIFICATE.format(certificate=quote(name, safe=""))
+        return await self._remote.ask("DELETE", path, api.CertificateView)
+
+    async def close(self, name: str, *, is_closed: bool) -> api.ClosedView:
+        """Let gateways answer for "<stack>[.<service>]" with a page of excuses, or no longer.
+
+        Raises:
+            NotFoundError: there is no such stack or service, or it is not closed.
+            OvertakenError, UnavailableError, AmbiguousError: as `deploy`.
+        """
+        path = api.CLOSED.format(name=quote(name, safe=""))
+        return await self._remote.ask("PUT" if is_closed else "DELETE", path, api.ClosedView)
+
     def progress(
         self, stack: StackName, after: Revision
     ) -> AsyncGenerator[api.StackProgress, None]:

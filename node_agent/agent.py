@@ -18,6 +18,7 @@ import structlog
 
 from node_agent.containers import Containers
 from node_agent.contents import Contents
+from node_agent.edge import EdgeView
 from node_agent.exclusive import Exclusive
 from node_agent.floating.floating import Floating
 from node_agent.gateway.gateway import GatewayStatus
@@ -68,6 +69,7 @@ class Agent:
         self._report_dirty, self._suspicions_dirty = Dirty(), Dirty()
         self._desired, self._nodes = View(self._containers_changed), View(self._nodes_changed)
         self._routes, self._networks = View(self._routes_changed), View(self._network_dirty.mark)
+        self._edge = EdgeView(self._gateway_dirty.mark, settings.secrets.key)
         self._publisher = Publisher(store, keys.observed(self._spec.name))
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
         self._published: Report | None = None
@@ -112,6 +114,7 @@ class Agent:
                 (under(keys.FLOATING), self._floating.look.records),
                 (under(keys.VIPS), self._floating.look.claims),
                 (under(keys.SUSPECTS), self._floating.look.words),
+                *self._edge.followed(),
             ):
                 group.create_task(mirror(self._store, keys_, view, self._clock, self._rng))
             group.create_task(self._membership.run())
@@ -132,6 +135,15 @@ class Agent:
                 *self._floating.passes(),
             ):
                 group.create_task(reconcile_forever(one_pass, dirty, self._clock, self._rng))
+
+    def _of_suspicions(self) -> SuspicionPublisher:
+        return SuspicionPublisher(
+            self._store,
+            self._spec.name,
+            self._clock,
+            lease=lambda: self._membership.lease_id,
+            suspicions=lambda: self._peers.suspicions,
+        )
 
     def _among_peers(self, settings: Settings) -> Peers:
         return Peers(
@@ -211,9 +223,10 @@ class Agent:
 
     async def _gateway_pass(self) -> float:
         routes = self._served.read()
-        if routes is None:
+        extras = self._edge.read()
+        if routes is None or extras is None:
             return _GATEWAY_PERIOD_S
-        self._gateway_status = await self._outside.gateway.apply(routes)
+        self._gateway_status = await self._outside.gateway.apply(routes, extras)
         self._report_dirty.mark()
         return _GATEWAY_BUSY_PERIOD_S if self._gateway_status.busy else _GATEWAY_PERIOD_S
 
@@ -264,6 +277,7 @@ class Agent:
             problems=(
                 *(problem for problem in problems if problem),
                 *self._served.problems,
+                *self._edge.problems,
                 *self._gateway_status.problems,
                 *self._fabric_status.problems,
                 *self._names.problems,

@@ -36,20 +36,21 @@ async def serve(config: Path, clock: Clock) -> None:
     """
     settings = load(config)
     network = NodeNetwork(settings)
-    gateway = gateway_of(settings.subnet)
-    options = Options(address=settings.address, devices=settings.devices, nameservers=(gateway,))
+    here = gateway_of(settings.subnet)
+    options = Options(address=settings.address, devices=settings.devices, nameservers=(here,))
     runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock, options)
     await network.set_up()
+    gateway = HaproxyGateway(settings.run_dir, settings.gateway)
     outside = Outside(
         runtime=runtime,
-        gateway=HaproxyGateway(settings.run_dir, settings.gateway),
+        gateway=gateway,
         fabric=Fabrics(network, Balance(settings)),
         answers=answers,
         journal=Journal(settings.data_dir),
         net=SocketNet(settings.address, AGENT_PEER_PORT),
         promise=PromiseFile(settings.run_dir),
         addresses=KernelAddresses(settings.address, clock),
-        names=NamesKeeper(gateway, settings.run_dir),
+        names=NamesKeeper(here, settings.run_dir),
     )
     rng = random.Random()  # noqa: S311 - jitter needs no secrecy
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
@@ -58,4 +59,5 @@ async def serve(config: Path, clock: Clock) -> None:
         sweeper = ImageSweeper(store, runtime.image_digests, settings, clock)
         group.create_task(sweeper.run())
         images, probes = AgentImages(runtime.images, settings), AgentProbes(network.find, settings)
-        group.create_task(AgentStreams(runtime, images, settings, probes).serve())
+        streams = AgentStreams(runtime, images, settings, probes, gateway.metrics)
+        group.create_task(streams.serve())

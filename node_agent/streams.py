@@ -5,7 +5,7 @@ Only over mutual TLS: without certificates there is no listener. It decides noth
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final, NoReturn, Protocol
 
@@ -29,6 +29,9 @@ STREAMS_MAX: Final = 64
 TAIL_MAX: Final = 100_000
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*\.[0-9]+\.[a-z0-9]+")
 _ID_CHARACTERS_MAX: Final = 128
+METRICS: Final = "/metrics"
+_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+Figures = Callable[[], Awaitable[str]]
 
 
 class LogSource(Protocol):
@@ -53,6 +56,7 @@ class AgentStreams:
         images: what takes images.
         settings: of this host.
         probes: what tries the network; None: nobody can ask for it.
+        figures: returns the gateway's, in Prometheus' format; None: there are none.
     """
 
     def __init__(
@@ -61,14 +65,17 @@ class AgentStreams:
         images: AgentImages,
         settings: Settings,
         probes: AgentProbes | None = None,
+        figures: Figures | None = None,
     ) -> None:
         self._runtime, self._images, self._settings = runtime, images, settings
-        self._probes, self._open = probes, 0
+        self._probes, self._figures = probes, figures
+        self._open = 0
 
     def application(self) -> web.Application:
         """Return the application, for any listener."""
         app = web.Application(middlewares=[http.refusals])
-        app.add_routes([web.get(AGENT_LOGS, self._logs), *self._images.routes()])
+        app.add_routes([web.get(AGENT_LOGS, self._logs), web.get(METRICS, self._metrics)])
+        app.add_routes(self._images.routes())
         if self._probes is not None:
             app.add_routes(self._probes.routes())
         return app
@@ -88,6 +95,11 @@ class AgentStreams:
                 await asyncio.Event().wait()
         site = http.tls_site(self._settings.address, AGENT_PORT, server_context(tls))
         await http.serve(self.application(), [site])
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        if self._figures is None:
+            raise NotFoundError(f"{self._settings.node} has no gateway")
+        return web.Response(text=await self._figures(), headers={"Content-Type": _PROMETHEUS})
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         id_ = _checked(request.match_info["id"])

@@ -4,6 +4,7 @@ One pass after the other of decide and commit, for as long as the lease and the 
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
 import msgspec
@@ -42,6 +43,9 @@ class Leadership:
         settings: who we are, and how fast a silent node is given up.
         clock: time.
         rng: jitter.
+
+    Attributes:
+        beside: what else to do while leading, until cancelled; None: nothing.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Leadership:
         clock: Clock,
         rng: Rng,
     ) -> None:
+        self.beside: Callable[[Fence], Awaitable[None]] | None = None
         self._store, self._view, self._dirty = store, view, dirty
         self._node, self._timing = NodeName(settings.node), settings.timing
         self._vips = settings.vips
@@ -105,6 +110,8 @@ class Leadership:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._wake_when_lost(lease))
+                if self.beside is not None:
+                    group.create_task(_until_cancelled(self.beside, fence))
                 await reconcile_forever(term.one_pass, self._dirty, self._clock, self._rng)
         except* (FencedError, LeaseLostError) as errors:
             reasons = [str(error) for error in errors.exceptions]
@@ -129,6 +136,10 @@ class Leadership:
         revision = await commit(self._store, fence, decision.plan.writes)
         await self._story.tell(decision.plan.events)
         return revision
+
+
+async def _until_cancelled(what: Callable[[Fence], Awaitable[None]], fence: Fence) -> None:
+    await what(fence)
 
 
 class _Term:

@@ -5,6 +5,7 @@ One mirror of etcd, the API on top of it, and leading when elected.
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,9 +13,12 @@ from scheduler.api.changes import Changes
 from scheduler.api.members import members_of
 from scheduler.api.server import ApiServer
 from scheduler.explain import explain
+from scheduler.issuing.acme import acme_fetch
+from scheduler.issuing.issuer import Issuer
 from scheduler.leadership import Leadership
 from shared import codec, keys
 from shared.clock import Clock
+from shared.election import Fence
 from shared.errors import CodecError
 from shared.etcd.store import EtcdStore
 from shared.loop import Dirty
@@ -22,6 +26,9 @@ from shared.mirror import View, mirror
 from shared.model import NodeSpec, Silence, Suspicion
 from shared.settings import Settings, load
 from shared.store import Store, under
+
+# Given the view, what the leader does besides deciding, until it is cancelled.
+Beside = Callable[[View], Callable[[Fence], Awaitable[None]]]
 
 
 class Scheduler:
@@ -34,6 +41,7 @@ class Scheduler:
         *,
         clock: Clock,
         rng: random.Random,
+        beside: Beside | None = None,
     ) -> None:
         self.changes = Changes()
         self.view = View(self._changed)
@@ -47,6 +55,7 @@ class Scheduler:
             clock=clock,
             rng=rng,
         )
+        self._leadership.beside = beside(self.view) if beside is not None else None
 
     async def run(self) -> None:
         """Mirror etcd and campaign until cancelled."""
@@ -91,7 +100,12 @@ async def serve(config: Path, clock: Clock) -> NoReturn:
     settings = load(config)
     rng = random.Random()  # noqa: S311 - jitter needs no secrecy
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
-        scheduler = Scheduler(store, settings, clock=clock, rng=rng)
+
+        def issuing(view: View) -> Callable[[Fence], Awaitable[None]]:
+            key, fetch = settings.secrets.key, acme_fetch(store, view, settings, clock)
+            return Issuer(store, view, key, clock=clock, rng=rng, fetch=fetch).run
+
+        scheduler = Scheduler(store, settings, clock=clock, rng=rng, beside=issuing)
         server = ApiServer(store, scheduler.view, scheduler.changes, explain, settings, clock)
         group.create_task(scheduler.run())
         await server.serve(members_of(store))

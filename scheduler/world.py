@@ -13,7 +13,9 @@ from shared import codec, keys
 from shared.errors import CodecError
 from shared.model import (
     Assignment,
+    Certificate,
     Claim,
+    Closed,
     Event,
     FloatingAddress,
     FloatingClaim,
@@ -132,6 +134,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         claims: who may run an exclusive slot; one that was let go names no node.
         networks: those that no stack makes.
+        certificates: by their key in etcd, those that were brought or wanted and those issued.
+        closed: stacks and services that answer with a page of excuses.
         unreadable: keys whose value is not the record it should be, with the reason.
     """
 
@@ -146,6 +150,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     networks: Mapping[str, NetworkState] = {}
     floating: Mapping[str, FloatingState] = {}
     vips: Mapping[str, VipState] = {}
+    certificates: Mapping[str, Certificate] = {}
+    closed: frozenset[str] = frozenset()
     leader: Leader | None = None
     leader_revision: Revision = Revision(0)
     unreadable: Mapping[str, str] = {}
@@ -203,9 +209,12 @@ class WorldReader:
 
 
 _KINDS: Mapping[str, type[Record]] = {
+    keys.CERTIFICATES: Certificate,
     keys.CLAIMS: Claim,
+    keys.CLOSED: Closed,
     keys.DESIRED: Manifest,
     keys.FLOATING: FloatingAddress,
+    keys.ISSUED: Certificate,
     keys.NETWORKS: Network,
     keys.OBSERVED: Report,
     keys.REMOVALS: Removal,
@@ -274,6 +283,8 @@ def _assemble(
         },
         floating=_floating(items, found),
         vips=_vips(items, found),
+        certificates=dict(_certificates(found)),
+        closed=frozenset(one.name for _, one in _under(found, keys.CLOSED, Closed)),
         leader=leader if isinstance(leader, Leader) else None,
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),
         unreadable=unreadable,
@@ -304,6 +315,13 @@ def _suspicions(found: Mapping[str, Record]) -> Mapping[NodeName, Mapping[NodeNa
         if key == keys.suspect(said.node, said.peer):
             by_node.setdefault(said.node, {})[said.peer] = said.silence
     return by_node
+
+
+def _certificates(found: Mapping[str, Record]) -> Iterable[tuple[str, Certificate]]:
+    for prefix in (keys.CERTIFICATES, keys.ISSUED):
+        for key, one in _under(found, prefix, Certificate):
+            if key == prefix + one.name:
+                yield key, one
 
 
 def _claims(found: Mapping[str, Record]) -> Iterable[tuple[SlotId, Claim]]:

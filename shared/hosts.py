@@ -10,6 +10,10 @@ HOST_CHARACTERS_MAX: Final = 253  # RFC 1035, without the root's dot
 LABEL_CHARACTERS_MAX: Final = 63
 # Long enough for people's paths; a key of HAProxy's maps goes through its one buffer of 16 KiB.
 PATH_CHARACTERS_MAX: Final = 512
+NO_WILDCARD: Final = (
+    "acme is for single hosts: that all names below one lead here cannot be shown over HTTP; bring "
+    "a certificate with `hafen cert add`"
+)
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 # What separates words or commands for HAProxy is left out.
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~@+:%/-]*")

@@ -22,6 +22,11 @@ Pure. One writer per key. `<...>` parts never contain a slash.
       vips/<address>               FloatingClaim the first, let go:  yes, by its session; not once
                                                API; then the agent   it is let go
                                                that has it
+      certificates/<name>          Certificate API                   brought, or wanted
+      issued/<name>                Certificate leader                what it had issued
+      authorities/<name>           Authority   leader                who issues
+      challenges/<token>           Challenge   leader                yes: proof for who issues
+      closed/<stack>[.<svc>]       Closed      API                   answers with a page of excuses
       leader                       Leader      scheduler             yes: create_revision is the
                                                                      fence
       events/<id>                  Event       leader                yes: ends by itself
@@ -48,6 +53,11 @@ REMOVALS: Final = ROOT + "removals/"
 NETWORKS: Final = ROOT + "networks/"
 FLOATING: Final = ROOT + "floating/"
 VIPS: Final = ROOT + "vips/"
+CERTIFICATES: Final = ROOT + "certificates/"
+ISSUED: Final = ROOT + "issued/"
+AUTHORITIES: Final = ROOT + "authorities/"
+CHALLENGES: Final = ROOT + "challenges/"
+CLOSED: Final = ROOT + "closed/"
 LEADER: Final = ROOT + "leader"
 
 
@@ -134,3 +144,28 @@ def floating(address: str) -> str:
 def vip(address: str) -> str:
     """Return the key of the FloatingClaim of an address."""
     return VIPS + address
+
+
+def certificate(name: str) -> str:
+    """Return the key of a Certificate that the API writes."""
+    return CERTIFICATES + name
+
+
+def issued(name: str) -> str:
+    """Return the key of a Certificate that the leader had issued."""
+    return ISSUED + name
+
+
+def authority(name: str) -> str:
+    """Return the key of an Authority."""
+    return AUTHORITIES + name
+
+
+def challenge(token: str) -> str:
+    """Return the key of a Challenge."""
+    return CHALLENGES + token
+
+
+def closed(name: str) -> str:
+    """Return the key that says that a stack, or "<stack>.<service>", is closed."""
+    return CLOSED + name

@@ -28,7 +28,8 @@ def seal(key: bytes, name: str, plain: bytes, nonce: bytes) -> bytes:
 
     Args:
         key: KEY_BYTES of it.
-        name: <stack>/<name>/<digest>; it is authenticated as the key in etcd that it makes.
+        name: <stack>/<name>/<digest>, or of other records their key; what is authenticated is the
+            key in etcd.
         plain: what only hosts may read.
         nonce: NONCE_BYTES that were never used with this key, such as random ones.
     """
@@ -47,7 +48,7 @@ def unseal(key: bytes, name: str, sealed: bytes) -> bytes:
         return AESGCM(key).decrypt(nonce, rest, _where(name))
     except (InvalidTag, ValueError) as error:
         raise SealError(
-            f"{keys.content(name)}: cannot be opened with this host's key: all hosts of a cluster"
+            f"{_shown(name)}: cannot be opened with this host's key: all hosts of a cluster"
             " need the same [secrets] key; what another one sealed must be deployed anew"
         ) from error
 
@@ -76,4 +77,9 @@ def read_key(path: Path) -> bytes:
 
 
 def _where(name: str) -> bytes:
-    return keys.content(name).encode()
+    return _shown(name).encode()
+
+
+def _shown(name: str) -> str:
+    """Return the key in etcd: of a content by its name, of anything else as it is."""
+    return name if name.startswith(keys.ROOT) else keys.content(name)

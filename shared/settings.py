@@ -107,6 +107,27 @@ class GatewaySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
             ipaddress.ip_network(network)
 
 
+class AcmeSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where certificates for routes with `tls: acme` come from; the same on every scheduler.
+
+    Attributes:
+        directory: address of the ACME server's directory.
+        email: whom it may tell of trouble; empty: nobody.
+        agree: its terms of service are agreed to; nothing is asked for without.
+        ca: certificates to trust it by, PEM; None: the public ones.
+    """
+
+    directory: str
+    email: str = ""
+    agree: bool = False
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could be read on the way."""
+        if not self.directory.startswith("https://"):
+            raise ValueError(f"acme directory {self.directory!r} does not begin with https://")
+
+
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One host of the cluster.
 
@@ -129,6 +150,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         pool6: a /96; a container's IPv6 address is this one and its IPv4 address. Empty: no IPv6.
         host_ports: what containers reach at hosts' addresses beside published ports, such as
             "9100/tcp".
+        acme: who issues certificates for routes that ask for it; None: nobody.
         gateway: how this host takes HTTP routes.
         devices: generic devices: kind, such as gpu -> device nodes, each for one container.
         images_days: after so many days an image goes that no stack, update or container asks for;
@@ -153,6 +175,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pool6: str = ""
     host_ports: tuple[str, ...] = ()
     gateway: GatewaySettings = GatewaySettings()
+    acme: AcmeSettings | None = None
     devices: Mapping[str, tuple[str, ...]] = {}
     images_days: float = 7.0
     data_dir: Path = Path("/var/lib/hafen")

@@ -37,6 +37,10 @@ _COMMANDS: Final = {
     "volume": Lazy("deploy.cli.volume", "volume", "Show and remove volumes: hafen volume ls."),
     "network": Lazy("deploy.cli.network", "network", "Networks, and addresses left: network ls."),
     "vip": Lazy("deploy.cli.vip", "vip", "Floating addresses: hafen vip add, ls, move, rm."),
+    "cert": Lazy("deploy.cli.certificate", "cert", "Show and change certificates of routes."),
+    "maintenance": Lazy(
+        "deploy.cli.certificate", "maintenance", "Answer for a service with a page."
+    ),
     "image": Lazy("deploy.cli.image", "image", "Build images, bring them to the nodes."),
     "serve": Lazy("deploy.cli.serve", "serve", "Run this host.", is_linux_only=True),
     "lab": Lazy("deploy.cli.lab", "lab", "Virtual hosts to try it on.", is_linux_only=True),

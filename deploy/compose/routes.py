@@ -25,7 +25,7 @@ from deploy.compose.fields import (
 from deploy.compose.ports import PORT_MAX
 from deploy.compose.tree import Kind, Mapping, Mark, Path, Scalar, shown
 from deploy.compose.units import byte_count, duration_s
-from shared.hosts import host_problem, path_problem
+from shared.hosts import NO_WILDCARD, host_problem, path_problem
 from shared.model import HttpRoute, RouteTls, SendProxy
 
 # Each is a line in the maps of every node's gateway.
@@ -117,6 +117,8 @@ def _long(at: Cursor) -> HttpRoute:
     long = sound_record(at, _Long(), ROUTE)
     if not long.host:
         raise at.refuse("host is missing: a name such as shop.example.org")
+    if long.tls is RouteTls.ACME and long.host.startswith("*."):
+        raise at.refuse(NO_WILDCARD)
     if long.hsts_s and not long.tls.redirects:
         raise at.refuse(
             "hsts is for routes with tls: redirect or acme: browsers would be locked out"

@@ -31,6 +31,7 @@ util-linux                      # unshare, nsenter, setpriv
 # No host calls these.
 TEST_PACKAGES='
 buildah                         # what people build with
+pebble                          # an ACME server
 runc                            # the other runtime, which must do as well
 '
 BENCH_PACKAGES='

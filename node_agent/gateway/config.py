@@ -114,6 +114,8 @@ global
     # Websockets of a worker that a reload has replaced end after this.
     hard-stop-after 10m
     ssl-default-bind-options ssl-min-ver TLSv1.2
+    # Only what a service asks for is ever written: see log_lines.
+    log stdout len 4096 format raw local0 info
 
 defaults
     timeout client 60s
@@ -147,6 +149,7 @@ frontend {name}{front}
     # After a reload an idle connection gets one more answer before it is closed: a client that
     # sends a POST just as the worker leaves would lose it.
     option idle-close-on-response
+{log}\
 {closed}\
     acl repeatable method GET HEAD OPTIONS PUT DELETE
     acl repeatable req.hdr({header}) -m found
@@ -215,6 +218,7 @@ def render_one(each: Served, place: Place) -> str:
         "front": FRONT,
         "client": client_lines(place, "http"),
         "expect": expect_lines(place),
+        "log": log_lines(f"str({each.service_id})") if each.traffic.access_log else "",
         "closed": closed_lines(place, f"str({each.service_id})", f"str({each.stack})"),
         "header": each.traffic.idempotency_header,
         "ways": _ways(each),
@@ -243,6 +247,37 @@ def client_lines(place: Place, scheme: str) -> str:
         )
     lines.append("option forwardfor")
     return expect_lines(place) + "".join(f"    {line}\n" for line in lines)
+
+
+def log_lines(service: str, unless: str = "") -> str:
+    """Return the lines that write one line of JSON for each request, and give it a name.
+
+    Args:
+        service: a sample, such as a variable.
+        unless: requests that nothing is written of.
+    """
+    quoted = {
+        "request": "unique-id",
+        "service": service,
+        "method": "method",
+        "host": "capture.req.hdr(0)",
+        "path": "capture.req.uri",
+    }
+    parts = ['"at":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"', '"client":"%ci"']
+    parts += [f'"{name}":"%[{sample},json(utf8s)]"' for name, sample in quoted.items()]
+    parts += ['"backend":"%b"', '"replica":"%s"', '"address":"%si"', '"status":%ST']
+    parts += ['"bytes":%B', '"wait_ms":%Tw', '"connect_ms":%Tc', '"answer_ms":%Tr', '"all_ms":%Ta']
+    parts += ['"end":"%ts"', '"retries":"%rc"']
+    lines = [
+        "log global",
+        "unique-id-format %[uuid()]",
+        "unique-id-header x-request-id",
+        "http-request capture req.hdr(host) len 128",
+        f"log-format '{{{','.join(parts)}}}'",
+    ]
+    if unless:
+        lines.append(f"http-request set-log-level silent if {unless}")
+    return "".join(f"    {line}\n" for line in lines)
 
 
 def closed_lines(place: Place, *names: str) -> str:

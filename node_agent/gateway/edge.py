@@ -8,7 +8,7 @@ beginning, and so are those of shared.model.choose.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from node_agent.gateway.config import ONCE, Place, Served, client_lines, closed_lines
+from node_agent.gateway.config import ONCE, Place, Served, client_lines, closed_lines, log_lines
 from shared.model import HttpRoute
 
 ROUTES_MAP: Final = "routes.map"
@@ -36,6 +36,7 @@ map_beg({routes}) if !{{ var(txn.to) -m found }}
     http-request set-var(txn.tls) var(txn.to),field(3,|)
     http-request set-var(txn.hsts) var(txn.to),field(4,|)
     http-request set-var(txn.header) var(txn.to),field(5,|)
+{log}\
 {unknown}\
 {scheme_rules}\
 {closed}\
@@ -89,6 +90,7 @@ def _value(each: Served, route: HttpRoute) -> str:
         tls,
         str(route.hsts_s),
         each.traffic.idempotency_header,
+        "log" if each.traffic.access_log else "silent",
     )
     return _BETWEEN.join(parts)
 
@@ -117,6 +119,7 @@ def _front(served: Sequence[Served], place: Place, *, is_tls: bool) -> str:
         client=client_lines(place, scheme),
         challenge="" if is_tls else challenge,
         routes=f"{place.folder}/{ROUTES_MAP}",
+        log=_log_lines(served),
         unknown=_unknown(is_tls=is_tls),
         scheme_rules=_HSTS if is_tls else _REDIRECT.format(port=away),
         closed=closed_lines(place, "var(txn.service)", "var(txn.service),field(1,.)"),
@@ -127,6 +130,12 @@ def _front(served: Sequence[Served], place: Place, *, is_tls: bool) -> str:
         ),
         once=ONCE,
     )
+
+
+def _log_lines(served: Sequence[Served]) -> str:
+    if not any(each.routes and each.traffic.access_log for each in served):
+        return ""
+    return log_lines("var(txn.service)", "!{ var(txn.to),field(6,|) -m str log }")
 
 
 def _unknown(*, is_tls: bool) -> str:

@@ -5,36 +5,8 @@ from typing import Protocol
 
 import msgspec
 
+from node_agent.gateway.extras import NO_EXTRAS, Extras
 from shared.model import AllocId, Revision, Routes, StackName
-
-
-class KeyPair(msgspec.Struct, frozen=True):
-    """A certificate with what follows it, and its key, in PEM; never shown.
-
-    Attributes:
-        names: the hosts that it is chosen for.
-    """
-
-    names: tuple[str, ...]
-    chain: str
-    key: str
-
-    def __repr__(self) -> str:
-        return f"KeyPair({', '.join(self.names)})"
-
-
-class Extras(msgspec.Struct, frozen=True):
-    """What gateways have besides routes.
-
-    Attributes:
-        certificates: by name.
-        challenges: what to answer to whoever issues certificates, by token.
-        closed: stacks, and services as "<stack>.<service>", that answer with a page of excuses.
-    """
-
-    certificates: Mapping[str, KeyPair] = {}
-    challenges: Mapping[str, str] = {}
-    closed: frozenset[str] = frozenset()
 
 
 class GatewayStatus(msgspec.Struct, frozen=True):
@@ -49,9 +21,6 @@ class GatewayStatus(msgspec.Struct, frozen=True):
     acked: Mapping[StackName, Revision] = {}
     busy: tuple[AllocId, ...] = ()
     problems: tuple[str, ...] = ()
-
-
-NO_EXTRAS = Extras()
 
 
 class Gateway(Protocol):

@@ -9,21 +9,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import msgspec
 import structlog
 
 from node_agent.gateway import edge
+from node_agent.gateway.certificates import Certificates
 from node_agent.gateway.commands import ask_busy, busy, commands, complaint, draining, lines
 from node_agent.gateway.config import CLOSED_MAP, PACE_MS, Place, Served, render, retries
-from node_agent.gateway.gateway import NO_EXTRAS, Extras, GatewayStatus
+from node_agent.gateway.extras import NO_EXTRAS, Extras
+from node_agent.gateway.gateway import GatewayStatus
 from node_agent.gateway.maps import Map, Maps, closed_map
+from node_agent.gateway.metrics import named
 from node_agent.gateway.opening import openable
 from node_agent.gateway.process import Haproxy, HaproxyError, cut_connections
-from node_agent.gateway.refusal import Refusals
+from node_agent.gateway.refusal import Accepted, Refusals
 from node_agent.gateway.slots import Steps, Table, is_holding, steps
+from node_agent.gateway.tls import Loaded
 from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, shapes, slots_in, tables
 from shared import codec
-from shared.errors import CodecError
+from shared.errors import CodecError, UnavailableError
 from shared.files import write_atomically
 from shared.model import AllocId, Protocol, Record, StackName
 from shared.settings import GatewaySettings
@@ -31,6 +36,8 @@ from shared.settings import GatewaySettings
 _log = structlog.get_logger()
 
 _DESCRIPTORS_MAX: Final = 65536
+# 2000 backends take half a second.
+_METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(5)
 _DEFAULTS: Final = GatewaySettings()
 
 
@@ -67,6 +74,7 @@ class HaproxyGateway:
         self._state = self._folder / "slots.json"
         self.haproxy = Haproxy(self._folder)
         self._maps = Maps(self._folder, self.haproxy)
+        self._certificates = Certificates(self._folder / edge.CERTIFICATES, self.haproxy)
         self._refusals = Refusals(self.haproxy)
         self._saved = self._read()
         # An agent that starts cannot know how far the one before it came: it says all of it again.
@@ -80,6 +88,7 @@ class HaproxyGateway:
     async def apply(self, routes: AllRoutes, extras: Extras = NO_EXTRAS) -> GatewayStatus:
         """Make the whole of `routes` and `extras` true and say what is in force."""
         is_running = await self.haproxy.is_running()
+        self._rotate()
         is_known = self._applied == (routes, extras)
         is_settled = self._is_certain and not self._status.problems and is_known
         if not is_settled or (self._served and not is_running):
@@ -88,6 +97,7 @@ class HaproxyGateway:
             except (HaproxyError, OSError) as error:
                 self._is_certain = False
                 self._maps.forget()
+                self._certificates.forget()
                 _log.error("gateway_failed", reason=str(error))
                 # What was acknowledged before is still in force, or nothing is.
                 self._status = msgspec.structs.replace(self._status, problems=(str(error),))
@@ -118,49 +128,67 @@ class HaproxyGateway:
         self._served = accepted.served
         held = self._held(before, after, accepted.served)
         if shapes(accepted.served, place) == were_open:
-            await self._tell(accepted.served, extras, were_open)
-            return _Outcome((*problems, *accepted.problems), accepted.left_out)
+            refused = await self._tell(accepted.served, extras, were_open)
+            return _Outcome((*problems, *accepted.problems, *refused), accepted.left_out)
         if held and is_running:
-            await self._tell(accepted.served, extras, were_open)
+            refused = await self._tell(accepted.served, extras, were_open)
             late = _late(accepted.served, were_open, place, held)
             return _Outcome(
-                (*problems, *accepted.problems, *late.problems), accepted.left_out | late.late
+                (*problems, *accepted.problems, *refused, *late.problems),
+                accepted.left_out | late.late,
             )
-        # Also when nothing is served any more: the ports must close.
+        accepted = await self._load(accepted, extras, were_open, after, place)
+        return _Outcome((*problems, *accepted.problems), accepted.left_out)
+
+    async def _load(
+        self,
+        accepted: Accepted,
+        extras: Extras,
+        were_open: Mapping[str, str],
+        after: Mapping[str, Table],
+        place: Place,
+    ) -> Accepted:
+        """Start or reload HAProxy with what it reads; return that.
+
+        Also when nothing is served any more: the ports must close.
+        """
         self._write(accepted.served, extras)
         accepted = await self._refusals.fitting(accepted, were_open, after, place)
         self._served = accepted.served
-        maps = self._write(accepted.served, extras)
+        maps, certificates = self._write(accepted.served, extras)
         opened = shapes(accepted.served, place)
         if opened != were_open:
             text = render(accepted.served, place, edge.render(accepted.served, place))
             await self.haproxy.load(text)
             self._save(_Saved(tables=after, opened=opened))
             self._maps.loaded(maps)
-        return _Outcome((*problems, *accepted.problems), accepted.left_out)
+            self._certificates.loaded(certificates)
+        return accepted
 
     # ------------------------------------------------------------ what HAProxy is told
 
-    def _write(self, all_: tuple[Served, ...], extras: Extras) -> Mapping[str, Map]:
-        """Write the files that a worker reads when it begins; return the maps in them."""
+    def _write(
+        self, all_: tuple[Served, ...], extras: Extras
+    ) -> tuple[dict[str, Map], dict[str, Loaded]]:
+        """Write the files that a worker reads when it begins; return what is in them."""
         maps = _maps(all_, extras)
         self._maps.write(maps)
-        certificates = self._folder / edge.CERTIFICATES
-        certificates.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (certificates / edge.LIST).touch(mode=0o600)
-        return maps
+        return maps, self._certificates.write(extras.certificates)
 
     async def _tell(
         self, all_: tuple[Served, ...], extras: Extras, were_open: Mapping[str, str]
-    ) -> None:
-        """Bring the maps of a running worker up to date, as far as it has what they lead to.
+    ) -> tuple[str, ...]:
+        """Bring maps and certificates of a running worker up to date, as far as it has them.
+
+        Returns a sentence for each certificate that it refuses.
 
         Raises:
             HaproxyError: HAProxy refused a command.
         """
-        maps = dict(self._write(all_, extras))
+        maps, certificates = self._write(all_, extras)
+        refused: tuple[str, ...] = ()
         if not any(shape.startswith((EDGE, Protocol.HTTP)) for shape in were_open.values()):
-            return
+            return refused
         if EDGE in were_open:
             known = {
                 key: value
@@ -169,7 +197,9 @@ class HaproxyGateway:
             }
             await self._maps.tell(edge.ROUTES_MAP, known)
             await self._maps.tell(edge.CHALLENGES_MAP, maps[edge.CHALLENGES_MAP])
+            refused = await self._certificates.tell(certificates)
         await self._maps.tell(CLOSED_MAP, maps[CLOSED_MAP])
+        return refused
 
     def _held(
         self, before: Mapping[str, Table], after: Mapping[str, Table], all_: Iterable[Served]
@@ -236,6 +266,30 @@ class HaproxyGateway:
             # A worker that did not say may have some: better to wait than to cut one off.
             found.update(slots.values())
         return tuple(sorted(found))
+
+    async def metrics(self) -> str:
+        """Return HAProxy's figures in Prometheus' format, with stacks, services and replicas.
+
+        Raises:
+            UnavailableError: HAProxy does not answer; it does not run while nothing is served.
+        """
+        path = str(self.haproxy.metrics_socket)
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(path), timeout=_METRICS_TIMEOUT
+                ) as session,
+                session.get("http://haproxy/metrics?scope=*&no-maint") as answer,
+            ):
+                return named(await answer.text(), self._saved.tables)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnavailableError(f"HAProxy shows no figures: {error}") from error
+
+    def _rotate(self) -> None:
+        try:
+            self.haproxy.rotate()
+        except OSError as error:
+            _log.warning("output_not_rotated", reason=str(error))
 
     def _place(self) -> Place:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

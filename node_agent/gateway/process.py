@@ -1,6 +1,7 @@
 """The HAProxy process of a node: started so that it outlives us, adopted, reloaded, spoken to."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,9 @@ _RELOAD_S: Final = 15.0
 _POLL_S: Final = 0.02
 # A filter of ss is a program of at most 64 KiB for the kernel.
 _CUT_AT_ONCE: Final = 100
+_SAID_CHARACTERS: Final = 4000
+# It lies in memory.
+OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 class HaproxyError(HafenError):
@@ -115,9 +119,11 @@ class Haproxy:
         """Start it in a session of its own, re-parented: it lives on when this agent ends."""
         for socket in (self.admin_socket, self.metrics_socket, self._master_socket):
             socket.unlink(missing_ok=True)
-        with self._output.open("wb") as output:
+        self._output.unlink(missing_ok=True)
+        # Appended to, so that it can be cut short while HAProxy has it open.
+        with self._output.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *("setsid", "--fork", "haproxy", "-W", "-q"),
+                *("setsid", "--fork", "haproxy", "-W"),
                 *("-S", f"{self._master_socket},mode,600"),
                 *("-f", str(self._config)),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -129,6 +135,24 @@ class Haproxy:
             raise HaproxyError(f"HAProxy did not start: {_alert(self._output.read_text())}")
         _log.info("haproxy_started")
 
+    def _said(self) -> str:
+        """Return the end of what it has written: the beginning may be days old."""
+        return self._output.read_text(errors="replace")[-_SAID_CHARACTERS:]
+
+    def rotate(self) -> None:
+        """Keep what HAProxy writes within OUTPUT_BYTES_MAX, and as much again in a file beside.
+
+        Raises:
+            OSError: the folder is full.
+        """
+        try:
+            if self._output.stat().st_size <= OUTPUT_BYTES_MAX:
+                return
+        except FileNotFoundError:
+            return
+        write_atomically(self._output.with_suffix(".log.1"), self._output.read_bytes())
+        os.truncate(self._output, 0)
+
     async def _reload(self) -> None:
         before = await self._worker_pid()
         # The master closes the connection once it has taken the order, or answers when it is done.
@@ -139,7 +163,7 @@ class Haproxy:
             return await self._worker_pid() not in {None, before}
 
         if not await _until(is_new, _RELOAD_S):
-            raise HaproxyError(f"HAProxy did not reload: {_alert(self._output.read_text())}")
+            raise HaproxyError(f"HAProxy did not reload: {_alert(self._said())}")
         _log.info("haproxy_reloaded")
 
     async def _worker_pid(self) -> int | None:

@@ -56,7 +56,7 @@ class Cluster:
         settings: Settings,
     ) -> None:
         self.changes, self.timing, self.pools = changes, settings.timing, settings.pools
-        self._edge = (settings.gateway.http_port, settings.gateway.https_port)
+        self.edge = (settings.gateway.http_port, settings.gateway.https_port)
         self._store = store
         self._view, self._explain, self._clock = view, explain, clock
         self._reader = WorldReader()
@@ -170,7 +170,7 @@ class Cluster:
             pools=self.pools,
             nodes={name: node.spec for name, node in world.nodes.items()},
             networks={name: each.network for name, each in world.networks.items()},
-            edge=self._edge,
+            edge=self.edge,
         )
 
     def standing_of(self, stack: StackName) -> Standing:

@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
+from scheduler.api import certificates
 from scheduler.api.measures import Measures
 from scheduler.world import World
 from shared.api import Diagnosis, EtcdMemberView, Finding, Level
-from shared.model import NodeName
+from shared.model import NodeName, Origin
 from shared.timing import PROFILES, Timing
 
 # Releases of etcd and what they mend that hafen relies on: facts of etcd's change log.
@@ -193,6 +194,27 @@ def _unreadable(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _certificates(facts: Facts) -> Iterator[Finding]:
+    for one in certificates.certificates(facts.world, facts.now_s).certificates:
+        if one.problem:
+            is_over = bool(one.chain) and facts.now_s >= one.not_after_s
+            yield Finding(
+                level=Level.FAIL if is_over else Level.WARN,
+                where=f"certificate {one.name}",
+                what=one.problem,
+                advice="`hafen cert add` a new one"
+                if one.origin is Origin.FILE
+                else "it is tried again by itself; see whether its hosts lead here",
+            )
+    for service, host in certificates.uncovered(facts.world):
+        yield Finding(
+            level=Level.WARN,
+            where=f"service {service}",
+            what=f"no certificate is for {host}: its handshakes are refused",
+            advice="`hafen cert add` or `hafen cert issue` one, or write tls: acme",
+        )
+
+
 def _leader(facts: Facts) -> Iterator[Finding]:
     if facts.world.leader is None:
         yield Finding(
@@ -294,5 +316,6 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _nodes,
     _host,
     _images,
+    _certificates,
     _unreadable,
 )

@@ -4,7 +4,7 @@ Pure.
 """
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
@@ -13,6 +13,7 @@ from scheduler.api import checks
 from scheduler.api.amend import uploaded
 from scheduler.api.fields import network_changes, service_changes
 from scheduler.api.network_checks import Ground
+from scheduler.api.route_checks import EDGE_PORTS
 from scheduler.forecast import Forecast, Start, forecast
 from scheduler.world import StackState
 from shared import codec
@@ -32,6 +33,7 @@ def planned(
     upload: StackUpload,
     timing: Timing,
     is_over: Callable[[], bool],
+    edge: Sequence[int] = EDGE_PORTS,
 ) -> PlanView:
     """Return what would happen if `upload` were deployed now.
 
@@ -41,6 +43,7 @@ def planned(
         upload: what would be deployed.
         timing: how fast a silent node is given up.
         is_over: says that there is no more time to think.
+        edge: the ports on which gateways serve routes.
 
     Raises:
         SpecError: it could never run as it is.
@@ -51,6 +54,7 @@ def planned(
         pools=start.pools,
         nodes={node: each.spec for node, each in start.world.nodes.items()},
         networks={network: each.network for network, each in start.world.networks.items()},
+        edge=edge,
     )
     checks.check(name, upload, stacks, ground)
     before = state.stack if state is not None else None

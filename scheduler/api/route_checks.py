@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from shared.hosts import host_problem, path_problem
+from shared.hosts import NO_WILDCARD, host_problem, path_problem
 from shared.model import (
     HttpRoute,
     Protocol,
+    RouteTls,
     SendProxy,
     ServiceSpec,
     Stack,
@@ -39,6 +40,8 @@ def spec_problems(spec: ServiceSpec) -> Iterator[str]:
         if route.port not in known:
             ports = ", ".join(map(str, known)) or "none"
             yield f"route {route.place[:80]}: port {route.port} is unknown; its ports: {ports}"
+        if route.tls is RouteTls.ACME and route.host.startswith("*."):
+            yield f"route {route.place[:80]}: {NO_WILDCARD}"
         if route.hsts_s < 0 or (route.hsts_s and not route.tls.redirects):
             yield f"route {route.place[:80]}: hsts is for routes that redirect to TLS"
     yield from _traffic(spec)

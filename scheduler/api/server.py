@@ -9,6 +9,7 @@ from aiohttp import web
 
 from scheduler.api.changes import Changes
 from scheduler.api.cluster import Cluster, Explain
+from scheduler.api.edge_handlers import EdgeHandlers
 from scheduler.api.floating_handlers import FloatingHandlers
 from scheduler.api.gather import Gatherer
 from scheduler.api.handlers import Handlers
@@ -75,6 +76,7 @@ class ApiServer:
         self._network_handlers = NetworkHandlers(self._cluster, store)
         self._net_handlers = NetHandlers(self._cluster, agents, settings)
         self._floating_handlers = FloatingHandlers(self._cluster, store, settings.pool)
+        self._edge_handlers = EdgeHandlers(self._cluster, view, store, settings.secrets.key)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.
@@ -99,6 +101,7 @@ class ApiServer:
             self._volume_handlers,
             self._network_handlers,
             self._floating_handlers,
+            self._edge_handlers,
             self._image_handlers,
             self._net_handlers,
             health,

@@ -84,7 +84,8 @@ class StackHandlers:
             return self._clock.boot_s() - began_s >= _PLAN_S_MAX
 
         # The leader of the cluster may live in this process, and must not wait for it.
-        return await asyncio.to_thread(planned, start, name, upload, self._cluster.timing, is_over)
+        timing, edge = self._cluster.timing, self._cluster.edge
+        return await asyncio.to_thread(planned, start, name, upload, timing, is_over, edge)
 
     async def change(self, request: web.Request) -> web.Response:
         """Change a stack that is deployed."""

@@ -27,6 +27,12 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     PUT    /v1/floating/{address}        FloatingAsked  ->  FloatingView
     DELETE /v1/floating/{address}                       ->  FloatingView
     POST   /v1/floating/{address}/move    FloatingMove  ->  FloatingView
+    GET    /v1/certificates                                 CertificateList
+    PUT    /v1/certificates/{certificate} CertificateUpload -> CertificateView
+    DELETE /v1/certificates/{certificate}               ->  CertificateView
+    GET    /v1/authority                                    AuthorityView
+    PUT    /v1/closed/{stack}[.{service}]               ->  ClosedView
+    DELETE /v1/closed/{stack}[.{service}]               ->  ClosedView
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
     GET    /v1/events?follow=                               stream of model.Event
@@ -60,6 +66,13 @@ from shared.api.asked import (
     StackUpload,
     Start,
     Stop,
+)
+from shared.api.edge import (
+    AuthorityView,
+    CertificateList,
+    CertificateUpload,
+    CertificateView,
+    ClosedView,
 )
 from shared.api.floating import FloatingAsked, FloatingList, FloatingMove, FloatingView
 from shared.api.foreseen import (
@@ -100,8 +113,12 @@ from shared.api.paths import (
     AGENT_LOGS,
     AGENT_PROBES,
     ALLOCATIONS,
+    AUTHORITY,
     BODY_BYTES_MAX,
+    CERTIFICATE,
+    CERTIFICATES,
     CHANGES,
+    CLOSED,
     DOCTOR,
     EVENTS,
     FLOATING,
@@ -152,8 +169,12 @@ __all__ = [
     "AGENT_LOGS",
     "AGENT_PROBES",
     "ALLOCATIONS",
+    "AUTHORITY",
     "BODY_BYTES_MAX",
+    "CERTIFICATE",
+    "CERTIFICATES",
     "CHANGES",
+    "CLOSED",
     "DOCTOR",
     "EVENTS",
     "FLOATING",
@@ -183,8 +204,13 @@ __all__ = [
     "Accepted",
     "AllocationList",
     "AllocationView",
+    "AuthorityView",
+    "CertificateList",
+    "CertificateUpload",
+    "CertificateView",
     "Change",
     "ChangeRequest",
+    "ClosedView",
     "ClusterView",
     "Diagnosis",
     "EntryView",

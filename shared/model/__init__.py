@@ -18,6 +18,7 @@ from shared.model.base import (
     ServiceName,
     StackName,
 )
+from shared.model.certificate import Authority, Certificate, Challenge, Closed, Origin
 from shared.model.decided import (
     Assignment,
     Endpoint,
@@ -92,9 +93,13 @@ __all__ = [
     "AllocId",
     "AllocationStatus",
     "Assignment",
+    "Authority",
     "Availability",
     "BlockIo",
+    "Certificate",
+    "Challenge",
     "Claim",
+    "Closed",
     "Constraint",
     "Content",
     "Dependency",
@@ -122,6 +127,7 @@ __all__ = [
     "NodeName",
     "NodeSpec",
     "Order",
+    "Origin",
     "Overlap",
     "Placement",
     "Protocol",

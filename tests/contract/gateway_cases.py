@@ -26,6 +26,7 @@ from shared.model import (
     ServiceRoutes,
     StackName,
 )
+from tests.contract.acme_cases import ACME_CASES
 from tests.contract.gateway_rig import (
     PORT,
     SHOP,
@@ -42,6 +43,7 @@ from tests.contract.gateway_rig import (
 from tests.contract.gateway_sockets import SOCKET_CASES
 from tests.contract.route_cases import ROUTE_CASES
 from tests.contract.route_rig import PORTS
+from tests.contract.tls_cases import TLS_CASES
 from tests.waiting import until
 
 OTHER = StackName("other")
@@ -371,6 +373,8 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
         an_idle_connection_gets_one_more_answer_after_a_reload,
         *SOCKET_CASES,
         *ROUTE_CASES,
+        *TLS_CASES,
+        *ACME_CASES,
         stopping_ends_every_process,
     )
 }

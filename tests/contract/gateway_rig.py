@@ -137,15 +137,14 @@ async def replica(address: str) -> AsyncIterator[Replica]:
 class Client:
     """GETs through the gateway; counts what came back."""
 
-    def __init__(self, session: ClientSession) -> None:
-        self._session = session
+    def __init__(self, session: ClientSession, url: str = f"http://127.0.0.1:{PORT}/") -> None:
+        self._session, self._url = session, url
         self.answers: list[str] = []
         self.failures: list[str] = []
 
     async def get(self, *, method: str = "GET") -> None:
         try:
-            url = f"http://127.0.0.1:{PORT}/"
-            async with self._session.request(method, url) as response:
+            async with self._session.request(method, self._url) as response:
                 text = await response.text()
                 (self.answers if response.status == 200 else self.failures).append(text)
         except OSError as error:

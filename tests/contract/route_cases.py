@@ -1,11 +1,12 @@
 """What gateway_cases.py runs with HTTP routes: by host and path, hot, believing no client."""
 
 import asyncio
+import json
 from typing import Final
 
 import msgspec
 
-from node_agent.gateway.gateway import Extras
+from node_agent.gateway.extras import Extras
 from node_agent.gateway.haproxy import HaproxyGateway
 from shared.model import Affinity, EndpointState, HttpRoute, RouteTls, SendProxy, Traffic, choose
 from tests.contract.gateway_rig import A, B, client, endpoint, load, replica, served
@@ -276,6 +277,36 @@ async def the_ports_of_routes_close_with_the_last_of_them(gateway: HaproxyGatewa
             raise AssertionError(f"port {port} is still open")
 
 
+async def requests_are_written_down_where_a_service_asks_for_it(gateway: HaproxyGateway) -> None:
+    async with replica(A), echoing(B):
+        log = Traffic(access_log=True)
+        await gateway.apply(
+            {
+                **routed("a", [route(HOST)], endpoint(A)),
+                **routed("b", [route("b.test")], endpoint(B), traffic=log),
+            }
+        )
+        await ask(HOST)
+        body = (await ask('b.test/x"y')).body
+        path = gateway.run_dir / "haproxy" / "haproxy.log"
+        await until(lambda: '"b.test"' in path.read_text(), 10)
+    (line,) = [one for one in path.read_text().splitlines() if one.startswith("{")]
+    said = json.loads(line)
+    assert (said["service"], said["host"], said["path"]) == ("b.web", "b.test", '/x"y')
+    assert (said["status"], said["method"], said["client"]) == (200, "GET", "127.0.0.1")
+    assert f"x-request-id: {said['request']}" in body
+
+
+async def figures_name_services_and_replicas(gateway: HaproxyGateway) -> None:
+    async with replica(A):
+        await gateway.apply(routed("a", [route(HOST)], endpoint(A)))
+        assert (await ask(HOST)).body == A
+        text = await gateway.metrics()
+    id_ = endpoint(A).allocation
+    labels = f'proxy="a.web.to80",server="s1",code="2xx",stack="a",service="web",replica="{id_}"'
+    assert f"haproxy_server_http_responses_total{{{labels}}} 1" in text
+
+
 ROUTE_CASES: Final = (
     a_host_and_the_longest_path_choose,
     a_new_route_to_a_known_service_needs_no_reload_and_loses_no_request,
@@ -294,4 +325,6 @@ ROUTE_CASES: Final = (
     challenges_are_answered_before_anything_else,
     a_stack_that_haproxy_refuses_stays_as_it_was_and_the_others_get_in,
     the_ports_of_routes_close_with_the_last_of_them,
+    requests_are_written_down_where_a_service_asks_for_it,
+    figures_name_services_and_replicas,
 )

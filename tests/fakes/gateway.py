@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from node_agent.gateway.gateway import NO_EXTRAS, Extras, GatewayStatus
+from node_agent.gateway.extras import NO_EXTRAS, Extras
+from node_agent.gateway.gateway import GatewayStatus
 from node_agent.gateway.slots import SlotState, Table, next_table
 from shared.model import AllocId, Revision, Routes, StackName
 

@@ -113,7 +113,8 @@ def test_help_lists_every_command() -> None:
             "node",
         ),
         *("scale", "restart", "stop", "start", "run", "rm", "image"),
-        *("history", "rollback", "promote", "abort", "watch", "volume", "network", "vip"),
+        *("history", "rollback", "promote", "abort", "watch", "volume", "cert", "maintenance"),
+        *("network", "vip"),
         *("serve", "lab", "version"),
     }
 

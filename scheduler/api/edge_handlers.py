@@ -1,0 +1,183 @@
+"""The paths of certificates and of what is closed for a while."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+from aiohttp import web
+
+from scheduler.api import certificates
+from scheduler.api.cluster import Cluster
+from scheduler.world import World
+from shared import api, codec, keys
+from shared.certificates import check_dates, read_pair
+from shared.errors import (
+    CodecError,
+    ConflictError,
+    NotFoundError,
+    OvertakenError,
+    SpecError,
+    UnavailableError,
+)
+from shared.http import reply
+from shared.mirror import View
+from shared.model import Authority, Certificate, Closed, Origin, Record, Revision
+from shared.seal import NONCE_BYTES, read_key, seal
+from shared.store import Compare, Delete, Put, Store
+
+R = TypeVar("R", bound=Record)
+
+_log = structlog.get_logger()
+_BODY_BYTES_MAX: Final = 128 * 1024
+# The one whose certificates `hafen cert issue` asks for.
+CLUSTER_AUTHORITY: Final = "cluster"
+
+
+class EdgeHandlers:
+    """Takes certificates and shows them without their keys; closes services and opens them.
+
+    Args:
+        cluster: as this replica sees it.
+        view: everything under keys.ROOT.
+        store: for writes.
+        key: the file with what keys are sealed with; read anew each time.
+    """
+
+    def __init__(self, cluster: Cluster, view: View, store: Store, key: Path) -> None:
+        self._cluster, self._view, self._store, self._key = cluster, view, store, key
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """Return what the application serves."""
+        return [
+            web.get(api.CERTIFICATES, self.certificates),
+            web.put(api.CERTIFICATE, self.add),
+            web.delete(api.CERTIFICATE, self.remove),
+            web.get(api.AUTHORITY, self.authority),
+            web.put(api.CLOSED, self.close),
+            web.delete(api.CLOSED, self.open),
+        ]
+
+    async def certificates(self, _request: web.Request) -> web.Response:
+        """Answer with all certificates."""
+        return reply(certificates.certificates(self._world(), self._cluster.now_s()))
+
+    async def add(self, request: web.Request) -> web.Response:
+        """Store a certificate, or the wish for one; an older one of the name is replaced."""
+        name = request.match_info["certificate"]
+        certificates.check_name(name)
+        upload = await _body(request, api.CertificateUpload)
+        await self._cluster.need_etcd()
+        self._world()
+        record = self._record(name, upload)
+        await self._put(keys.certificate(name), record)
+        _log.info("certificate_stored", certificate=name, origin=record.origin.value)
+        return reply(certificates.view(record, self._cluster.now_s()))
+
+    def _record(self, name: str, upload: api.CertificateUpload) -> Certificate:
+        if not upload.chain and not upload.key:
+            hosts = certificates.check_hosts(upload.hosts)
+            return Certificate(name=name, origin=Origin.CLUSTER, hosts=hosts)
+        pair = read_pair(upload.chain.encode(), upload.key.encode())
+        check_dates(pair, self._cluster.now_s())
+        sealed = seal(
+            read_key(self._key),
+            keys.certificate(name),
+            pair.key.encode(),
+            secrets.token_bytes(NONCE_BYTES),
+        )
+        return Certificate(
+            name=name,
+            origin=Origin.FILE,
+            hosts=pair.hosts,
+            chain=pair.chain,
+            sealed=sealed,
+            not_before_s=pair.not_before_s,
+            not_after_s=pair.not_after_s,
+        )
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Remove a certificate, or the wish for one."""
+        name = request.match_info["certificate"]
+        await self._cluster.need_etcd()
+        world = self._world()
+        key = keys.certificate(name)
+        found = world.certificates.get(key)
+        if found is None:
+            raise certificates.none_such(world, name)
+        await self._delete(key)
+        _log.info("certificate_removed", certificate=name)
+        return reply(certificates.view(found, self._cluster.now_s()))
+
+    async def authority(self, _request: web.Request) -> web.Response:
+        """Answer with what clients have to trust."""
+        self._world()
+        item = self._view.items.get(keys.authority(CLUSTER_AUTHORITY))
+        found = codec.decode(Authority, item.value, item.key) if item is not None else None
+        return reply(api.AuthorityView(chain=found.chain if found is not None else ""))
+
+    async def close(self, request: web.Request) -> web.Response:
+        """Let a stack or a service answer with a page of excuses."""
+        name = request.match_info["name"]
+        await self._cluster.need_etcd()
+        _check_closable(self._world(), name)
+        await self._put(keys.closed(name), Closed(name=name, since_s=self._cluster.now_s()))
+        _log.info("closed", name=name)
+        return reply(api.ClosedView(name=name, is_closed=True))
+
+    async def open(self, request: web.Request) -> web.Response:
+        """Let a stack or a service answer by itself again."""
+        name = request.match_info["name"]
+        await self._cluster.need_etcd()
+        world = self._world()
+        if name not in world.closed:
+            there = ", ".join(sorted(world.closed)) or "none"
+            raise NotFoundError(f"{name[:80]!r} is not closed; closed are: {there}")
+        await self._delete(keys.closed(name))
+        _log.info("opened", name=name)
+        return reply(api.ClosedView(name=name, is_closed=False))
+
+    async def _put(self, key: str, record: Record) -> None:
+        conditions = [Compare(key, self._revision(key))]
+        await self._write(key, conditions, Put(key, codec.encode(record)))
+
+    async def _delete(self, key: str) -> None:
+        await self._write(key, [Compare(key, self._revision(key))], Delete(key))
+
+    async def _write(self, key: str, conditions: Sequence[Compare], what: Put | Delete) -> None:
+        try:
+            await self._cluster.seen(await self._store.txn(conditions, [what]))
+        except ConflictError as error:
+            raise OvertakenError(f"{key} was changed this moment: look, then try again") from error
+
+    def _revision(self, key: str) -> Revision:
+        item = self._view.items.get(key)
+        return item.mod_revision if item is not None else Revision(0)
+
+    def _world(self) -> World:
+        if self._cluster.revision == 0:
+            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+        return self._cluster.world()
+
+
+def _check_closable(world: World, name: str) -> None:
+    stack, dot, service = name.partition(".")
+    found = next((one for key, one in world.stacks.items() if key == stack), None)
+    if found is None:
+        raise NotFoundError(f"there is no stack {stack[:80]!r}")
+    names = [spec.name for spec in found.stack.services]
+    if dot and service not in names:
+        raise NotFoundError(
+            f"stack {stack} has no service {service[:80]!r}; it has: {', '.join(names)}"
+        )
+
+
+async def _body(request: web.Request, kind: type[R]) -> R:
+    body = await request.read()
+    if len(body) > _BODY_BYTES_MAX:
+        raise SpecError(f"a body of {len(body)} bytes; {_BODY_BYTES_MAX} are the most")
+    try:
+        return codec.decode(kind, body, "the body")
+    except CodecError as error:
+        raise SpecError(str(error)) from error
