@@ -276,11 +276,7 @@ def _assemble(
             for key, one in _under(found, keys.REMOVALS, Removal)
             if key == keys.removal(one.name)
         },
-        networks={
-            one.name: NetworkState(one, items[key].mod_revision)
-            for key, one in _under(found, keys.NETWORKS, Network)
-            if key == keys.network(one.name)
-        },
+        networks=_networks(items, found),
         floating=_floating(items, found),
         vips=_vips(items, found),
         certificates=dict(_certificates(found)),
@@ -289,6 +285,16 @@ def _assemble(
         leader_revision=items[keys.LEADER].create_revision if leader else Revision(0),
         unreadable=unreadable,
     )
+
+
+def _networks(
+    items: Mapping[str, KeyValue], found: Mapping[str, Record]
+) -> Mapping[str, NetworkState]:
+    return {
+        one.name: NetworkState(one, items[key].mod_revision)
+        for key, one in _under(found, keys.NETWORKS, Network)
+        if key == keys.network(one.name)
+    }
 
 
 def _floating(

@@ -24,6 +24,7 @@ OUTSIDE = {
     "ports": st.lists(PORTS, max_size=2).map(tuple),
     "pull": st.sampled_from(PullPolicy),
     "networks": st.lists(JOINED, max_size=2).map(tuple),
+    "exposed": st.lists(st.sampled_from([80, 81]), max_size=2).map(tuple),
 }
 WORKLOADS = st.builds(
     Workload,
@@ -39,7 +40,7 @@ def inside(one: Workload) -> object:
         one.image,
         one.network_mode,
         {joined.address for joined in one.networks} - {""},
-        {port.target for port in one.ports if port.protocol is not Protocol.UDP},
+        {port.target for port in one.ports if port.protocol is not Protocol.UDP} | {*one.exposed},
         {(port.published, port.protocol is Protocol.UDP) for port in one.ports if port.is_host},
     )
 
