@@ -96,9 +96,14 @@ class GatewaySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields
     trusted_proxies: tuple[str, ...] = ()
     proxy_protocol_from: tuple[str, ...] = ()
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """Return where routes are served."""
+        return self.http_port, self.https_port
+
     def __post_init__(self) -> None:
         """Check what HAProxy would refuse later."""
-        for port in (self.http_port, self.https_port):
+        for port in self.ports:
             if not 0 < port <= PORT_MAX or port in RESERVED_PORTS:
                 raise ValueError(f"gateway port {port}: 1 to {PORT_MAX}, and none of hafen's own")
         if self.http_port == self.https_port:

@@ -87,7 +87,9 @@ class Cluster(Record, frozen=True, kw_only=True):
     vips: tuple[str, ...] = ()
 
 
-def cluster_of(topology: Topology, before: Cluster, used: Collection[str]) -> Cluster:
+def cluster_of(
+    topology: Topology, before: Cluster, used: Collection[str], edge: Collection[int] = ()
+) -> Cluster:
     """Return what the kernel needs of `topology`.
 
     Args:
@@ -95,6 +97,7 @@ def cluster_of(topology: Topology, before: Cluster, used: Collection[str]) -> Cl
         before: the last result. A network that nobody makes any more stays as closed as it was
             while containers are on it: they may still be ending.
         used: networks of this node's containers.
+        edge: the ports on which gateways take HTTP routes, once there are any.
     """
     networks = list(_networks(topology))
     closed = {name: before.closed[name] for name in sorted(used) if name in before.closed}
@@ -103,6 +106,8 @@ def cluster_of(topology: Topology, before: Cluster, used: Collection[str]) -> Cl
         service for _, (_, routes) in sorted(topology.routes.items()) for service in routes.services
     ]
     ports = {(port.protocol is Protocol.UDP, port.published) for s in services for port in s.ports}
+    if any(service.routes for service in services):
+        ports |= {(False, port) for port in edge}
     return Cluster(
         sites=tuple(_site(node) for node in topology.nodes),
         members=tuple(_members(services, topology.nodes)),

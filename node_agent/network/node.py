@@ -169,7 +169,7 @@ class NodeNetwork:
         async with self._lock:
             here = await asyncio.to_thread(self._book.all)
             used = {name for each in here.values() for name in networks_of(each)}
-            self._cluster = cluster_of(topology, self._cluster, used)
+            self._cluster = cluster_of(topology, self._cluster, used, self._settings.gateway.ports)
             for id_, local in located(self._cluster, here).items():
                 if local != here[id_]:
                     await asyncio.to_thread(self._book.put, id_, local)

@@ -56,7 +56,7 @@ class Cluster:
         settings: Settings,
     ) -> None:
         self.changes, self.timing, self.pools = changes, settings.timing, settings.pools
-        self.edge = (settings.gateway.http_port, settings.gateway.https_port)
+        self.edge = settings.gateway.ports
         self._store = store
         self._view, self._explain, self._clock = view, explain, clock
         self._reader = WorldReader()

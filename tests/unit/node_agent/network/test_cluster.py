@@ -1,5 +1,7 @@
 """What the kernel has to know of the cluster."""
 
+import msgspec
+
 from node_agent.network.cluster import (
     Cluster,
     Local,
@@ -14,6 +16,7 @@ from node_agent.network.fabric import Topology
 from shared.model import (
     AllocId,
     Endpoint,
+    HttpRoute,
     Joined,
     Network,
     NodeName,
@@ -67,6 +70,18 @@ def test_the_cluster_is_what_routes_say() -> None:
     assert (found.closed, found.subnets) == ({"front": False}, ("198.18.20.0/24",))
     assert decode(encode(found)) == found
     assert decode(encode(found)[:-5]) is None
+
+
+def test_the_ports_of_routes_are_open_once_there_are_any() -> None:
+    here = topology(networks=())
+    (revision, routes) = here.routes[SHOP]
+    routed = msgspec.structs.replace(
+        routes.services[0], routes=(HttpRoute(host="shop.example.org", port=80),)
+    )
+    with_routes = msgspec.structs.replace(routes, services=(routed,))
+    for each, open_ in ((routes, (8080,)), (with_routes, (80, 443, 8080))):
+        seen = Topology(here.nodes, {SHOP: (revision, each)})
+        assert cluster_of(seen, Cluster(), (), (80, 443)).tcp == open_
 
 
 def test_a_network_that_went_stays_as_closed_as_it_was_while_containers_are_on_it() -> None:
