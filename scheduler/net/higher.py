@@ -149,7 +149,12 @@ def _published(seen: Seen) -> Iterator[Cause]:
         pairs = {(one.node, one.target) for one in lost}
         for where, own in towards(pairs, {(one.node, one.target) for one in tried}):
             subjects, ids = places.get(where, ([], frozenset()))
-            mine = _ids(one for one in lost if (one.node, one.target) in own)
+            mine = _ids(one for one in lost if (one.node, one.target) in own) | _ids(
+                # What containers are refused there too has the same cause.
+                one
+                for one in seen.unexplained(Leg.CONTAINER_TO_HOST)
+                if (one.node, one.target) in own and one.probe.port in {p.probe.port for p in lost}
+            )
             places[where] = ([*subjects, subject], ids | mine)
     for where, (subjects, ids) in places.items():
         yield Cause(

@@ -158,7 +158,10 @@ class _Made:
             there = yours.address
             self._add(Leg.HOST_TO_CONTAINER, a, b, ProbeKind.ICMP, there, into=yours)
         if mine is not None and mine.has_egress:
-            self._add(Leg.CONTAINER_TO_HOST, a, b, ProbeKind.ICMP, b.address, out_of=mine)
+            # Of nodes, containers reach published ports and nothing else.
+            for _, port in self._entries()[:1]:
+                leg, kind = Leg.CONTAINER_TO_HOST, ProbeKind.TCP
+                self._add(leg, a, b, kind, b.address, port=port, out_of=mine)
         if mine is None or yours is None or not mine.shares(yours.networks):
             return
         for leg, kind, port in (

@@ -71,7 +71,7 @@ def without_networks(of: Scene) -> Scene:
 
 def test_what_is_not_there_is_not_asked_and_is_said() -> None:
     asked = made(without_networks(scene(3, bare=frozenset({3}))))
-    gone = {Leg.DNS, Leg.VIP, Leg.PUBLISHED, Leg.CONTAINERS_TCP}
+    gone = {Leg.DNS, Leg.VIP, Leg.PUBLISHED, Leg.CONTAINERS_TCP, Leg.CONTAINER_TO_HOST}
     assert {one.leg for one in asked.asked} == set(Leg) - gone
     assert asked.skipped == (
         "no container runs on node-3: there only the hosts are tried",
