@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
+import dns.exception
 import dns.message
 import dns.query
 import dns.rcode
@@ -178,7 +179,14 @@ async def garbage_ends_nothing(rig: Rig) -> None:
     await loop.sock_sendall(clients[1], b"\0\3abc")
     assert await loop.sock_recv(clients[1], 10) == b""
     await loop.sock_sendall(clients[2], b"\0")
-    assert await rig.addresses("vip") == ["198.19.254.1"]
+
+    async def is_answered() -> bool:
+        try:
+            return await rig.addresses("vip") == ["198.19.254.1"]
+        except dns.exception.Timeout:
+            return False  # What a flood does not leave room for is lost, and asked again.
+
+    await until(is_answered, 30)
     assert await loop.sock_recv(clients[2], 10) == b"", "who is too slow is hung up on"
     for client in clients:
         client.close()

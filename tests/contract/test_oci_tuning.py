@@ -256,7 +256,8 @@ async def test_standard_input_stays_open_only_if_it_is_asked_for(
     id_ = await run(bench, shell(script, stdin=stdin))
     await exited(bench, id_)
 
-    assert (await written(bench, id_))[0] == said
+    # What ends it may be said first.
+    assert said in await written(bench, id_)
 
 
 async def test_another_platform_is_refused(bench: OciBench) -> None:

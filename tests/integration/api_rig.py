@@ -17,12 +17,17 @@ from shared.api import EtcdMemberView, StackUpload
 from shared.clock import SystemClock
 from shared.mirror import View, mirror
 from shared.model import (
+    AllocId,
+    Endpoint,
     Manifest,
     NodeName,
     Record,
     Report,
     Resources,
     Revision,
+    Routes,
+    ServiceName,
+    ServiceRoutes,
     ServiceSpec,
     Session,
     StackName,
@@ -78,6 +83,7 @@ class Rig:
             run_dir=folder,
         )
         self.socket = folder / "api.sock"
+        self._endpoints: dict[AllocId, Endpoint] = {}
 
     async def run(self, group: asyncio.TaskGroup) -> tuple[asyncio.Task[None], ...]:
         api = ApiServer(self.store, self.view, self.changes, explain, self.settings, self.clock)
@@ -107,15 +113,36 @@ class Rig:
         await self.put(keys.node_alive(node), Session(node=node, boot_id="1", version="1"))
         await self.put(keys.observed(node), Report(node=node, capacity=Resources(cpu_millis=1000)))
 
-    async def run_replica(self, name: str, spec: ServiceSpec, slot: int = 1) -> None:
-        """Make the node run one ready replica of a service without ports."""
+    async def run_replica(
+        self, name: str, spec: ServiceSpec, slot: int = 1, *, is_routed: bool = False
+    ) -> None:
+        """Make the node run one ready replica; `is_routed`: and every gateway know of it."""
         node, wanted = NodeName(name), assignment(f"shop.{spec.name}.{slot}.a", spec.workload)
         manifest = Manifest(node=node, generation=1, assignments=(wanted,))
         await self.put(keys.desired(node), manifest)
+        self._endpoints[wanted.id] = Endpoint(allocation=wanted.id, node=node, address="198.19.1.2")
         report = Report(
-            node=node, capacity=Resources(cpu_millis=1000), allocations=(running(wanted.id),)
+            node=node,
+            capacity=Resources(cpu_millis=1000),
+            allocations=(running(wanted.id),),
+            acked={SHOP: await self._route()} if is_routed else {},
         )
         await self.put(keys.observed(node), report)
+
+    async def _route(self) -> Revision:
+        """Write down where everything that runs is; return what every gateway has to take over."""
+        services = {id_.split(".")[1] for id_ in self._endpoints}
+        routes = tuple(
+            ServiceRoutes(
+                service=ServiceName(name),
+                ports=(),
+                endpoints=tuple(
+                    one for id_, one in self._endpoints.items() if id_.split(".")[1] == name
+                ),
+            )
+            for name in sorted(services)
+        )
+        return await self.put(keys.routes(SHOP), Routes(stack=SHOP, services=routes))
 
 
 @asynccontextmanager

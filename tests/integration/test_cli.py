@@ -48,10 +48,10 @@ async def hafen(rig: Rig, *arguments: str) -> tuple[int | None, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def shop_runs(rig: Rig) -> None:
+async def shop_runs(rig: Rig, *, is_routed: bool = False) -> None:
     """Make one node that runs shop.web."""
     await rig.join("node-1")
-    await rig.run_replica("node-1", service())
+    await rig.run_replica("node-1", service(), is_routed=is_routed)
 
 
 async def test_a_deploy_waits_until_the_replicas_are_ready(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ async def test_a_deploy_waits_until_the_replicas_are_ready(tmp_path: Path) -> No
         process = await start(rig, "deploy")
         assert process.stderr is not None
         first = (await process.stderr.readline()).decode()
-        await rig.run_replica("node-1", service())
+        await rig.run_replica("node-1", service(), is_routed=True)
         out, err = await process.communicate()
 
     assert (process.returncode, first) == (0, "web: 0 of 1 ready\n")
@@ -185,6 +185,7 @@ async def test_listings_for_programs_are_the_records_of_the_api(tmp_path: Path) 
         "leaderless_s": status["leaderless_s"],
         "services": services["services"],
         "outages": status["outages"],
+        "floating": [],
     }
     assert services["services"][0]["waiting"] == []
 
@@ -339,7 +340,7 @@ async def test_a_terminal_gets_colours_and_a_pipe_does_not(tmp_path: Path) -> No
 async def test_a_deploy_at_a_terminal_shows_its_progress_live(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(COMPOSE)
     async with cluster(tmp_path) as (rig, _):
-        await shop_runs(rig)
+        await shop_runs(rig, is_routed=True)
         ours, theirs = pty.openpty()
         process = await start(rig, "deploy", stderr=theirs)
         os.close(theirs)
@@ -359,7 +360,7 @@ async def test_a_deploy_outlives_a_restart_of_the_scheduler(tmp_path: Path) -> N
         assert process.stderr is not None
         await process.stderr.readline()
     async with cluster(tmp_path, etcd=rig.server) as (again, _):
-        await again.run_replica("node-1", service())
+        await again.run_replica("node-1", service(), is_routed=True)
         out, _err = await process.communicate()
 
     assert (process.returncode, out) == (0, b"shop: 1 of 1 replicas ready on 1 node\n")
