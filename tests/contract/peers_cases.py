@@ -136,10 +136,8 @@ def cable(folder: Path) -> Iterator[None]:
         f"unshare --net={folder}/far ip link set lo up",
         "ip link add cable type veth peer name end",
     )
-    # A namespace is named by a process in it: one that waits for its input to end.
-    with subprocess.Popen([*far.split(), "cat"], stdin=subprocess.PIPE) as waits:
-        run_all(f"ip link set end netns {waits.pid}")
     run_all(
+        f"ip link set end netns {folder}/far",
         "ip addr add 198.18.0.1/24 dev cable",
         "ip addr add 198.18.0.3/24 dev cable",
         "ip link set cable up",
