@@ -298,7 +298,8 @@ def _gateways(stand: Stand) -> tuple[tuple[ServiceName, str], ...]:
         ready = {
             one.view.id
             for one in stand.own
-            if one.view.service == spec.name and is_updated(one, spec)
+            # What has ended well is sent nothing.
+            if one.view.service == spec.name and one.is_ready and is_fresh(one, spec)
         }
         if ready - _routed(published, spec.name):
             found.append((spec.name, "its new replicas are not routed to yet"))

@@ -123,6 +123,15 @@ def test_published_ports_are_done_only_when_every_living_gateway_serves_the_repl
     ]
 
 
+def test_what_has_ended_well_needs_no_gateway_to_know_of_it() -> None:
+    once = spec(ports=[PORT])
+    one = assignment(once)
+    ended = node(1, [one], [status(one, AllocState.COMPLETE)])
+    running = node(1, [one], [status(one)])
+    done = [is_done(stand(world(each, stacks=[stack(once)]))) for each in (ended, running)]
+    assert done == [True, False]
+
+
 def test_a_removed_stack_is_done_when_nothing_of_it_is_left() -> None:
     web = spec()
     one = assignment(web)
