@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from scheduler.fit import meets
 from scheduler.nodes import Judged, Verdict
 from scheduler.world import World
+from shared.labels import meets
 from shared.model import (
     AllocationStatus,
     AllocId,

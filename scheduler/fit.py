@@ -3,11 +3,12 @@
 Pure. A refusal says what is lacking, with numbers.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
+from shared.labels import label_of
 from shared.model import (
     DOCUMENT_BYTES_MAX,
     Constraint,
@@ -115,11 +116,6 @@ def _barred(node: Candidate, request: Request) -> str | None:
     return "has a copy of it already" if node.name in request.barred else None
 
 
-def meets(spec: NodeSpec, constraints: Iterable[Constraint]) -> bool:
-    """Say whether a node's labels are what all the constraints ask for."""
-    return all((label_of(spec, one.key) == one.value) == one.equal for one in constraints)
-
-
 def _labels(node: Candidate, request: Request) -> str | None:
     for constraint in request.placement.constraints:
         value = label_of(node.spec, constraint.key)
@@ -206,16 +202,6 @@ _FILTERS: Final[tuple[Callable[[Candidate, Request], str | None], ...]] = (
     _addresses,
     _document,
 )
-
-
-def label_of(spec: NodeSpec, key: str) -> str | None:
-    """Return what a constraint's or preference's key names on a node.
-
-    None if it has no such label.
-    """
-    if key in {"node.hostname", "node.id"}:
-        return spec.name
-    return spec.labels.get(key.removeprefix("node.labels."))
 
 
 def minus(left: Resources, right: Resources) -> Resources:

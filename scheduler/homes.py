@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from scheduler.allocs import Alloc, SlotPlan
-from scheduler.fit import meets
 from scheduler.nodes import Judged, Verdict
 from scheduler.world import ServiceId, World
+from shared.labels import meets
 from shared.model import (
     AllocId,
     MountKind,

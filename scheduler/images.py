@@ -12,9 +12,9 @@ from hashlib import blake2b
 from typing import Final
 
 from scheduler.allocs import Asked
-from scheduler.fit import meets
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import NodeState, World
+from shared.labels import meets
 from shared.model import Assignment, NodeName, PullPolicy, ServiceSpec
 from shared.states import AllocState
 

@@ -11,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from scheduler.fit import Candidate, Request, ServiceKey, label_of, minus, refuse
+from scheduler.fit import Candidate, Request, ServiceKey, minus, refuse
+from shared.labels import label_of
 from shared.model import NodeName, Resources
 
 

@@ -7,9 +7,10 @@ itself (`is_host`) only that node's replica answers, so a node has room for one.
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from scheduler.fit import Port, meets
+from scheduler.fit import Port
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import World
+from shared.labels import meets
 from shared.model import Assignment, NodeName, Protocol, PublishedPort, ServiceSpec, Workload
 from shared.states import AllocState
 

@@ -13,6 +13,7 @@ from shared import api
 from shared.errors import NotFoundError, SpecError
 from shared.labels import meets
 from shared.model import Availability, FloatingAddress, NodeName
+from shared.subnets import Pools
 
 _SHOWN_MAX: Final = 10
 _NOBODY: Final = NodeName("")
@@ -106,12 +107,12 @@ def _written(record: FloatingAddress) -> list[str]:
 # ------------------------------------------------------------ what may be asked for
 
 
-def added(world: World, pool: str, address: str, asked: api.FloatingAsked) -> FloatingAddress:
+def added(world: World, pools: Pools, address: str, asked: api.FloatingAsked) -> FloatingAddress:
     """Return the record of a floating address that is asked for.
 
     Args:
         world: now.
-        pool: the network of all containers.
+        pools: what containers' and services' addresses are cut from.
         address: as it was written.
         asked: what else.
 
@@ -129,7 +130,7 @@ def added(world: World, pool: str, address: str, asked: api.FloatingAsked) -> Fl
         return _same(before.record, record)
     if len(world.floating) >= ADDRESSES_MAX:
         raise SpecError(f"{len(world.floating)} floating addresses are there: no more are kept")
-    _refuse_taken(world, pool, ip)
+    _refuse_taken(world, pools, ip)
     willing = [node for node in world.nodes.values() if meets(node.spec, record.constraints)]
     if not willing:
         raise SpecError(
@@ -175,16 +176,13 @@ def _same(before: FloatingAddress, record: FloatingAddress) -> FloatingAddress:
     return before
 
 
-def _refuse_taken(world: World, pool: str, ip: IPAddress) -> None:
+def _refuse_taken(world: World, pools: Pools, ip: IPAddress) -> None:
     owner = next((name for name, node in world.nodes.items() if node.spec.address == str(ip)), None)
     if owner is not None:
         raise SpecError(f"{ip} is {owner}'s own address: choose one that no host has")
-    if ip in ipaddress.ip_network(pool):
-        raise SpecError(f"{ip} is in {pool}, the containers' network: choose one outside")
-    for stack, state in world.routes.items():
-        for service in state.routes.services:
-            if service.vip == str(ip):
-                raise SpecError(f"{ip} is the virtual address of {stack}.{service.service}")
+    for network, whose in ((pools.pool, "containers'"), (pools.vips, "services'")):
+        if network and ip in ipaddress.ip_network(network):
+            raise SpecError(f"{ip} is in {network}, the {whose} network: choose one outside")
 
 
 def _refuse_stranded(ip: IPAddress, willing: list[NodeState]) -> None:

@@ -13,6 +13,7 @@ from shared.errors import ConflictError, OvertakenError, UnavailableError
 from shared.http import reply
 from shared.model import FloatingAddress, FloatingClaim, NodeName, Revision
 from shared.store import Compare, Condition, Delete, Op, Put, Store
+from shared.subnets import Pools
 
 _log = structlog.get_logger()
 
@@ -23,11 +24,11 @@ class FloatingHandlers:
     Args:
         cluster: what is.
         store: for writes.
-        pool: the network of all containers.
+        pools: what containers' and services' addresses are cut from.
     """
 
-    def __init__(self, cluster: Cluster, store: Store, pool: str) -> None:
-        self._cluster, self._store, self._pool = cluster, store, pool
+    def __init__(self, cluster: Cluster, store: Store, pools: Pools) -> None:
+        self._cluster, self._store, self._pools = cluster, store, pools
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -47,7 +48,7 @@ class FloatingHandlers:
         """Write down a new address, and that nobody has it; the same again changes nothing."""
         world = await self._world()
         asked = codec.decode(api.FloatingAsked, await request.read(), "body")
-        record = added(world, self._pool, request.match_info["address"], asked)
+        record = added(world, self._pools, request.match_info["address"], asked)
         if record.address not in world.floating:
             ops: list[Op] = [self._put(record)]
             conditions: list[Condition] = [Compare(keys.floating(record.address), Revision(0))]

@@ -75,7 +75,7 @@ class ApiServer:
         self._volume_handlers = VolumeHandlers(self._cluster, store)
         self._network_handlers = NetworkHandlers(self._cluster, store)
         self._net_handlers = NetHandlers(self._cluster, agents, settings)
-        self._floating_handlers = FloatingHandlers(self._cluster, store, settings.pool)
+        self._floating_handlers = FloatingHandlers(self._cluster, store, settings.pools)
         self._edge_handlers = EdgeHandlers(self._cluster, view, store, settings.secrets.key)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:

@@ -18,9 +18,10 @@ from shared.model import (
     Resources,
     Revision,
 )
+from shared.subnets import Pools
 from tests.build import node_spec
 
-POOL = "198.19.0.0/16"
+POOLS = Pools(pool="198.19.0.0/16", vips="198.18.128.0/17")
 VIP = "198.18.0.50"
 EDGE = (Constraint(key="node.labels.edge", value="yes"),)
 
@@ -80,6 +81,11 @@ def sound(of: World, **others: Verdict) -> Verdicts:
             "198.18.7.0 is the first or the last of 198.18.7.0/24: no host can have it",
         ),
         (
+            "198.18.128.9",
+            FloatingAsked(),
+            "198.18.128.9 is in 198.18.128.0/17, the services' network: choose one outside",
+        ),
+        (
             "198.18.7.9",
             FloatingAsked(prefix_length=32),
             "198.18.7.9/32: a prefix of 2 to 31 brings a network",
@@ -101,23 +107,23 @@ def sound(of: World, **others: Verdict) -> Verdicts:
 )
 def test_what_cannot_be_one_is_refused(address: str, asked: FloatingAsked, why: str) -> None:
     with pytest.raises(HafenError) as caught:
-        added(world(), POOL, address, asked)
+        added(world(), POOLS, address, asked)
     assert str(caught.value) == why
 
 
 def test_what_can_be_one_is_and_the_same_again_changes_nothing() -> None:
-    record = added(world(), POOL, "198.18.7.9", FloatingAsked(prefix_length=24, constraints=EDGE))
+    record = added(world(), POOLS, "198.18.7.9", FloatingAsked(prefix_length=24, constraints=EDGE))
     assert record == FloatingAddress(address="198.18.7.9", prefix_length=24, constraints=EDGE)
     one = msgspec.structs.replace(FloatingAddress(address=VIP), moves=3)
-    assert added(world(one), POOL, VIP, FloatingAsked()) == one
+    assert added(world(one), POOLS, VIP, FloatingAsked()) == one
     with pytest.raises(HafenError, match="already, with another prefix or other nodes"):
-        added(world(one), POOL, VIP, FloatingAsked(constraints=EDGE))
+        added(world(one), POOLS, VIP, FloatingAsked(constraints=EDGE))
 
 
 def test_there_are_not_more_than_agents_can_bear() -> None:
     many = [FloatingAddress(address=f"198.18.9.{n % 250}{n // 250}") for n in range(ADDRESSES_MAX)]
     with pytest.raises(HafenError, match=f"{ADDRESSES_MAX} floating addresses are there"):
-        added(world(*many), POOL, VIP, FloatingAsked())
+        added(world(*many), POOLS, VIP, FloatingAsked())
 
 
 def test_one_with_a_holder_shows_it() -> None:
