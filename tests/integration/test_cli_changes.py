@@ -143,7 +143,7 @@ async def test_the_exit_code_of_a_deploy_tells_how_its_update_ended(
         process = await start(rig, "deploy")
         assert process.stderr is not None
         await process.stderr.readline()
-        await rig.run_replica("node-1", service())
+        await rig.run_replica("node-1", service(), is_routed=True)
         await ended(rig, client, phase, "" if phase is RolloutPhase.DONE else "it crashed")
         out, err = await process.communicate()
 

@@ -183,7 +183,7 @@ def _is_let_in(cluster: SimCluster, found: list[_Found]) -> str:
         codec.decode(Routes, item.value, item.key)
         for item in cluster.server.list(under(keys.ROUTES)).items
     ]
-    services = [service for each in routes for service in each.services]
+    services = [one for each in routes for one in each.services if one.networks]
     if any(not service.vip for service in services):
         return f"no virtual address: {services}"
     listed = {
@@ -200,6 +200,8 @@ def _is_let_in(cluster: SimCluster, found: list[_Found]) -> str:
             EndpointState.READY if each.container.phase is Phase.RUNNING else EndpointState.PRESENT,
         )
         for each in found
+        # Who is on no network is let in by nobody.
+        if each.assignment.workload.networks
     }
     return "" if listed == there else f"routed wrongly: {sorted(listed ^ there)}"
 
