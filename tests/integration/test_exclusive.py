@@ -1,6 +1,7 @@
 """Exclusive work on real hosts: goes on when etcd is lost, ends when only its node is cut off."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
@@ -37,6 +38,15 @@ def processes(cluster: Cluster) -> dict[str, list[int]]:
     return {host: found for host in HOSTS if (found := cluster.pids(host, "httpd -f"))}
 
 
+def of_all(cluster: Cluster, verb: str) -> None:
+    """Pause or resume every member of etcd in one moment.
+
+    One after the other a member may still answer its own host when another host has lost its.
+    """
+    with ThreadPoolExecutor(len(HOSTS)) as pool:
+        list(pool.map(lambda host: cluster.lab(verb, host, "etcd"), HOSTS))
+
+
 def test_when_etcd_is_lost_for_all_it_goes_on_and_nothing_restarts_when_it_is_back(
     cluster: Cluster,
 ) -> None:
@@ -44,16 +54,14 @@ def test_when_etcd_is_lost_for_all_it_goes_on_and_nothing_restarts_when_it_is_ba
     before = processes(cluster)
     (home,) = before
     (container,) = cluster.ready("once")
-    for host in HOSTS:
-        cluster.lab("pause", host, "etcd")
+    of_all(cluster, "pause")
     try:
         # Several leases: each was given on the word of all the other nodes.
         until_sync(lambda: _says_failsafe(cluster, home, times=4), 40)
         assert processes(cluster) == before
         assert cluster.fetch("node-2", 8080)
     finally:
-        for host in HOSTS:
-            cluster.lab("resume", host, "etcd")
+        of_all(cluster, "resume")
     until_sync(lambda: [each["id"] for each in cluster.ready("once")] == [container["id"]], 60)
     assert processes(cluster) == before
 
