@@ -17,6 +17,7 @@ from typing import Any, Final
 from bench.statistics import spread
 from node_agent.balance.balance import Balance
 from node_agent.network.fabric import Topology
+from node_agent.nftables import Nftables
 from shared import log
 from shared.model import (
     AllocId,
@@ -77,7 +78,7 @@ def _service(number: int, first: int) -> ServiceRoutes:
 
 async def changes() -> dict[str, Any]:
     """Return milliseconds and CPU of what an agent does with 500 services of 10 replicas."""
-    balance = Balance(settings("node-1"))
+    balance = Balance(settings("node-1"), Nftables())
     whole = [await _timed(balance, topology(1))]
     one = [await _timed(balance, topology(2 + run, gone=[run])) for run in range(RUNS)]
     quiet = [await _timed(balance, topology(1 + RUNS, gone=[RUNS - 1])) for _ in range(RUNS)]

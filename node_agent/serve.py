@@ -15,6 +15,7 @@ from node_agent.names.keeper import NamesKeeper
 from node_agent.network.addresses import gateway_of
 from node_agent.network.fabrics import Fabrics
 from node_agent.network.node import NodeNetwork
+from node_agent.nftables import Nftables
 from node_agent.oci.runtime import OciRuntime, Options
 from node_agent.outside import Outside
 from node_agent.peers.promise import PromiseFile
@@ -35,7 +36,8 @@ async def serve(config: Path, clock: Clock) -> None:
         HostError: a program, a right or a port is missing.
     """
     settings = load(config)
-    network = NodeNetwork(settings)
+    nft = Nftables()
+    network = NodeNetwork(settings, nft)
     here = gateway_of(settings.subnet)
     options = Options(address=settings.address, devices=settings.devices, nameservers=(here,))
     runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock, options)
@@ -44,7 +46,7 @@ async def serve(config: Path, clock: Clock) -> None:
     outside = Outside(
         runtime=runtime,
         gateway=gateway,
-        fabric=Fabrics(network, Balance(settings)),
+        fabric=Fabrics(network, Balance(settings, nft)),
         answers=answers,
         journal=Journal(settings.data_dir),
         net=SocketNet(settings.address, AGENT_PEER_PORT),

@@ -11,13 +11,15 @@ from typing import Final
 
 import structlog
 
-from node_agent.balance import conntrack, nft
+from node_agent.balance import conntrack
 from node_agent.balance.flows import Entrance, Reach, entrances, suspects
 from node_agent.balance.listening import FILES, listening
+from node_agent.balance.listing import found_in
 from node_agent.balance.parts import Share, share
 from node_agent.balance.plan import Place, Plan, opens, plan
-from node_agent.balance.table import NOTHING, Found, change, found_of, whole
+from node_agent.balance.table import NAME, NOTHING, Found, change, found_of, whole
 from node_agent.network.fabric import FabricStatus, Topology
+from node_agent.nftables import Nftables
 from shared.errors import HostError
 from shared.model import NodeName, Revision, Routes, StackName
 from shared.settings import Settings
@@ -26,10 +28,9 @@ AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
 
 _log = structlog.get_logger()
 
-# The whole is listed so often, also while changes come all the time; a bit less than the agent's
-# period, so that each of its quiet passes lists it.
-_LOOK_S: Final = 4.0
 _PROC_NET: Final = Path("/proc/net")
+# Thousands of services take nft 2 s; a lock or a machine that swaps, longer.
+_WITHIN_S: Final = 30.0
 
 
 class Balance:
@@ -37,14 +38,14 @@ class Balance:
 
     Args:
         settings: this host's name, and the network of all containers.
+        nft: what others of this process change tables with, too.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, nft: Nftables) -> None:
         self._node, self._pool = NodeName(settings.node), settings.pool
         # What the kernel has, as far as is known; None: not known.
         self._found: Found | None = None
-        self._looked_at = 0.0
-        self._topology: Topology | None = None
+        self._nft, self._strangers = nft, 0
         # Per stack, what its routes ask for, as long as they are the same.
         self._shares: dict[StackName, tuple[Routes, Share]] = {}
         # Where connections were allowed to lead when they were last looked through.
@@ -54,12 +55,8 @@ class Balance:
     async def apply(self, topology: Topology) -> FabricStatus:
         """Make the table what `topology` asks for, and forget connections that lead nowhere."""
         try:
-            if self._found is None or topology == self._topology:
-                await self._look()
+            await self._look()
             problems = await self._make_true(topology)
-            if asyncio.get_running_loop().time() - self._looked_at > _LOOK_S:
-                await self._look()
-                problems = await self._make_true(topology)
         except HostError as error:
             self._found = None
             _log.error("balance_failed", reason=str(error))
@@ -69,17 +66,20 @@ class Balance:
         return FabricStatus(self._acked, problems)
 
     async def _look(self) -> None:
-        """Learn what the kernel has.
+        """Learn what the kernel has, if somebody else has changed any rule.
 
         If that is not what was left there, connections may have been made without it.
         """
-        found = await nft.found()
-        self._looked_at = asyncio.get_running_loop().time()
+        strangers = await self._nft.strangers()
+        if self._found is not None and strangers == self._strangers:
+            return
+        text = await self._nft.list("ip", NAME, _WITHIN_S)
+        found = found_in(text) if text is not None else NOTHING
         if found != self._found:
             if self._found is not None:
                 _log.warning("table_changed", table="by another hand")
             self._reaches = dict.fromkeys(entrances(found))
-        self._found = found
+        self._found, self._strangers = found, strangers
 
     async def _make_true(self, topology: Topology) -> tuple[str, ...]:
         """Return what is wrong all the same.
@@ -96,12 +96,11 @@ class Balance:
         if script:
             self._found = None
             try:
-                await nft.run(script)
+                await self._nft.run(script, NAME, _WITHIN_S)
             except HostError as error:
                 _log.warning("table_made_new", reason=str(error))
-                await nft.run(whole(wanted.table))
+                await self._nft.run(whole(wanted.table), NAME, _WITHIN_S)
             self._found = found_of(wanted.table)
-        self._topology = topology
         return (*wanted.problems, *await self._flush(wanted))
 
     def _shares_of(self, routes: AllRoutes) -> tuple[Share, ...]:

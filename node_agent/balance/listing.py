@@ -69,7 +69,7 @@ class _Listing(msgspec.Struct, frozen=True):
 _DECODER: Final = msgspec.json.Decoder(_Listing)
 
 
-def found_in(text: bytes) -> Found:
+def found_in(text: str | bytes) -> Found:
     """Return what the kernel has, from the JSON of `nft`.
 
     What is not of a kind that we make is `UNREADABLE`: then the whole table is made new.

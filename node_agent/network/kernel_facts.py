@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pyroute2 import IPRoute, NetlinkError
 
+from node_agent.process import run
 from shared.api import FilterFact, KernelFacts, RouteFact
 
 # Tables of hafen's own begin so.
@@ -61,8 +62,9 @@ def _number(name: str, unknown: int) -> int:
 def _links_and_routes(address: str, subnets: frozenset[str]) -> tuple[tuple[RouteFact, ...], int]:
     try:
         with IPRoute() as ip:
-            names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in ip.get_links()}
-            mtus = {link["index"]: link.get_attr("IFLA_MTU") for link in ip.get_links()}
+            links = list(ip.get_links())
+            names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
+            mtus = {link["index"]: link.get_attr("IFLA_MTU") for link in links}
             found = [
                 RouteFact(
                     subnet=there,
@@ -79,18 +81,8 @@ def _links_and_routes(address: str, subnets: frozenset[str]) -> tuple[tuple[Rout
     return tuple(found), mtus.get(uplinks[0], 0) if uplinks else 0
 
 
-async def _output(*argv: str) -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        *argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        async with asyncio.timeout(_DEADLINE_S):
-            out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return out
+async def _output(*argv: str) -> str:
+    return (await run(*argv, deadline_s=_DEADLINE_S)).output
 
 
 async def _nft_filters() -> tuple[FilterFact, ...]:
@@ -128,7 +120,7 @@ async def _legacy_filters() -> tuple[FilterFact, ...]:
         told = await _output("iptables-legacy", "-w", "1", "-S")
     except FileNotFoundError:
         return ()
-    return tuple(legacy_filters(told.decode(errors="replace")))
+    return tuple(legacy_filters(told))
 
 
 def legacy_filters(told: str) -> Iterator[FilterFact]:

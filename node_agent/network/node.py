@@ -31,6 +31,7 @@ from node_agent.network.network import HOST, NOTHING, Asked, Attachment
 from node_agent.network.nft import Table
 from node_agent.network.plan import BRIDGE, VXLAN, Host, clashes, plan_of
 from node_agent.network.policy import Frame, ruleset_of
+from node_agent.nftables import Nftables
 from shared.errors import HostError, RuntimeFailureError
 from shared.files import write_atomically
 from shared.model import AllocId, NodeName, Revision, StackName
@@ -48,15 +49,16 @@ class NodeNetwork:
 
     Args:
         settings: this host's subnet, the pools, the mode, and the run directory.
+        nft: what others of this process change tables with, too.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, nft: Nftables) -> None:
         self._settings = settings
         self._book = AddressBook(settings.run_dir, settings.subnet, NodeName(settings.node))
         self._file = settings.run_dir / _CLUSTER
         # `_noted` is what the next agent would begin with.
         self._cluster = self._noted = _read(self._file)
-        self._table = Table()
+        self._table = Table(nft)
         self._acked: Mapping[StackName, Revision] = {}
         self._mtu = 0
         # Over addresses and links, and over the rules.

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from node_agent.oci import process
+from node_agent import process
 from node_agent.oci.files import Files
 from node_agent.oci.host import Programs
 from shared.errors import RuntimeFailureError

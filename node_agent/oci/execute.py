@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from node_agent.oci import process, spec
+from node_agent import process
+from node_agent.oci import spec
 from node_agent.oci.cgroups import Cgroups
 from node_agent.oci.files import Files, write_file
 from node_agent.runtime import ExecResult

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from node_agent.oci import process
+from node_agent import process
 from node_agent.oci.files import Files
 from shared.clock import Clock
 from shared.errors import FuseBurntError, RuntimeFailureError

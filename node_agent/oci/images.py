@@ -24,7 +24,8 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
-from node_agent.oci import archive, host, mounts, process
+from node_agent import process
+from node_agent.oci import archive, host, mounts
 from node_agent.oci.image import Image, signal_number
 from node_agent.oci.reference import Reference
 from node_agent.oci.registry import explain

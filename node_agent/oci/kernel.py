@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from node_agent.oci import fuse, process
+from node_agent import process
+from node_agent.oci import fuse
 from node_agent.oci.cgroups import Cgroups
 from node_agent.oci.files import Files, Record
 from node_agent.runtime import EXIT_UNKNOWN, Container, Phase

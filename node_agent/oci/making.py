@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from node_agent import process
 from node_agent.network.network import HOST, ContainerNetwork, asked_of
 from node_agent.oci import (
     bundle,
@@ -16,7 +17,6 @@ from node_agent.oci import (
     mounts,
     naming,
     places,
-    process,
     security,
     sources,
     spec,

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import structlog
 
+from node_agent import process
 from node_agent.network.network import ContainerNetwork
 from node_agent.oci import (
     contents,
@@ -27,7 +28,6 @@ from node_agent.oci import (
     k8slog,
     kernel,
     mounts,
-    process,
 )
 from node_agent.oci.cgroups import Cgroups
 from node_agent.oci.files import Files, Record

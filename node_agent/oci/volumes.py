@@ -17,7 +17,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from node_agent.oci import mounts, process
+from node_agent import process
+from node_agent.oci import mounts
 from shared.errors import RuntimeFailureError
 
 # What an image has at one place is seldom more than some hundred MB.

@@ -7,10 +7,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
-from node_agent.balance import nft
-from node_agent.balance.table import NOTHING, Table, change, found_of, whole
+from node_agent.balance.listing import found_in
+from node_agent.balance.table import NAME, NOTHING, Found, Table, change, found_of, whole
+from node_agent.nftables import Nftables
+from shared.errors import HostError
 from shared.model import Affinity, EndpointState
 from tests.balance_tables import tables
 from tests.contract.balance_ports import PORT_CASES, UDP
@@ -288,6 +291,24 @@ async def nothing_is_left(shop: Shop, _: AsyncExitStack) -> None:
     assert "elements" not in text
 
 
+async def only_what_others_change_counts_as_strange(shop: Shop, _: AsyncExitStack) -> None:
+    nft = Nftables()
+    before = await nft.strangers()
+    for script in ("add table ip hafen_a", "add table ip hafen_b", "delete table ip hafen_a"):
+        await nft.run(script, "any", 30.0)
+        assert await nft.strangers() == before
+    with pytest.raises(HostError, match="nft refused the rules of table any: "):
+        await nft.run("add chain ip hafen_a x", "any", 30.0)
+    assert await nft.strangers() == before
+    assert await nft.list("ip", "hafen_a", 30.0) is None
+    await Nftables().run("delete table ip hafen_b", "any", 30.0)
+    assert await nft.strangers() == before + 1
+    await Nftables().run("add table ip hafen_b", "any", 30.0)
+    await nft.run("delete table ip hafen_b", "any", 30.0)
+    assert await nft.strangers() == before + 2
+    assert "hafen_b" not in shop.first.run("nft", "list", "tables").stdout
+
+
 async def the_kernel_has_whatever_table_is_wanted(_: Shop, __: AsyncExitStack) -> None:
     """What the scripts do to a real table is what they do to the one that is a dict."""
     made: list[tuple[Table, Table]] = []
@@ -298,14 +319,23 @@ async def the_kernel_has_whatever_table_is_wanted(_: Shop, __: AsyncExitStack) -
         made.append((before, after))
 
     draw()
+    nft = Nftables()
+
+    async def run(script: str) -> None:
+        await nft.run(script, NAME, 30.0)
+
+    async def found() -> Found:
+        text = await nft.list("ip", NAME, 30.0)
+        return found_in(text) if text is not None else NOTHING
+
     for before, after in made:
-        await nft.run(whole(before))
-        assert await nft.found() == found_of(before)
+        await run(whole(before))
+        assert await found() == found_of(before)
         script = change(found_of(before), after)
-        await nft.run(script)
-        assert await nft.found() == found_of(after), script
-    await nft.run("delete table ip hafen_services")
-    assert await nft.found() == NOTHING
+        await run(script)
+        assert await found() == found_of(after), script
+    await run("delete table ip hafen_services")
+    assert await found() == NOTHING
 
 
 CASES: Final[dict[str, Callable[[Shop, AsyncExitStack], Awaitable[None]]]] = {
@@ -327,6 +357,7 @@ CASES: Final[dict[str, Callable[[Shop, AsyncExitStack], Awaitable[None]]]] = {
         what_is_removed_by_hand_comes_back,
         datagrams_that_took_the_wrong_way_meanwhile_are_set_right,
         nothing_is_left,
+        only_what_others_change_counts_as_strange,
         the_kernel_has_whatever_table_is_wanted,
     )
 } | PORT_CASES

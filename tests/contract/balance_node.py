@@ -8,6 +8,7 @@ import msgspec
 
 from node_agent.balance.balance import Balance
 from node_agent.network.fabric import Topology
+from node_agent.nftables import Nftables
 from shared import log
 from shared.settings import EtcdSettings, Settings
 
@@ -29,7 +30,7 @@ def settings(node: str, folder: Path = Path("/nowhere")) -> Settings:
 async def serve(node: str) -> None:
     """Apply what comes in on standard input, until it ends."""
     log.set_up(level="info", part="balance", node=node)
-    balance = Balance(settings(node))
+    balance = Balance(settings(node), Nftables())
     while line := await asyncio.to_thread(sys.stdin.buffer.readline):
         status = await balance.apply(msgspec.json.decode(line, type=Topology))
         sys.stdout.buffer.write(msgspec.json.encode(status) + b"\n")

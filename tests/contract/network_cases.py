@@ -15,6 +15,7 @@ from node_agent.network.fabric import Topology
 from node_agent.network.network import Attachment
 from node_agent.network.node import NodeNetwork
 from node_agent.network.plan import BRIDGE
+from node_agent.nftables import Nftables
 from shared.errors import RuntimeFailureError
 from shared.model import AllocId
 from shared.settings import EtcdSettings, Settings
@@ -38,7 +39,8 @@ def network(folder: Path, subnet: str = "198.19.1.0/24") -> NodeNetwork:
             pool="198.19.0.0/16",
             etcd=EtcdSettings(endpoints=("127.0.0.1:2379",)),
             run_dir=folder,
-        )
+        ),
+        Nftables(),
     )
 
 

@@ -16,6 +16,7 @@ from node_agent.network import namespaces
 from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.network.network import Asked, Attachment
 from node_agent.network.node import NodeNetwork
+from node_agent.nftables import Nftables
 from shared.model import (
     AllocId,
     Endpoint,
@@ -111,7 +112,7 @@ class Node(Machine):
             host_ports=(f"{METRICS}/tcp",),
             **self._said,
         )
-        self.network = NodeNetwork(self.settings)
+        self.network = NodeNetwork(self.settings, Nftables())
 
     def does(self, work: Callable[[], Awaitable[T]]) -> T:
         """Return what `work` returns in an event loop inside the node."""

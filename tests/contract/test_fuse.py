@@ -14,8 +14,8 @@ import pytest
 
 from node_agent.oci.files import Record
 from node_agent.oci.host import check_host
-from node_agent.oci.process import is_alive
 from node_agent.oci.runtime import Options
+from node_agent.process import is_alive
 from node_agent.runtime import Container, Phase
 from shared.model import AllocId, Resources
 from tests.contract.host_sandbox import CGROUP_PARENT

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.oci import process
+from node_agent import process
 from shared.errors import ContentsGoneError, RuntimeFailureError
 from shared.model import MountedFile
 from tests.contract.oci_inside import SLEEP, inside, sleeping

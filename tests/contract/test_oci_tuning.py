@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from deploy.lab.images import build_busybox
-from node_agent.oci import process
+from node_agent import process
 from node_agent.oci.images import load_image
 from node_agent.oci.runtime import Options
 from node_agent.runtime import Phase

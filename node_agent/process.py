@@ -48,24 +48,29 @@ def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, "LC_ALL": "C", **(extra or {})}
 
 
-async def run(*argv: str, deadline_s: float) -> Completed:
+async def run(*argv: str, deadline_s: float, given: str = "") -> Completed:
     """Run a program to its end and return what it said.
 
     Safe to cancel: the program is killed and reaped.
+
+    Args:
+        argv: the program and its arguments.
+        deadline_s: then it is killed.
+        given: what it reads.
 
     Raises:
         TimeoutError: it was still running after `deadline_s`; it has been killed.
     """
     process = await asyncio.create_subprocess_exec(
         *argv,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=child_environment(),
     )
     try:
         async with asyncio.timeout(deadline_s):
-            output, errors = await process.communicate()
+            output, errors = await process.communicate(given.encode() if given else None)
     finally:
         if process.returncode is None:
             process.kill()
