@@ -13,10 +13,11 @@ from typing import Final
 
 import msgspec
 
-from scheduler.votes import Word, is_mass, word
+from scheduler.votes import Word, word
 from scheduler.world import NodeState, World
 from shared.model import Availability, NodeName
 from shared.timing import Timing
+from shared.votes import is_mass
 
 # At most this share of the nodes, and one at least, is given up on the peers' word within a lease:
 # if the words are wrong, most of the cluster still waits for the leases to say the same.

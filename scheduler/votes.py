@@ -5,24 +5,12 @@ accused by a majority itself: of two halves that accuse each other, neither conv
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
 from scheduler.world import World
 from shared.model import NodeName, Silence
-
-# Every node is watched by so many peers, or by all others where there are fewer.
-WATCHERS: Final = 3
-# A majority of three; of two, both. A single peer never convicts: the fault may be its own.
-VOTES_NEEDED: Final = WATCHERS // 2 + 1
-# From half of the cluster on, it is likelier that we, or the network, are cut off than that so many
-# hosts died at once. In a large cluster a quarter is already more than dies by accident.
-_HALF: Final = 2
-_QUARTER: Final = 4
-_LARGE_NODES: Final = 9
-# Below this many nodes a majority cannot be told from a minority.
-_BRAKE_NODES_MIN: Final = 3
+from shared.votes import VOTES_NEEDED
 
 Votes = Mapping[NodeName, tuple[NodeName, ...]]
 
@@ -63,9 +51,3 @@ def _votes(world: World, voters: frozenset[NodeName], silence: Silence) -> Votes
         if peers:
             found[name] = peers
     return found
-
-
-def is_mass(troubled: int, total: int) -> bool:
-    """Say whether too many nodes are in trouble at once to believe it of each."""
-    share = _QUARTER if total >= _LARGE_NODES else _HALF
-    return total >= _BRAKE_NODES_MIN and troubled * share >= total

@@ -7,16 +7,10 @@ nodes are accused.
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final
 
-from node_agent.peers.watchers import WATCHERS, watchers_of
+from node_agent.peers.watchers import watchers_of
 from shared.model import NodeName, Revision, Silence
-
-# A majority of three watchers; of two, both. One peer alone never convicts.
-VOTES_NEEDED: Final = WATCHERS // 2 + 1
-_BRAKE_NODES_MIN: Final = 3
-_LARGE_NODES: Final = 9
-_HALF, _QUARTER = 2, 4
+from shared.votes import VOTES_NEEDED, is_mass
 
 # Who says what of whom: node -> peer -> (what is silent, the revision of its word).
 Words = Mapping[NodeName, Mapping[NodeName, tuple[Silence, Revision]]]
@@ -36,10 +30,7 @@ def convicted(
     """
     accused = _accused(words, nodes, present)
     found = _accused(words, nodes, present - accused.keys())
-    share = _QUARTER if len(nodes) >= _LARGE_NODES else _HALF
-    if len(nodes) >= _BRAKE_NODES_MIN and len(accused) * share >= len(nodes):
-        return {}
-    return found
+    return {} if is_mass(len(accused), len(nodes)) else found
 
 
 def _accused(

@@ -7,13 +7,9 @@ takes or leaves, and what a node has to watch does not grow with the cluster.
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Final
 
 from shared.model import NodeName
-
-# A majority of three is two: one watcher that is itself cut off can neither raise an alarm nor
-# prevent one.
-WATCHERS: Final = 3
+from shared.votes import WATCHERS
 
 
 def watchers_of(node: NodeName, nodes: Sequence[NodeName]) -> tuple[NodeName, ...]:
