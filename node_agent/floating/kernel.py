@@ -134,18 +134,20 @@ class KernelAddresses:
     # ------------------------------------------------------------ one comparison
 
     def _apply(self, ip: IPRoute, wishes: Sequence[Wish]) -> HostStatus:
-        host = _read(ip)
-        wanted = {wish.address: wish for wish in wishes}
-        for address, there in host.ours.items():
-            if address not in wanted:
+        # Drops come first, before the links are asked for: a host has one for each container.
+        addresses = _addresses(ip)
+        wanted = {wish.address for wish in wishes}
+        for there in addresses:
+            if there.is_ours and there.address not in wanted:
                 _remove(ip, there)
-                self._news.pop(address, None)
+                self._news.pop(there.address, None)
+        host = _Host(_cards(ip), addresses)
         problems = {}
         for wish in wishes:
             problem = self._have(ip, host, wish)
             if problem:
                 problems[wish.address] = problem
-        host = _read(ip)
+        host = _Host(host.cards, _addresses(ip))
         again = self._tell(host)
         return self._status(host, problems, again)
 
@@ -230,7 +232,11 @@ def _due(times: int) -> float:
 
 
 def _read(ip: IPRoute) -> _Host:
-    cards = {
+    return _Host(_cards(ip), _addresses(ip))
+
+
+def _cards(ip: IPRoute) -> dict[int, _Card]:
+    return {
         link["index"]: _Card(
             index=link["index"],
             name=link.get_attr("IFLA_IFNAME"),
@@ -239,8 +245,10 @@ def _read(ip: IPRoute) -> _Host:
         )
         for link in ip.get_links()
     }
-    addresses = tuple(_address(one) for one in ip.get_addr())
-    return _Host(cards, addresses)
+
+
+def _addresses(ip: IPRoute) -> tuple[_Address, ...]:
+    return tuple(_address(one) for one in ip.get_addr())
 
 
 def _packed(mac: str | None) -> bytes:
