@@ -136,15 +136,6 @@ class Agent:
             ):
                 group.create_task(reconcile_forever(one_pass, dirty, self._clock, self._rng))
 
-    def _of_suspicions(self) -> SuspicionPublisher:
-        return SuspicionPublisher(
-            self._store,
-            self._spec.name,
-            self._clock,
-            lease=lambda: self._membership.lease_id,
-            suspicions=lambda: self._peers.suspicions,
-        )
-
     def _among_peers(self, settings: Settings) -> Peers:
         return Peers(
             self._spec.name,

@@ -6,7 +6,6 @@ that a manifest, a stack, or an update in hand names, nor what a container here 
 
 import asyncio
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final, NoReturn
 
 import structlog
@@ -65,14 +64,14 @@ class ImageSweeper:
         asked_for = await self._asked_for()
         if asked_for is None:
             return ()
-        return await asyncio.to_thread(self._sweep, self._data, asked_for)
+        return await asyncio.to_thread(self._sweep, asked_for)
 
-    def _sweep(self, data: Path, asked_for: frozenset[str]) -> tuple[str, ...]:
+    def _sweep(self, asked_for: frozenset[str]) -> tuple[str, ...]:
         now_s, running = self._clock.now_s(), self._running()
-        leftovers.touch(data, asked_for, now_s)
+        leftovers.touch(self._data, asked_for, now_s)
         days = self._settings.images_days
-        going = stale(leftovers.held(data), asked_for, running, now_s=now_s, days=days)
-        if not going or not leftovers.remove(data, going, running):
+        going = stale(leftovers.held(self._data), asked_for, running, now_s=now_s, days=days)
+        if not going or not leftovers.remove(self._data, going, running):
             return ()
         _log.info("images_removed", images=going, unused_days=days)
         return going

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from node_agent.floating.convicted import contact_until, voters_of
+from node_agent import exclusive
+from node_agent.floating.convicted import contact_until
 from shared.clock import Clock
 from shared.errors import StoreError
 from shared.loop import Dirty
@@ -32,20 +33,8 @@ _FIRST_ROUND: Final = 2
 _IDLE_S: Final = 10.0
 
 
-class Neighbours(Protocol):
-    """The other nodes' agents, asked without etcd."""
-
-    @property
-    def promised_until_boot_s(self) -> float:
-        """Return until when we have promised to take no claim."""
-        ...
-
-    async def ask_all(self, hold_s: float) -> Mapping[NodeName, bool | None]:
-        """Ask every other node whether it has no session and takes no claim for `hold_s`.
-
-        True: it promises. False: it has a session. None: it is silent.
-        """
-        ...
+class Neighbours(exclusive.Neighbours, Protocol):
+    """The other nodes' agents, which also answer our probes."""
 
     def answered_s(
         self, nodes: Iterable[NodeName], unanswered_min: int
@@ -62,34 +51,33 @@ class Contact:
     """Says whether this node is in contact.
 
     Args:
-        me: this node.
         timing: contact_s of it.
         neighbours: the others' agents.
         clock: time.
-        nodes: all nodes, and those that have a session.
+        voters: the nodes whose word could convict this one now.
         matters: says whether anything depends on contact.
         holds: says whether we hold anything that others could be given.
         ask_etcd: reads from etcd what we hold; raises StoreError if it does not answer.
-        lost: called when contact is lost; `paused` when this process stood still for as long.
+        changed: called when contact is lost or there again; `paused` when this process stood still
+            for as long.
     """
 
     def __init__(  # noqa: PLR0913 - what it acts on, each by name
         self,
-        me: NodeName,
         timing: Timing,
         neighbours: Neighbours,
         clock: Clock,
         *,
-        nodes: Callable[[], tuple[tuple[NodeName, ...], frozenset[NodeName]]],
+        voters: Callable[[], tuple[NodeName, ...]],
         matters: Callable[[], bool],
         holds: Callable[[], bool],
         ask_etcd: Callable[[], Awaitable[None]],
         changed: Callable[[], None],
         paused: Callable[[], None],
     ) -> None:
-        self._me, self._contact_s = me, timing.contact_s
+        self._contact_s = timing.contact_s
         self._neighbours, self._clock = neighbours, clock
-        self._nodes, self._ask_etcd = nodes, ask_etcd
+        self._voters, self._ask_etcd = voters, ask_etcd
         self._matters, self._holds = matters, holds
         self._changed, self._paused = changed, paused
         self._etcd_until_s = 0.0  # by the monotonic clock, as everything here
@@ -118,8 +106,7 @@ class Contact:
         return 0.0
 
     def _peers_until_s(self) -> float:
-        names, present = self._nodes()
-        voters = voters_of(self._me, names, present)
+        voters = self._voters()
         answered = self._neighbours.answered_s(voters, _UNANSWERED_MIN)
         until = contact_until({voter: answered.get(voter) for voter in voters}, self._contact_s)
         if until is None:

@@ -188,8 +188,8 @@ def _unwanted(me: NodeName, address: str, seen: Seen | None) -> _One:
 
 def _ours(case: _Case, seen: Seen) -> _One:
     around, address = case.around, case.address
-    if around.lease and _heir(case, seen.claim) is not None:
-        heir = _heir(case, seen.claim) or NOBODY
+    heir = _heir(case, seen.claim) if around.lease else None
+    if heir is not None:
         left = FloatingClaim(heir=heir, moves=case.record.moves, since_s=seen.claim.since_s)
         return _One(write=Write(address=address, claim=left, expected=seen.revision))
     is_cut_off = not around.is_in_contact or address in around.doubted

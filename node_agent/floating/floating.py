@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from node_agent.floating.contact import Contact, Neighbours
+from node_agent.floating.convicted import voters_of
 from node_agent.floating.decide import Around, Decision, Right, Seen, Write, decide
 from node_agent.floating.host import HostAddresses, HostStatus, Wish
 from node_agent.floating.look import Look, holder_of
@@ -66,12 +67,12 @@ class Floating:
         self.addresses_dirty, self.claims_dirty = Dirty(), Dirty()
         self.failsafe_dirty = Dirty()
         self.look = Look(clock, self._hold_s, self.mark)
+        self._voters: tuple[NodeName, ...] = ()
         self.contact = Contact(
-            self._me,
             self._timing,
             neighbours,
             clock,
-            nodes=lambda: (self.look.names, self.look.present),
+            voters=lambda: self._voters,
             matters=lambda: bool(self.look.records.items or self._up),
             holds=lambda: bool(self._up),
             ask_etcd=self._ask_etcd,
@@ -104,6 +105,7 @@ class Floating:
     def crowd(self, specs: tuple[NodeSpec, ...], present: frozenset[NodeName]) -> None:
         """Learn which nodes there are, and which have a session."""
         self.look.crowd(specs, present)
+        self._voters = voters_of(self._me, self.look.names, self.look.present)
         self.mark()
 
     def mark(self) -> None:
@@ -359,7 +361,7 @@ class Floating:
         early_s = self._until - now - KERNEL_LATE_S - self._timing.lease_ttl_s
         if early_s > 0:
             return early_s
-        hold_s = hold_s_max(self._timing)
+        hold_s = self._hold_s
         answers = await self._neighbours.ask_all(hold_s)
         if all(answer is True for answer in answers.values()):
             self._failsafe_until = now + hold_s - self._timing.fence_margin_s

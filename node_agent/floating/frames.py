@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from node_agent.peers.echo import checksum
+
 ETH_ARP: Final = 0x0806
 ETH_IPV6: Final = 0x86DD
 _BROADCAST: Final = b"\xff" * 6
@@ -23,7 +25,7 @@ _HOPS: Final = 255
 _ALL: Final = ipaddress.IPv6Address("ff02::1").packed
 # The flag of an advertisement that what was known before is wrong.
 _OVERRIDE: Final = 0x2000_0000
-_SOURCE_OPTION, _TARGET_OPTION = 1, 2
+_TARGET_OPTION: Final = 2
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -97,14 +99,6 @@ def _option(kind: int, mac: bytes) -> bytes:
 def _icmpv6(kind: int, mac: bytes, source: bytes, to: bytes, body: bytes) -> bytes:
     blank = struct.pack(">BBH", kind, 0, 0) + body
     pseudo = source + to + struct.pack(">II", len(blank), _ICMPV6)
-    message = struct.pack(">BBH", kind, 0, _checksum(pseudo + blank)) + body
+    message = struct.pack(">BBH", kind, 0, checksum(pseudo + blank)) + body
     header = _IPV6.pack(0x6000_0000, len(message), _ICMPV6, _HOPS, source, to)
     return b"\x33\x33" + to[-4:] + mac + struct.pack(">H", ETH_IPV6) + header + message
-
-
-def _checksum(data: bytes) -> int:
-    """Return the ones' complement of the ones' complement sum of all 16-bit words (RFC 1071)."""
-    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -6,7 +6,7 @@ from typing import Final
 
 from node_agent.gateway import edge
 from node_agent.gateway.commands import complaint, lines
-from node_agent.gateway.config import CLOSED_MAP, CLOSED_PAGE
+from node_agent.gateway.config import CLOSED_PAGE
 from node_agent.gateway.process import Haproxy, HaproxyError
 from shared.files import write_atomically
 
@@ -70,6 +70,3 @@ class Maps:
 def closed_map(closed: frozenset[str]) -> Map:
     """Return the map of what is closed."""
     return dict.fromkeys(sorted(closed), "1")
-
-
-__all__ = ["CLOSED_MAP", "Maps", "closed_map"]

@@ -77,7 +77,7 @@ class Process:
         ended = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
         async with asyncio.TaskGroup() as group:
-            self._server = Server(self._own, self._host, group)
+            self._server = Server(self._own, self._host)
             self._restore()
             serving = group.create_task(self._serve(group))
             await ended.wait()

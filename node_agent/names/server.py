@@ -48,11 +48,10 @@ class Server:
     Args:
         own: its address.
         host: the node's own servers, for names that mean nothing here.
-        group: owns the questions that are under way to others.
     """
 
-    def __init__(self, own: str, host: HostServers, group: asyncio.TaskGroup) -> None:
-        self._own, self._host, self._group = own, host, group
+    def __init__(self, own: str, host: HostServers) -> None:
+        self._own, self._host = own, host
         self._forwarder = Forwarder()
         self._table = Table(Snapshot(), own)
         self._known: dict[_Key, list[bytes | None]] = {}

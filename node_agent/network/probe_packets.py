@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from node_agent.peers.echo import request
+from node_agent.peers.echo import ECHO_REPLY, ECHO_REQUEST, HEADER, request
 
 MARK: Final = 0x68666E70
 _PAYLOAD: Final = struct.Struct(">IQI")  # mark, run, id
@@ -20,8 +20,7 @@ ICMP_BYTES: Final = 8
 MARK_AT: Final = IP_BYTES + ICMP_BYTES
 QUOTED_MARK_AT: Final = MARK_AT + IP_BYTES + ICMP_BYTES
 SMALLEST_BYTES: Final = IP_BYTES + ICMP_BYTES + _PAYLOAD.size
-_ICMP: Final = struct.Struct(">BBHHH")
-_ECHO_REPLY, _UNREACHABLE, _ECHO_REQUEST = 0, 3, 8
+_UNREACHABLE: Final = 3
 _FRAGMENTATION_NEEDED: Final = 4
 # What a router says with an ICMP error of type 3, by its code (RFC 792, RFC 1812).
 _WORDS: Final = {
@@ -85,9 +84,9 @@ def arrival(packet: bytes) -> Arrival | None:
     protocol, size = packet[9], int.from_bytes(packet[2:4], "big")
     if protocol == 17:  # noqa: PLR2004 - UDP
         return _marked(packet, MARK_AT, Heard.PROBE, size)
-    kind, code, _, _, mtu = _ICMP.unpack_from(packet, IP_BYTES)
-    if kind in {_ECHO_REQUEST, _ECHO_REPLY}:
-        heard = Heard.PROBE if kind == _ECHO_REQUEST else Heard.REPLY
+    kind, code, _, _, mtu = HEADER.unpack_from(packet, IP_BYTES)
+    if kind in {ECHO_REQUEST, ECHO_REPLY}:
+        heard = Heard.PROBE if kind == ECHO_REQUEST else Heard.REPLY
         return _marked(packet, MARK_AT, heard, size)
     if kind != _UNREACHABLE or len(packet) < QUOTED_MARK_AT + _PAYLOAD.size:
         return None

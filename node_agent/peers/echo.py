@@ -8,13 +8,13 @@ from typing import Final
 
 HEADER: Final = struct.Struct(">BBHHH")  # type, code, checksum, id, sequence number
 ECHO_REPLY: Final = 0
-_ECHO_REQUEST: Final = 8
+ECHO_REQUEST: Final = 8
 
 
 def request(id_: int, number: int, payload: bytes) -> bytes:
     """Return an echo request; the kernel puts the IP header before it."""
-    blank = HEADER.pack(_ECHO_REQUEST, 0, 0, id_, number)
-    return HEADER.pack(_ECHO_REQUEST, 0, checksum(blank + payload), id_, number) + payload
+    blank = HEADER.pack(ECHO_REQUEST, 0, 0, id_, number)
+    return HEADER.pack(ECHO_REQUEST, 0, checksum(blank + payload), id_, number) + payload
 
 
 def reply(id_: int, packet: bytes) -> bytes | None:

@@ -1,7 +1,5 @@
 """What is remembered of answers, and how much of one container is borne."""
 
-import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import dns.message
@@ -17,13 +15,12 @@ A, A2, B = "198.19.1.2", "198.19.1.3", "198.19.1.4"
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+def server(tmp_path: Path) -> Server:
     resolv_conf = tmp_path / "resolv.conf"
     resolv_conf.write_text("nameserver 198.18.0.53\n")
-    async with asyncio.TaskGroup() as group:
-        made = Server(OWN, HostServers(OWN, resolv_conf), group)
-        made.take(cluster("198.19.1.10", "198.19.1.11"))
-        yield made
+    made = Server(OWN, HostServers(OWN, resolv_conf))
+    made.take(cluster("198.19.1.10", "198.19.1.11"))
+    return made
 
 
 def cluster(*web: str) -> Snapshot:
