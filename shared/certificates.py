@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from shared.errors import SpecError
 from shared.hosts import host_problem
@@ -61,12 +62,8 @@ def read_pair(
     hosts = names_of(leaf)
     if not hosts:
         raise SpecError(f"{chain_file}: names no host; gateways choose certificates by DNS names")
-    text = "".join(_pem(one) for one in certificates)
-    own = private.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
+    text = "".join(pem(one) for one in certificates)
+    own = private_pem(private)
     if len(text) + len(own) > PEM_BYTES_MAX:
         raise SpecError(
             f"{chain_file} and its key have {len(text) + len(own)} bytes; {PEM_BYTES_MAX} are the "
@@ -173,5 +170,15 @@ def _public(key: object) -> bytes:
     return found
 
 
-def _pem(certificate: x509.Certificate) -> str:
+def pem(certificate: x509.Certificate) -> str:
+    """Return a certificate as text."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def private_pem(key: CertificateIssuerPrivateKeyTypes) -> str:
+    """Return a key as text, not encrypted: whoever writes it down seals it, or sees to its mode."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()

@@ -1,7 +1,6 @@
 """Certificates: one authority per cluster, one certificate per node, one for the operator.
 
-ECDSA on P-256: every key is made in about a millisecond and TLS handshakes stay cheap. Keys are
-written with mode 0600 before a byte of them is on disk; nothing here prints or logs a key.
+Keys are written with mode 0600 before a byte of them is on disk; nothing here prints or logs a key.
 """
 
 import datetime as dt
@@ -13,14 +12,15 @@ from typing import Final
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from shared import signing
+from shared.certificates import pem, private_pem
 from shared.errors import SettingsError
+from shared.signing import Signed
 
-# A certificate is valid from a little before it was made: hosts' clocks differ.
-_CLOCK_SKEW: Final = dt.timedelta(minutes=5)
 _KEY_MODE: Final = 0o600
 _CERT_MODE: Final = 0o644
 
@@ -35,21 +35,13 @@ class Issued(msgspec.Struct, frozen=True):
 class Authority:
     """A cluster's certificate authority: whoever has its key can make a member of the cluster."""
 
-    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        self._certificate, self._key = certificate, key
+    def __init__(self, signed: Signed) -> None:
+        self._signed = signed
 
     @classmethod
     def make(cls, name: str, *, now: dt.datetime, valid_days: int) -> "Authority":
         """Make a new authority that is valid for `valid_days` from `now` (an aware time)."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = (
-            _builder(subject, key.public_key(), now=now, valid_days=valid_days)
-            .issuer_name(subject)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(authority=True), critical=True)
-        )
-        return cls(builder.sign(key, hashes.SHA256()), key)
+        return cls(signing.make_authority(name, now, valid_days))
 
     @classmethod
     def load(cls, certificate: Path, key: Path) -> "Authority":
@@ -65,12 +57,12 @@ class Authority:
             raise SettingsError(f"certificate authority {certificate}, {key}: {error}") from error
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise SettingsError(f"{key}: not an elliptic-curve key")
-        return cls(parsed, loaded)
+        return cls(Signed(parsed, loaded))
 
     @property
     def certificate(self) -> bytes:
         """Return the authority's own certificate, PEM; this is what everyone may know."""
-        return self._certificate.public_bytes(serialization.Encoding.PEM)
+        return pem(self._signed.certificate).encode()
 
     def issue_node(self, node: str, address: str, *, now: dt.datetime, valid_days: int) -> Issued:
         """Make a node's certificate: good for serving and for asking."""
@@ -90,7 +82,7 @@ class Authority:
 
     def write(self, certificate: Path, key: Path) -> None:
         """Write both PEM files, the key with mode 0600."""
-        write_file(key, _private_pem(self._key), _KEY_MODE)
+        write_file(key, private_pem(self._signed.key).encode(), _KEY_MODE)
         write_file(certificate, self.certificate, _CERT_MODE)
 
     def _issue(
@@ -102,25 +94,15 @@ class Authority:
         now: dt.datetime,
         valid_days: int,
     ) -> Issued:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = (
-            _builder(subject, key.public_key(), now=now, valid_days=valid_days)
-            .issuer_name(self._certificate.subject)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                critical=False,
-            )
+        made = signing.issue(
+            self._signed,
+            name,
+            alternatives=alternatives,
+            usages=usages,
+            now=now,
+            days=valid_days,
         )
-        if alternatives:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName(alternatives), critical=False
-            )
-        certificate = builder.sign(self._key, hashes.SHA256())
-        return Issued(certificate.public_bytes(serialization.Encoding.PEM), _private_pem(key))
+        return Issued(pem(made.certificate).encode(), private_pem(made.key).encode())
 
 
 def write_issued(issued: Issued, certificate: Path, key: Path) -> None:
@@ -141,39 +123,3 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _builder(
-    subject: x509.Name, key: ec.EllipticCurvePublicKey, *, now: dt.datetime, valid_days: int
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + dt.timedelta(days=valid_days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )

@@ -22,9 +22,10 @@ from josepy.jwa import ES256
 from josepy.jwk import JWK, JWKEC
 from requests.exceptions import RequestException
 
-from scheduler.issuing.authority import Made, private_pem
+from scheduler.issuing.authority import Made
 from scheduler.issuing.issuer import Desk, Fetch
 from shared import codec, keys
+from shared.certificates import private_pem
 from shared.clock import Clock
 from shared.errors import CodecError, HafenError, HostError
 from shared.mirror import View
