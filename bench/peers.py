@@ -1,19 +1,15 @@
 """What watching one's peers costs a node: measured among 5 nodes, computed for 1,000."""
 
-import asyncio
-import json
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
+from bench.apart import apart
 from bench.statistics import spread
 from node_agent.peers.watchers import watchers_of
 from shared.model import NodeName
 
 RUNS = 5
 LARGE = 1000
-_ROOT = Path(__file__).parents[1]
 
 
 async def run() -> dict[str, Any]:
@@ -43,15 +39,7 @@ async def run() -> dict[str, Any]:
 
 
 async def _measured() -> dict[str, float]:
-    process = await asyncio.create_subprocess_exec(
-        *("unshare", "--net", sys.executable, "-m", "bench.peers_inside"),
-        cwd=_ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"bench.peers_inside ended with {process.returncode}")
-    found: dict[str, float] = json.loads(out)
+    found: dict[str, float] = await apart("peers_inside")
     return found
 
 

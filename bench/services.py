@@ -1,13 +1,9 @@
 """Balancing in the kernel: how soon a change is in force, and what the way through it costs."""
 
-import asyncio
-import json
-import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).parents[1]
+from bench.apart import apart
 
 
 async def run() -> dict[str, Any]:
@@ -23,14 +19,4 @@ async def run() -> dict[str, Any]:
 
 async def _inside(what: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        process = await asyncio.create_subprocess_exec(
-            *("unshare", "--net", "--mount", "--propagation", "private"),
-            *(sys.executable, "-m", "bench.services_inside", what, folder),
-            cwd=_ROOT,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"bench.services_inside {what} ended with {process.returncode}")
-    found: dict[str, Any] = json.loads(out)
-    return found
+        return await apart("services_inside", what, folder)

@@ -72,8 +72,11 @@ class EtcdMember:
             self._process = None
 
     def freeze(self) -> None:
-        """Stop the process without ending its connections."""
+        """Stop the process without ending its connections; it stands still on return."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            # The signal is taken by each thread when it next runs: until then a write may pass.
+            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """Let a frozen process go on."""
