@@ -5,6 +5,7 @@ that it uses.
 """
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,10 @@ class Bug(enum.StrEnum):
     ONE_WATCHER = "one watcher's word counts as that of all"
     LATE_WATCH = "a watch that broke goes on one revision too late"
     NO_CLAIM = "exclusive work is started without its claim"
+
+
+# What a scheduler never sees breaks no promise of safety: the cluster comes to no rest.
+RESTLESS: Final = (Bug.NONE, Bug.LATE_WATCH)
 
 
 class WithoutMargin(Settings, frozen=True, kw_only=True, forbid_unknown_fields=True):
