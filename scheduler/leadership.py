@@ -14,8 +14,9 @@ from scheduler.commit import Storyteller, commit
 from scheduler.decide import PERIOD_S, Decision, decide
 from scheduler.memory import Memory
 from scheduler.nodes import History, judge
+from scheduler.reading import WorldReader
 from scheduler.story import Now
-from scheduler.world import World, WorldReader
+from scheduler.world import World
 from shared.backoff import Rng, backoff_s
 from shared.cancelling import heed_cancellation
 from shared.clock import Clock

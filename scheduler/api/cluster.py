@@ -19,7 +19,8 @@ from scheduler.api.stacks import Standing
 from scheduler.api.views import Waiting
 from scheduler.explain import Unplaced
 from scheduler.nodes import History, Judged, Verdicts, judge
-from scheduler.world import World, WorldReader
+from scheduler.reading import WorldReader
+from scheduler.world import World
 from shared import keys
 from shared.clock import Clock
 from shared.errors import StoreError, UnavailableError

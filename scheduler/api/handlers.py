@@ -19,7 +19,7 @@ from scheduler.api.selection import Selection, resolve
 from scheduler.api.stack_handlers import stack_of
 from scheduler.api.stacks import no_stack
 from scheduler.api.why import Scene, why_allocation, why_service
-from scheduler.world import read_event
+from scheduler.reading import read_event
 from shared import api, keys
 from shared.clock import Clock
 from shared.errors import NotFoundError, SpecError, UnavailableError

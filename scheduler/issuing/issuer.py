@@ -13,7 +13,8 @@ import structlog
 
 from scheduler.issuing.authority import Made, issue, make_authority
 from scheduler.issuing.due import Due, due, failed, unwanted
-from scheduler.world import World, WorldReader
+from scheduler.reading import WorldReader
+from scheduler.world import World
 from shared import codec, keys
 from shared.backoff import Rng
 from shared.certificates import read_pair

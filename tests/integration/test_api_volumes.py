@@ -5,8 +5,9 @@ from pathlib import Path
 
 from scheduler.decide import decide
 from scheduler.memory import Memory
+from scheduler.reading import WorldReader
 from scheduler.story import Now
-from scheduler.world import World, WorldReader
+from scheduler.world import World
 from shared import codec, keys
 from shared.model import Manifest, NodeName, Removal, Report, Resources, Volume
 from shared.store import Compare, Delete, Put

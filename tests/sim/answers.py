@@ -37,9 +37,9 @@ class Answers:
 
     def holders(self) -> Mapping[str, list[NodeName]]:
         """Return which hosts answer each address."""
-        on = [host for host in self._cluster.hosts if host.is_on]
+        up = {host.name: host.addresses.up() for host in self._cluster.hosts if host.is_on}
         return {
-            address: [host.name for host in on if address in host.addresses.up()]
+            address: [name for name, answered in up.items() if address in answered]
             for address in ADDRESSES
         }
 

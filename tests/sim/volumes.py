@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from scheduler.api.volumes import removal
-from scheduler.world import WorldReader
+from scheduler.reading import WorldReader
 from shared import codec, keys
 from shared.errors import ConflictError, HafenError
 from shared.model import Event, Mount, MountKind, NodeName, Revision, ServiceSpec, Stack, Volume

@@ -3,24 +3,71 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.world import World, WorldReader
+from scheduler.reading import WorldReader
+from scheduler.world import World
 from shared import codec, keys
 from shared.model import (
     AllocId,
     Claim,
+    FloatingAddress,
+    FloatingClaim,
+    Leader,
+    Manifest,
+    Network,
     NodeName,
     Record,
     Revision,
     ServiceName,
+    Session,
     Silence,
     StackName,
     Suspicion,
 )
 from shared.store import KeyValue
-from tests.build import node_spec
+from tests.build import node_spec, service, stack
 
 ONE, TWO, THREE = (NodeName(f"node-{number}") for number in (1, 2, 3))
 SHOP, WEB = StackName("shop"), ServiceName("web")
+
+
+_EVERY_KEY = {
+    keys.node_spec(ONE): node_spec(ONE),
+    keys.node_alive(ONE): Session(node=ONE, boot_id="boot", version="1"),
+    keys.desired(ONE): Manifest(node=ONE, generation=1),
+    keys.suspect(ONE, TWO): Suspicion(node=ONE, peer=TWO, silence=Silence.HOST),
+    keys.claim(SHOP, WEB, 1): Claim(node=ONE, allocation=AllocId("shop.web.1.a"), epoch=1),
+    keys.stack(SHOP): stack(SHOP, service("web"), generation=1),
+    keys.floating("10.0.0.9"): FloatingAddress(address="10.0.0.9"),
+    keys.vip("10.0.0.9"): FloatingClaim(),
+    keys.network("shared"): Network(name="shared"),
+    keys.LEADER: Leader(node=ONE, since_s=1.0),
+}
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(sorted(_EVERY_KEY)),
+            st.sampled_from(["written", "garbled", "removed"]),
+            max_size=3,
+        ),
+        max_size=8,
+    )
+)
+def test_what_is_read_change_by_change_is_what_is_read_at_once(
+    steps: list[dict[str, str]],
+) -> None:
+    reader, items = WorldReader(), dict[str, KeyValue]()
+    for revision, step in enumerate(steps, start=1):
+        for key, what in step.items():
+            items.pop(key, None)
+            value = codec.encode(_EVERY_KEY[key]) if what == "written" else b"{"
+            at = Revision(revision)
+            if what != "removed":
+                items[key] = KeyValue(key=key, value=value, create_revision=at, mod_revision=at)
+        assert reader.read(items, Revision(revision)) == WorldReader().read(
+            items, Revision(revision)
+        )
 
 
 def read(records: dict[str, Record | bytes]) -> World:

@@ -1,0 +1,330 @@
+"""Key-values of etcd -> the world that they describe.
+
+Pure. A record that cannot be read is never guessed at: it is named in `World.unreadable`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from scheduler.world import (
+    FloatingState,
+    NetworkState,
+    NodeState,
+    RemovalState,
+    RolloutState,
+    RoutesState,
+    ServiceId,
+    SlotId,
+    StackState,
+    VipState,
+    VolumeState,
+    World,
+)
+from shared import codec, keys
+from shared.errors import CodecError
+from shared.model import (
+    Certificate,
+    Claim,
+    Closed,
+    Event,
+    FloatingAddress,
+    FloatingClaim,
+    Leader,
+    Manifest,
+    Network,
+    NodeName,
+    NodeSpec,
+    Record,
+    Removal,
+    Report,
+    Revision,
+    Rollout,
+    Routes,
+    ServiceName,
+    Session,
+    Silence,
+    Stack,
+    StackName,
+    Suspicion,
+    Volume,
+)
+from shared.store import KeyValue
+
+R = TypeVar("R", bound=Record)
+S = TypeVar("S")
+
+_CLAIM_PARTS: Final = 3  # <stack>.<service>.<slot>
+
+
+class WorldReader:
+    """Decodes keys into a World and remembers what it made: a pass costs what changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Revision] = {}
+        self._found = Found()
+        self._world = World()
+
+    def read(self, items: Mapping[str, KeyValue], revision: Revision) -> World:
+        """Return the world that `items` (everything under keys.ROOT) describe."""
+        if not revision or revision != self._world.revision:
+            changed = self._take(items)
+            parts = {
+                part: make(self._found)
+                for part, (ranges, make) in _PARTS.items()
+                if not changed.isdisjoint(ranges)
+            }
+            self._world = msgspec.structs.replace(self._world, revision=revision, **parts)
+        return self._world
+
+    def _take(self, items: Mapping[str, KeyValue]) -> set[str]:
+        """Decode what changed; return the ranges that it lies in."""
+        known, found = self._known, self._found
+        gone = known.keys() - items.keys()
+        new = [item for key, item in items.items() if known.get(key) != item.mod_revision]
+        for key in gone:
+            del known[key]
+            found.remove(key)
+        for item in new:
+            known[item.key] = item.mod_revision
+            found.put(item)
+        changed = {_range_of(key) for key in (*gone, *(item.key for item in new))}
+        found.sort(changed)
+        return changed
+
+
+_KINDS: Mapping[str, type[Record]] = {
+    keys.CERTIFICATES: Certificate,
+    keys.CLAIMS: Claim,
+    keys.CLOSED: Closed,
+    keys.DESIRED: Manifest,
+    keys.FLOATING: FloatingAddress,
+    keys.ISSUED: Certificate,
+    keys.NETWORKS: Network,
+    keys.OBSERVED: Report,
+    keys.REMOVALS: Removal,
+    keys.ROLLOUTS: Rollout,
+    keys.ROUTES: Routes,
+    keys.STACKS: Stack,
+    keys.SUSPECTS: Suspicion,
+    keys.VIPS: FloatingClaim,
+    keys.VOLUMES: Volume,
+}
+
+
+def kind_of(key: str) -> type[Record] | None:
+    """Return the record type that belongs at `key`; None: nothing that the world is made of."""
+    if key == keys.LEADER:
+        return Leader
+    if key.startswith(keys.NODES):
+        return Session if key.endswith("/alive") else NodeSpec
+    return _KINDS.get(_range_of(key))
+
+
+def _range_of(key: str) -> str:
+    """Return the range that a key lies in; the leader's key is alone."""
+    return keys.LEADER if key == keys.LEADER else key[: key.find("/", len(keys.ROOT)) + 1]
+
+
+class Found:
+    """What is there, by range and key: records, and those that cannot be read."""
+
+    def __init__(self) -> None:
+        self._ranges: dict[str, dict[str, tuple[KeyValue, Record | CodecError]]] = {}
+
+    def put(self, item: KeyValue) -> None:
+        """Decode one that is new or has changed."""
+        kind = kind_of(item.key)
+        if kind is not None:
+            try:
+                record: Record | CodecError = codec.decode(kind, item.value, item.key)
+            except CodecError as error:
+                record = error
+            self._ranges.setdefault(_range_of(item.key), {})[item.key] = item, record
+
+    def remove(self, key: str) -> None:
+        """Forget one that is gone."""
+        self._ranges.get(_range_of(key), {}).pop(key, None)
+
+    def sort(self, ranges: Iterable[str]) -> None:
+        """Bring ranges that have changed into the order of their keys."""
+        for range_ in self._ranges.keys() & ranges:
+            self._ranges[range_] = dict(sorted(self._ranges[range_].items()))
+
+    def item(self, key: str) -> KeyValue | None:
+        """Return what is at a key, readable or not."""
+        return self._ranges.get(_range_of(key), {}).get(key, (None, None))[0]
+
+    def get(self, key: str, kind: type[R]) -> R | None:
+        """Return the record at a key."""
+        record = self._ranges.get(_range_of(key), {}).get(key, (None, None))[1]
+        return record if isinstance(record, kind) else None
+
+    def under(self, range_: str, kind: type[R]) -> Iterable[tuple[str, R, Revision]]:
+        """Yield (key, record, revision) of a range, in the order of the keys."""
+        for key, (item, record) in self._ranges.get(range_, {}).items():
+            if isinstance(record, kind):
+                yield key, record, item.mod_revision
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Return why each key that cannot be read cannot, in the order of the keys."""
+        errors = (
+            (key, record.why)
+            for range_ in self._ranges.values()
+            for key, (_, record) in range_.items()
+            if isinstance(record, CodecError)
+        )
+        return dict(sorted(errors))
+
+    def kept(
+        self,
+        range_: str,
+        kind: type[R],
+        key_of: Callable[[R], str],
+        state: Callable[[R, Revision], S],
+    ) -> Mapping[Any, S]:
+        """Return the states of a range by name; a record under another's key is nobody's."""
+        return {
+            key.removeprefix(range_): state(record, revision)
+            for key, record, revision in self.under(range_, kind)
+            if key == key_of(record)
+        }
+
+
+def _nodes(found: Found) -> Mapping[NodeName, NodeState]:
+    suspicions = _suspicions(found)
+    return {
+        spec.name: _node(spec, found, suspicions.get(spec.name, {}))
+        for key, spec, _ in found.under(keys.NODES, NodeSpec)
+        if key == keys.node_spec(spec.name)
+    }
+
+
+def _suspicions(found: Found) -> Mapping[NodeName, Mapping[NodeName, Silence]]:
+    """Return who suspects each node; a record under another's key is nobody's word."""
+    by_node: dict[NodeName, dict[NodeName, Silence]] = {}
+    for key, said, _ in found.under(keys.SUSPECTS, Suspicion):
+        if key == keys.suspect(said.node, said.peer):
+            by_node.setdefault(said.node, {})[said.peer] = said.silence
+    return by_node
+
+
+def _node(spec: NodeSpec, found: Found, suspected_by: Mapping[NodeName, Silence]) -> NodeState:
+    manifest_item = found.item(keys.desired(spec.name))
+    return NodeState(
+        spec=spec,
+        # An unreadable session still is one: its presence is the truth, not its content.
+        alive=found.item(keys.node_alive(spec.name)) is not None,
+        session=found.get(keys.node_alive(spec.name), Session),
+        report=found.get(keys.observed(spec.name), Report),
+        manifest=found.get(keys.desired(spec.name), Manifest),
+        manifest_revision=manifest_item.mod_revision if manifest_item else Revision(0),
+        suspected_by=suspected_by,
+    )
+
+
+def _stacks(found: Found) -> Mapping[StackName, StackState]:
+    return {
+        stack.name: StackState(stack, revision)
+        for _, stack, revision in found.under(keys.STACKS, Stack)
+    }
+
+
+def _routes(found: Found) -> Mapping[StackName, RoutesState]:
+    return {
+        routes.stack: RoutesState(routes, revision)
+        for _, routes, revision in found.under(keys.ROUTES, Routes)
+    }
+
+
+def _claims(found: Found) -> Mapping[SlotId, Claim]:
+    claims: dict[SlotId, Claim] = {}
+    for key, claim, _ in found.under(keys.CLAIMS, Claim):
+        parts = key.removeprefix(keys.CLAIMS).split(".")
+        if len(parts) == _CLAIM_PARTS and parts[2].isdecimal():
+            claims[StackName(parts[0]), ServiceName(parts[1]), int(parts[2])] = claim
+    return claims
+
+
+def _rollouts(found: Found) -> Mapping[ServiceId, RolloutState]:
+    return {
+        (one.stack, one.service): RolloutState(one, revision)
+        for key, one, revision in found.under(keys.ROLLOUTS, Rollout)
+        if key == keys.rollout(one.stack, one.service)
+    }
+
+
+def _vips(found: Found) -> Mapping[str, VipState]:
+    return {
+        key.removeprefix(keys.VIPS): VipState(one, revision)
+        for key, one, revision in found.under(keys.VIPS, FloatingClaim)
+    }
+
+
+def _certificates(found: Found) -> Mapping[str, Certificate]:
+    return {
+        key: one
+        for range_ in (keys.CERTIFICATES, keys.ISSUED)
+        for key, one, _ in found.under(range_, Certificate)
+        if key == range_ + one.name
+    }
+
+
+def _volumes(found: Found) -> Mapping[str, VolumeState]:
+    return found.kept(keys.VOLUMES, Volume, lambda one: keys.volume(one.name), VolumeState)
+
+
+def _removals(found: Found) -> Mapping[str, RemovalState]:
+    return found.kept(keys.REMOVALS, Removal, lambda one: keys.removal(one.name), RemovalState)
+
+
+def _networks(found: Found) -> Mapping[str, NetworkState]:
+    return found.kept(keys.NETWORKS, Network, lambda one: keys.network(one.name), NetworkState)
+
+
+def _floating(found: Found) -> Mapping[str, FloatingState]:
+    return found.kept(
+        keys.FLOATING, FloatingAddress, lambda one: keys.floating(one.address), FloatingState
+    )
+
+
+def _closed(found: Found) -> frozenset[str]:
+    return frozenset(one.name for _, one, _ in found.under(keys.CLOSED, Closed))
+
+
+def _leader(found: Found) -> Leader | None:
+    return found.get(keys.LEADER, Leader)
+
+
+def _leader_revision(found: Found) -> Revision:
+    item = found.item(keys.LEADER)
+    return item.create_revision if item is not None and _leader(found) else Revision(0)
+
+
+# Each part of a world with the ranges that it is made from: it is made anew when one changed.
+_PARTS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Found], Any]]]] = {
+    "nodes": ((keys.NODES, keys.DESIRED, keys.OBSERVED, keys.SUSPECTS), _nodes),
+    "stacks": ((keys.STACKS,), _stacks),
+    "routes": ((keys.ROUTES,), _routes),
+    "claims": ((keys.CLAIMS,), _claims),
+    "rollouts": ((keys.ROLLOUTS,), _rollouts),
+    "volumes": ((keys.VOLUMES,), _volumes),
+    "removals": ((keys.REMOVALS,), _removals),
+    "networks": ((keys.NETWORKS,), _networks),
+    "floating": ((keys.FLOATING,), _floating),
+    "vips": ((keys.VIPS,), _vips),
+    "certificates": ((keys.CERTIFICATES, keys.ISSUED), _certificates),
+    "closed": ((keys.CLOSED,), _closed),
+    "leader": ((keys.LEADER,), _leader),
+    "leader_revision": ((keys.LEADER,), _leader_revision),
+    "unreadable": (tuple({keys.LEADER, keys.NODES, *_KINDS}), Found.unreadable),
+}
+
+
+def read_event(item: KeyValue) -> Event | None:
+    """Return the event at a key under keys.EVENTS; None if it cannot be read."""
+    try:
+        return codec.decode(Event, item.value, item.key)
+    except CodecError:
+        return None
