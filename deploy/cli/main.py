@@ -1,7 +1,5 @@
 """The command line `hafen`. One function per command, none of them decides anything."""
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +41,7 @@ _COMMANDS: Final = {
     ),
     "image": Lazy("deploy.cli.image", "image", "Build images, bring them to the nodes."),
     "serve": Lazy("deploy.cli.serve", "serve", "Run this host.", is_linux_only=True),
+    "version": Lazy("deploy.cli.version", "version", "Show which hafen this is."),
     "lab": Lazy("deploy.cli.lab", "lab", "Virtual hosts to try it on.", is_linux_only=True),
 }
 
@@ -80,15 +79,6 @@ def cli(ctx: click.Context, host: str, tls_dir: Path, lab: str | None) -> None:
     7 rolled back, 130 interrupted.
     """
     ctx.obj = Connection(host, tls_dir, lab or None)
-
-
-@cli.command()
-def version() -> None:
-    """Show which hafen this is."""
-    try:
-        click.echo(f"hafen {version_of('hafen')}")
-    except PackageNotFoundError:
-        click.echo("hafen, run from its sources: not installed, so it has no version")
 
 
 def main() -> None:
