@@ -1,4 +1,4 @@
-"""`hafen version`, apart because only it needs the packages' metadata, which take long to import."""
+"""`hafen version`: apart, for only it needs the metadata of packages, which take long to import."""
 
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
