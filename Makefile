@@ -5,8 +5,10 @@ SOURCES := $(PACKAGES) tests $(wildcard bench)
 # No address of a package index and no comment header may enter a lock file: users have their own index.
 LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
+PYTEST := $(PYTHON) -m pytest -ra --durations=10
+UNITS := tests/unit tests/test_tidy.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check check-types check-tests test sim mutants bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
+.PHONY: help setup demo check check-types check-tests test test-only test-spread test-alone sim mutants bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -32,7 +34,18 @@ check-tests:
 test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
 	@deploy/setup/host.sh --tests
 	@deploy/setup/venv.sh dev
-	$(NICE) $(PYTHON) -m pytest -ra --durations=10 $(or $(ONLY),tests)
+	@$(MAKE) --no-print-directory --keep-going $(if $(ONLY),test-only,test-spread test-alone)
+
+test-only:
+	$(PYTEST) $(ONLY)
+
+# Labs mostly wait for hosts to come and go, and the simulation takes what they leave: five at a
+# time share two cores well. The longest come first.
+test-spread:
+	$(PYTEST) -n 5 --dist loadfile -m "not alone" tests/sim tests/integration tests/contract $(UNITS)
+
+test-alone:
+	$(PYTEST) -m alone tests/integration tests/chaos
 
 sim: ## Many seeds of the simulation, on all cores: make sim SEEDS=100000
 	@deploy/setup/venv.sh dev

@@ -14,7 +14,7 @@ from deploy.lab.demo import DemoPlan
 from deploy.lab.ground import leftovers
 from deploy.lab.lab import Lab
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
 

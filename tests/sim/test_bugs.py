@@ -11,7 +11,7 @@ from tests.sim.run import run_many, run_seed
 SEEDS_MAX: Final = 400
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("bug", [bug for bug in Bug if bug is not Bug.NONE])
 def test_a_planted_bug_is_found(bug: Bug) -> None:
     kind = "AssertionError" if bug in RESTLESS else "SafetyError"

@@ -17,7 +17,7 @@ from tests.sim.volumes import NAME, Watch, a_day_with_volumes, draw_shop
 SEEDS: Final = max(int(os.environ.get("SEEDS", "100")) // 10, 10)
 
 
-@pytest.mark.timeout(max(600, 4 * SEEDS))
+@pytest.mark.timeout(max(1200, 4 * SEEDS))
 def test_days_with_volumes_are_survived(tmp_path: Path) -> None:
     wishes = removed = 0
     for seed in range(SEEDS):
