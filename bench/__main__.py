@@ -13,10 +13,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from bench import names, peers, place, services, start, steady, store
+from bench import gateway, names, peers, place, services, start, steady, store
 
 Figures = dict[str, Any]
 BENCHMARKS: Final[dict[str, Callable[[], Coroutine[Any, Any, Figures]]]] = {
+    "gateway": gateway.run,
     "names": names.run,
     "peers": peers.run,
     "place": place.run,

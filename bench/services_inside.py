@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import resource
 import statistics
 import subprocess
@@ -14,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from bench.load import SECONDS, machine_s, wrk
 from bench.statistics import spread
 from node_agent.balance.balance import Balance
 from node_agent.network.fabric import Topology
@@ -38,8 +38,6 @@ REPLICAS: Final = 10
 RUNS: Final = 20
 # Direct and through the address in turns, so that both meet the same load of the machine.
 ROUNDS: Final = 7
-_SECONDS: Final = 3
-_WRK: Final = ("wrk", "-t1", "-c64", f"-d{_SECONDS}")
 _BULK_BYTES: Final = 1 << 20
 
 
@@ -127,16 +125,22 @@ async def way(folder: Path) -> dict[str, Any]:
             found: dict[str, dict[str, list[float]]] = {
                 kind: {way: [] for way in ways} for kind in _KINDS
             }
+            costs: dict[str, dict[str, list[float]]] = {
+                kind: {way: [] for way in ways} for kind in _KINDS
+            }
             for _ in range(ROUNDS):
                 for kind, (path, header) in _KINDS.items():
                     for name, address in ways.items():
-                        found[kind][name].append(
-                            _wrk(client, f"http://{address}:{PORT}{path}", header)
-                        )
+                        url = f"http://{address}:{PORT}{path}"
+                        within = ("nsenter", f"--net={client.pin}")
+                        before = machine_s()
+                        rate = wrk(url, header, within)
+                        found[kind][name].append(rate)
+                        costs[kind][name].append(1e6 * (machine_s() - before) / (rate * SECONDS))
     return {
         "rounds": ROUNDS,
         "unit": "requests a second, medians of rounds in turns",
-        **{kind: _compared(of) for kind, of in found.items()},
+        **{kind: _compared(of, costs[kind]) for kind, of in found.items()},
     }
 
 
@@ -147,7 +151,7 @@ _KINDS: Final = {
 }
 
 
-def _compared(found: dict[str, list[float]]) -> dict[str, Any]:
+def _compared(found: dict[str, list[float]], costs: dict[str, list[float]]) -> dict[str, Any]:
     direct, vip = (statistics.median(found[name]) for name in ("direct", "vip"))
     ratios = [b / a for a, b in zip(found["direct"], found["vip"], strict=True)]
     return {
@@ -155,15 +159,10 @@ def _compared(found: dict[str, list[float]]) -> dict[str, Any]:
         "vip": round(vip),
         "percent of direct": round(100 * vip / direct, 1),
         "percent, round by round": spread([100 * ratio for ratio in ratios], 1),
+        "the machine's CPU, us a request": {
+            way: round(statistics.median(of), 1) for way, of in costs.items()
+        },
     }
-
-
-def _wrk(client: Box, url: str, more: Sequence[str]) -> float:
-    out = client.run(*_WRK, *more, url).stdout
-    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    if found is None:
-        raise RuntimeError(f"wrk says: {out}")
-    return float(found[1])
 
 
 @contextmanager

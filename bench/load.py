@@ -1,0 +1,38 @@
+"""Load by wrk, one thread with sixty-four connections, and what it costs."""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+SECONDS: Final = 3
+_WRK: Final = ("wrk", "-t1", "-c64", f"-d{SECONDS}")
+
+
+def wrk(url: str, more: Sequence[str] = (), within: Sequence[str] = ()) -> float:
+    """Return how many requests a second were answered.
+
+    Args:
+        url: what is asked.
+        more: of wrk's options.
+        within: a program that runs it elsewhere, such as nsenter.
+
+    Raises:
+        RuntimeError: wrk said something else.
+    """
+    argv = [*within, *_WRK, *more, url]
+    out = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    if found is None:
+        raise RuntimeError(f"wrk says: {out}")
+    return float(found[1])
+
+
+def machine_s() -> float:
+    """Return the CPU seconds that all of the machine has been busy, the kernel's included."""
+    user, nice, system, _, _, irq, softirq = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
+    )
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
