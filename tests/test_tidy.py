@@ -248,6 +248,18 @@ def test_every_link_in_a_page_leads_to_a_file() -> None:
     assert broken == []
 
 
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = set(re.findall(r"`([a-z_]{12,})`", (ROOT / "docs" / "elsewhere.md").read_text()))
+    found = {
+        node.name
+        for tree in modules("tests").values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert named
+    assert named <= found, named - found
+
+
 @pytest.mark.parametrize(
     "code",
     [
