@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import random
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,10 +45,6 @@ from tests.waiting import until
 
 DIRECTORY: Final = "https://localhost:14000/dir"
 WITHIN_S: Final = 60.0
-
-
-def has_pebble() -> bool:
-    return bool(shutil.which("pebble") and shutil.which("pebble-challtestsrv"))
 
 
 @asynccontextmanager
@@ -171,9 +166,6 @@ SPEC = msgspec.structs.replace(
 
 
 async def a_route_gets_its_certificate_from_an_acme_server(gateway: HaproxyGateway) -> None:
-    if not has_pebble():
-        print("skipped: pebble is not installed")  # noqa: T201 - read by test_gateway
-        return
     async with pebble(gateway.run_dir) as ca, replica(A), asyncio.TaskGroup() as group:
         cluster = Cluster(gateway, ca)
         tasks = await cluster.begin(group, SPEC)
