@@ -63,11 +63,12 @@ class DemoPlan(Record, frozen=True, kw_only=True):
     """What a person may choose.
 
     Attributes:
+        lab: the name of the one that is made.
         rate_per_s: requests to all services together.
         seconds: of load; longer if recovery takes longer.
     """
 
-    lab: str = "demo"
+    lab: str
     nodes: int = 3
     seconds: float = 15.0
     rate_per_s: float = 200.0
