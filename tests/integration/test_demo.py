@@ -56,7 +56,8 @@ def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> N
     assert result["node_killed"] in {"node-1", "node-2", "node-3"}
     assert result["requests_sent"] >= 15 * 200
     assert result["requests_failed"] == 0
-    assert 0 < result["address_claimed_s"] < result["answering_s"] + 5
+    # All requests go to that address: none is answered before somebody has it again.
+    assert 0 < result["address_claimed_s"] < result["answering_s"]
     replicas = {name: service["replicas"] for name, service in result["services"].items()}
     assert replicas == {"single": 1, "web": 3}
     assert all(service["failover_s"] > 0 for service in result["services"].values())
