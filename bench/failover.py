@@ -20,15 +20,17 @@ from typing import Final
 import msgspec
 
 from bench import members
-from bench.address import Via, give, on_holder
+from bench.address import Via, on_holder
 from bench.overlap import by_service, overlaps
 from bench.results import Combination, RunRecord, record_of, replace_in
 from bench.rig import KINDS, STACK, Load, Rig, load, rig, spec_of
 from bench.seen import Case, moments, silence_s, slowest_s, suspicions
+from deploy.client import ApiClient
 from deploy.lab import cgroups, command
+from deploy.lab.address import give_address
 from deploy.lab.plan import floating_address
 from deploy.lab.tally import Outcome
-from shared.model import Constraint, Placement, ServiceSpec, Want
+from shared.model import Constraint, NodeName, Placement, ServiceSpec, Want
 
 NAME: Final = "failover"
 OUT: Final = Path(__file__).parent / "out"
@@ -122,7 +124,10 @@ class Bench:
         """Return the address to send to, once who should hold it does."""
         if self._via is Via.HOST:
             return self._rig.lab.address(entry)
-        await give(self._rig, victim if self._via is Via.HOLDER else entry)
+        holder = victim if self._via is Via.HOLDER else entry
+        socket = self._rig.lab.api_socket((await self._rig.on())[0])
+        async with ApiClient.unix(socket) as client:
+            await give_address(client, NodeName(holder))
         return floating_address()
 
     async def _roles(self, node: str) -> tuple[str, ...]:

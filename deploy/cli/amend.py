@@ -4,13 +4,13 @@ All of them wait until the change has come true.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
 from deploy.cli.screen import progress_shown
 from deploy.cli.waiting import detach_option, outcome, progress, timeout_option
@@ -180,7 +180,7 @@ async def _changed(
 
 @click.command()
 @click.argument("stack")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @timeout_option
 @click.pass_obj
 def rm(connection: Connection, stack: str, timeout_s: float, *, yes: bool) -> None:
@@ -189,17 +189,6 @@ def rm(connection: Connection, stack: str, timeout_s: float, *, yes: bool) -> No
         confirm(f"Stop {stack} and remove it?")
     connection.run(lambda client: _remove(client, StackName(stack), timeout_s))
     click.echo(f"{stack} is gone")
-
-
-def confirm(question: str) -> None:
-    """Return if a person says yes.
-
-    Raises:
-        SpecError: there is nobody to ask.
-    """
-    if not sys.stdin.isatty():
-        raise SpecError("there is no terminal to ask at; say -y")
-    click.confirm(question, abort=True, err=True)
 
 
 async def _remove(client: "ApiClient", stack: StackName, timeout_s: float) -> None:

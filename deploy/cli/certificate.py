@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from deploy.cli.amend import confirm
+from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
 from deploy.cli.listing import json_option
 from deploy.cli.screen import print_table
@@ -92,7 +92,7 @@ def cert_show(connection: Connection, name: str | None, *, authority: bool) -> N
 
 @cert.command(name="rm")
 @click.argument("name")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def cert_rm(connection: Connection, name: str, *, yes: bool) -> None:
     """Take a certificate from the gateways, and its key out of the cluster."""

@@ -36,14 +36,15 @@ from shared import codec
     help="Requests a second, to all services together.",
 )
 @click.option("--json", "file", type=click.File("wb", lazy=False), help="Write the result there.")
-def demo(*, nodes: int, seconds: float, rate: float, file: IO[bytes] | None) -> None:
+@click.option("--name", default="demo", show_default=True, help="Of the lab that is made.")
+def demo(*, nodes: int, seconds: float, rate: float, file: IO[bytes] | None, name: str) -> None:
     """Three hosts, two services under load: one host dies, then a good and a bad version come.
 
-    Makes a lab called "demo" and takes it down again, also on Ctrl-C. Ends with 0 only if no
-    request failed, every service came back, the good version was rolled out and the bad one back.
-    Needs root.
+    Makes a lab of its own and takes it down again, also on Ctrl-C. Ends with 0 only if no request
+    failed, every service came back, the good version was rolled out and the bad one back. Needs
+    root.
     """
-    plan = DemoPlan(nodes=nodes, seconds=seconds, rate_per_s=rate)
+    plan = DemoPlan(lab=name, nodes=nodes, seconds=seconds, rate_per_s=rate)
     scene = asyncio.run(run_demo(plan, open_screen()))
     if scene is None:
         click.echo("interrupted; everything is taken down", err=True)

@@ -11,6 +11,7 @@ import msgspec
 
 from deploy.cli.demo import demo, echo, whoami
 from deploy.cli.lab_faults import FAULTS, name_option
+from deploy.cli.listing import json_option
 from deploy.lab.disks import DISK_MIB_MAX, DISK_MIB_MIN
 from deploy.lab.lab import Lab, LabStatus
 from deploy.lab.ready import DEADLINE_S, wait_ready
@@ -85,12 +86,12 @@ def down(name: str) -> None:
 
 
 @lab.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@json_option
 @name_option
-def status(*, as_json: bool, name: str) -> None:
+def status(*, is_json: bool, name: str) -> None:
     """Show the hosts: addresses, whether they are up, cut off or off, and where their API is."""
     found = asyncio.run(Lab(name).status())
-    click.echo(msgspec.json.encode(found) if as_json else table(found))
+    click.echo(msgspec.json.encode(found) if is_json else table(found))
 
 
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})

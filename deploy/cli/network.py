@@ -2,7 +2,7 @@
 
 import click
 
-from deploy.cli.amend import confirm
+from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
 from deploy.cli.listing import json_option
 from deploy.cli.screen import print_table
@@ -44,7 +44,7 @@ def network_create(connection: Connection, name: str, subnet: str, *, internal: 
 
 @network.command(name="rm")
 @click.argument("name")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def network_rm(connection: Connection, name: str, *, yes: bool) -> None:
     """Remove the network NAME, which a command made and nobody uses."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from deploy.cli.amend import confirm
+from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
 from deploy.cli.listing import json_option
 from deploy.cli.screen import print_table
@@ -99,7 +99,7 @@ def vip_move(connection: Connection, address: str, node: str) -> None:
 
 @vip.command(name="rm")
 @click.argument("address")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.pass_obj
 def vip_rm(connection: Connection, address: str, *, yes: bool) -> None:
     """Let no host answer ADDRESS any more."""

@@ -2,7 +2,7 @@
 
 import click
 
-from deploy.cli.amend import confirm
+from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
 from deploy.cli.listing import json_option
 from deploy.cli.screen import print_table
@@ -31,7 +31,7 @@ def volume_ls(connection: Connection, *, is_json: bool) -> None:
 
 @volume.command(name="rm")
 @click.argument("name")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option(
     "--force",
     is_flag=True,

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,6 +19,7 @@ import msgspec
 from deploy.client import ApiClient
 from deploy.compose import LoadedStack
 from deploy.compose import load as load_compose
+from deploy.lab.address import give_address, until_held
 from deploy.lab.ground import leftovers
 from deploy.lab.images import CRASH, build_whoami
 from deploy.lab.lab import Lab
@@ -31,7 +32,7 @@ from deploy.lab.typed import hafen
 from deploy.lab.updates import DONE, ROLLED_BACK, Sample, Update, sample
 from deploy.lab.view import Picture, ready_replicas
 from shared import codec
-from shared.api import Accepted, FloatingAsked, FloatingView, StackUpload
+from shared.api import Accepted, StackUpload
 from shared.errors import ConvergenceError, HostError, StoreError
 from shared.model import Event, NodeName, Record, ServiceName, ServiceSpec
 
@@ -63,11 +64,12 @@ class DemoPlan(Record, frozen=True, kw_only=True):
     """What a person may choose.
 
     Attributes:
+        lab: the name of the one that is made.
         rate_per_s: requests to all services together.
         seconds: of load; longer if recovery takes longer.
     """
 
-    lab: str = "demo"
+    lab: str
     nodes: int = 3
     seconds: float = 15.0
     rate_per_s: float = 200.0
@@ -110,7 +112,8 @@ class _Demo:
             asyncio.TaskGroup() as group,
         ):
             watching = group.create_task(self._watch(client, stack))
-            await self._give_address(client, victim)
+            self.show(phase=f"hafen vip add {floating_address()}; hafen vip move to {victim}")
+            await give_address(client, victim)
             await self._wait_for_ports(stack)
             scene = await self._lose_host(client, stack, victim)
             updates = [
@@ -184,24 +187,6 @@ class _Demo:
                 self._samples.append(sample(allocations, UPDATED, self._version, now_s))
             await asyncio.sleep(_POLL_S)
 
-    async def _give_address(self, client: ApiClient, node: NodeName) -> None:
-        """Let one host answer the floating address."""
-        self.show(phase=f"hafen vip add {floating_address()}; hafen vip move to {node}")
-        await client.add_floating(floating_address(), FloatingAsked())
-        await self._until_held(client, lambda one: bool(one.holder))
-        await client.move_floating(floating_address(), node)
-        await self._until_held(client, lambda one: one.holder == node)
-
-    async def _until_held(
-        self, client: ApiClient, wanted: Callable[[FloatingView], bool]
-    ) -> FloatingView:
-        for _ in range(int(_RECOVERY_DEADLINE_S / _POLL_S)):
-            for one in (await client.floating()).addresses:
-                if wanted(one):
-                    return one
-            await asyncio.sleep(_POLL_S)
-        raise ConvergenceError(f"{floating_address()} did not go where it should: hafen vip ls")
-
     async def _wait_for_ports(self, stack: LoadedStack) -> None:
         """Return when every service answers on its published port at the floating address.
 
@@ -271,7 +256,7 @@ class _Demo:
             self.show(phase=f"{victim} is dead; waiting for every replica to be replaced")
             await asyncio.sleep(self._plan.seconds - self._plan.before_cut_s)
             await self._wait_for_replicas(replicas, victim)
-            held = await self._until_held(client, lambda one: one.holder not in {victim, ""})
+            held = await until_held(client, lambda one: one.holder not in {victim, ""})
         return Scene(
             stack=stack.name,
             victim=victim,

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import random
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,16 +15,11 @@ from node_agent.edge import EdgeView
 from node_agent.gateway.haproxy import HaproxyGateway
 from scheduler.issuing.acme import acme_fetch
 from scheduler.issuing.authority import issue, make_authority
-from scheduler.issuing.issuer import Issuer
-from shared import codec, keys
+from shared import keys
 from shared.clock import SystemClock
-from shared.election import Fence
-from shared.mirror import View, mirror
+from shared.mirror import mirror
 from shared.model import (
-    Certificate,
-    Leader,
     NodeName,
-    Record,
     RouteTls,
     ServiceSpec,
     Session,
@@ -34,22 +27,16 @@ from shared.model import (
     StackName,
 )
 from shared.settings import AcmeSettings, EtcdSettings, SecretsSettings, Settings
-from shared.store import Put, under
 from tests.build import node_spec, service
 from tests.contract.gateway_rig import A, endpoint, replica
 from tests.contract.route_cases import HOST
 from tests.contract.route_rig import HTTP, PORTS, route, routed
 from tests.contract.tls_cases import shown
-from tests.fakes.etcd import FakeEtcd
-from tests.fakes.store import FakeStore
+from tests.issuing_rig import IssuingRig
 from tests.waiting import until
 
 DIRECTORY: Final = "https://localhost:14000/dir"
 WITHIN_S: Final = 60.0
-
-
-def has_pebble() -> bool:
-    return bool(shutil.which("pebble") and shutil.which("pebble-challtestsrv"))
 
 
 @asynccontextmanager
@@ -96,32 +83,24 @@ async def serves() -> bool:
         return False
 
 
-class Cluster:
-    """A store in memory, one node, and a leader that has certificates issued."""
+class Cluster(IssuingRig):
+    """One node, and a leader that has certificates issued."""
 
     def __init__(self, gateway: HaproxyGateway, ca: Path, directory: str = DIRECTORY) -> None:
-        self.clock = SystemClock()
-        self.store = FakeStore(FakeEtcd(self.clock), "test")
+        self.changed = asyncio.Event()
+        super().__init__(gateway.run_dir, self.changed.set)
         self.gateway = gateway
-        key = gateway.run_dir / "secrets.key"
-        key.touch(mode=0o600)
-        key.write_bytes(b"k" * 32)
         self.settings = Settings(
             node="node-1",
             address="127.0.0.1",
             subnet="198.19.1.0/24",
             pool="198.19.0.0/16",
             etcd=EtcdSettings(endpoints=()),
-            secrets=SecretsSettings(key=key),
+            secrets=SecretsSettings(key=self.key),
             gateway=PORTS,
             acme=AcmeSettings(directory=directory, agree=True, ca=ca, email="ops@example.org"),
         )
-        self.changed = asyncio.Event()
-        self.view = View(self.changed.set)
-        self.edge = EdgeView(self.changed.set, key)
-
-    async def put(self, key: str, record: Record) -> None:
-        await self.store.txn([], [Put(key, codec.encode(record))])
+        self.edge = EdgeView(self.changed.set, self.key)
 
     async def begin(self, group: asyncio.TaskGroup, spec: ServiceSpec) -> list[asyncio.Task[None]]:
         node = NodeName("node-1")
@@ -130,24 +109,13 @@ class Cluster:
         await self.put(keys.node_alive(node), Session(node=node, boot_id="b", version="1"))
         stack = Stack(name=StackName("a"), generation=1, services=(spec,))
         await self.put(keys.stack(stack.name), stack)
-        revision = await self.store.txn([], [Put(keys.LEADER, codec.encode(Leader(node=node)))])
-        rng = random.Random(1)  # noqa: S311 - jitter
         fetch = acme_fetch(self.store, self.view, self.settings, self.clock)
-        issuer = Issuer(
-            self.store,
-            self.view,
-            self.settings.secrets.key,
-            clock=self.clock,
-            rng=rng,
-            fetch=fetch,
-        )
-        followed = [(under(keys.ROOT), self.view), *self.edge.followed()]
         return [
+            *await self.lead(group, fetch),
             *(
-                group.create_task(mirror(self.store, range_, view, self.clock, rng))
-                for range_, view in followed
+                group.create_task(mirror(self.store, range_, view, self.clock, self.rng))
+                for range_, view in self.edge.followed()
             ),
-            group.create_task(issuer.run(Fence(revision))),
             group.create_task(self._serve(spec)),
         ]
 
@@ -160,10 +128,6 @@ class Cluster:
             await self.changed.wait()
             self.changed.clear()
 
-    def issued(self, name: str) -> Certificate | None:
-        item = self.view.items.get(keys.issued(name))
-        return codec.decode(Certificate, item.value, item.key) if item is not None else None
-
 
 SPEC = msgspec.structs.replace(
     service("web"), routes=(route(HOST, tls=RouteTls.ACME), route("b.test", tls=RouteTls.ACME))
@@ -171,9 +135,6 @@ SPEC = msgspec.structs.replace(
 
 
 async def a_route_gets_its_certificate_from_an_acme_server(gateway: HaproxyGateway) -> None:
-    if not has_pebble():
-        print("skipped: pebble is not installed")  # noqa: T201 - read by test_gateway
-        return
     async with pebble(gateway.run_dir) as ca, replica(A), asyncio.TaskGroup() as group:
         cluster = Cluster(gateway, ca)
         tasks = await cluster.begin(group, SPEC)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -75,11 +75,24 @@ async def ask(
     before: bytes = b"",
 ) -> Answer:
     """Send one request on a connection of its own; `before` is what the connection begins with."""
+    return await answered(
+        asyncio.open_connection("127.0.0.1", port), before + request(place, method, headers)
+    )
+
+
+def request(place: str, method: str = "GET", headers: Sequence[str] = ()) -> bytes:
     host, slash, path = place.partition("/")
     lines = [f"{method} {slash + path or '/'} HTTP/1.1", f"Host: {host}", *headers]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+
+
+async def answered(
+    opening: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]], said: bytes
+) -> Answer:
+    """Say something on a connection, once it is open, and read until its end."""
     async with asyncio.timeout(ANSWER_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(before + "\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        reader, writer = await opening
+        writer.write(said)
         try:
             return read(await reader.read(-1))
         finally:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.real
 
 @pytest.mark.parametrize("case", sorted(gateway_cases.CASES))
 def test_gateway(case: str, tmp_path: Path) -> None:
-    said = run_case(
+    run_case(
         "gateway_cases",
         case,
         str(tmp_path),
@@ -20,5 +20,3 @@ def test_gateway(case: str, tmp_path: Path) -> None:
         isolation=ALONE,
         under=("tini", "-s", "--"),
     )
-    if said.startswith("skipped: "):
-        pytest.skip(said.strip())

@@ -20,3 +20,8 @@ def test_separation(case: str, mode: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", sorted(healing_cases.CASES))
 def test_healing(case: str, mode: str, tmp_path: Path) -> None:
     run_case("healing_cases", case, mode, str(tmp_path), timeout_s=240)
+
+
+@pytest.mark.parametrize("case", sorted(healing_cases.VXLAN_CASES))
+def test_healing_of_vxlan(case: str, tmp_path: Path) -> None:
+    run_case("healing_cases", case, "vxlan", str(tmp_path), timeout_s=240)

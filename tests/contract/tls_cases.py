@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -19,12 +18,11 @@ from shared.certificates import read_pair
 from shared.model import RouteTls
 from tests.contract.gateway_rig import A, B, Client, echoed, endpoint, load, replica
 from tests.contract.route_cases import HOST, pid
-from tests.contract.route_rig import HTTPS, PORTS, Answer, read, route, routed
+from tests.contract.route_rig import HTTPS, PORTS, Answer, answered, request, route, routed
 from tests.waiting import until
 
 NOW_S: Final = 1_700_000_000.0 + 63_000_000.0
 AUTHORITY: Final = make_authority("test", NOW_S)
-ANSWER_S: Final = 15.0
 
 
 class Local(AbstractResolver):
@@ -79,19 +77,11 @@ async def shown(host: str) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-async def ask(place: str, *, sni: str = "", headers: Mapping[str, str] | None = None) -> Answer:
-    host, slash, path = place.partition("/")
-    async with asyncio.timeout(ANSWER_S):
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", HTTPS, ssl=context(), server_hostname=sni or host
-        )
-        lines = [f"GET {slash + path or '/'} HTTP/1.1", f"Host: {host}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        writer.write("\r\n".join([*lines, "", ""]).encode())
-        try:
-            return read(await reader.read(-1))
-        finally:
-            writer.close()
+async def ask(place: str, *, sni: str = "") -> Answer:
+    """Send one request with TLS; the handshake is for `sni`, or for the place's own host."""
+    host = sni or place.partition("/")[0]
+    opening = asyncio.open_connection("127.0.0.1", HTTPS, ssl=context(), server_hostname=host)
+    return await answered(opening, request(place))
 
 
 SHOP = routed("a", [route(HOST, tls=RouteTls.ON)], endpoint(A))

@@ -16,6 +16,9 @@ from tests.waiting import until_sync
 
 _HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
 _COMMAND_S = 150
+# The name server's module begins with the same words.
+_AGENT = "-m node_agent( |$)"
+_AGAIN_S = 20.0
 
 
 class Cluster:
@@ -112,6 +115,12 @@ class Cluster:
         # The brackets keep the pattern from matching the programs that look for it.
         out = self.inside(host, "pgrep", "-f", "--", f"[{pattern[0]}]{pattern[1:]}", ok=False)
         return [int(word) for word in out.split()]
+
+    def kill_agent(self, host: str) -> None:
+        """End a host's agent without a word; return once another runs in its place."""
+        (agent,) = self.pids(host, _AGENT)
+        self.inside(host, "kill", "-9", str(agent))
+        until_sync(lambda: self.pids(host, _AGENT) not in ([], [agent]), _AGAIN_S)
 
     def until_ready(self, stack: str, count: int, within_s: float = 60.0) -> None:
         """Wait until exactly `count` allocations of a stack are ready and nothing else is left."""

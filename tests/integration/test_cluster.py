@@ -73,9 +73,7 @@ def test_a_killed_agent_comes_back_and_restarts_nothing(cluster: Cluster, web: s
     cluster.until_ready(web, 3)
     before = cluster.allocations(web)
     containers = cluster.pids("node-1", "httpd")
-    (agent,) = cluster.pids("node-1", "-m node_agent( |$)")
-    cluster.inside("node-1", "kill", "-9", str(agent))
-    until_sync(lambda: cluster.pids("node-1", "-m node_agent( |$)") not in ([], [agent]), 20)
+    cluster.kill_agent("node-1")
     cluster.until_ready(web, 3)
     assert cluster.pids("node-1", "httpd") == containers
     assert cluster.allocations(web) == before
@@ -228,9 +226,7 @@ def test_without_a_quorum_the_work_goes_on_and_the_command_line_says_what_is_los
         assert "etcd" in refused.stderr
         assert cluster.pids("node-1", "httpd")
         assert cluster.fetch("node-1", 8080)
-        (agent,) = cluster.pids("node-1", "-m node_agent( |$)")
-        cluster.inside("node-1", "kill", "-9", str(agent))
-        until_sync(lambda: cluster.pids("node-1", "-m node_agent( |$)") not in ([], [agent]), 20)
+        cluster.kill_agent("node-1")
         assert cluster.fetch("node-1", 8080)
     finally:
         cluster.lab("boot", "node-2", ok=False)

@@ -1,6 +1,7 @@
 """The demo as a person runs it: its result, and that nothing is left, also when interrupted."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -10,21 +11,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deploy.lab.demo import DemoPlan
 from deploy.lab.ground import leftovers
 from deploy.lab.lab import Lab
 
 pytestmark = [pytest.mark.real, pytest.mark.alone]
 
-HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
+# Not the name that a demo has by itself: one that somebody watches meanwhile is none of ours.
+NAME = f"t{os.getpid() % 100000}-d"
+DEMO = (sys.executable, "-c", "from deploy.cli.main import main; main()", "lab", "demo")
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     """Take the demo's lab down even when a test, or the demo itself, fails."""
     yield
-    if leftovers(DemoPlan().lab):
-        asyncio.run(Lab(DemoPlan().lab).down())
+    if leftovers(NAME):
+        asyncio.run(Lab(NAME).down())
 
 
 # A demo takes about a minute, more beside other tests.
@@ -33,7 +35,7 @@ def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> N
     file = tmp_path / "demo.json"
 
     ended = subprocess.run(
-        [*HAFEN, "lab", "demo", "--json", str(file)], check=False, capture_output=True, text=True
+        [*DEMO, "--name", NAME, "--json", str(file)], check=False, capture_output=True, text=True
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -54,7 +56,8 @@ def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> N
     assert result["node_killed"] in {"node-1", "node-2", "node-3"}
     assert result["requests_sent"] >= 15 * 200
     assert result["requests_failed"] == 0
-    assert 0 < result["address_claimed_s"] < result["answering_s"] + 5
+    # All requests go to that address: none is answered before somebody has it again.
+    assert 0 < result["address_claimed_s"] < result["answering_s"]
     replicas = {name: service["replicas"] for name, service in result["services"].items()}
     assert replicas == {"single": 1, "web": 3}
     assert all(service["failover_s"] > 0 for service in result["services"].values())
@@ -67,7 +70,7 @@ def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> N
     timeline = [line.split() for line in ended.stdout.splitlines()[:5]]
     words = ["vanished", "suspected", "confirmed", "re-placed", "answering"]
     assert [line[2] for line in timeline] == words
-    assert leftovers(DemoPlan().lab) == []
+    assert leftovers(NAME) == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> N
 )
 def test_interrupted_it_takes_everything_down(phase: str, number: signal.Signals) -> None:
     with subprocess.Popen(
-        [*HAFEN, "lab", "demo"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*DEMO, "--name", NAME], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as demo:
         assert demo.stderr is not None
         told = []
@@ -94,4 +97,4 @@ def test_interrupted_it_takes_everything_down(phase: str, number: signal.Signals
 
     assert demo.returncode == 130, "".join(told)
     assert told[-1] == "interrupted; everything is taken down\n"
-    assert leftovers(DemoPlan().lab) == []
+    assert leftovers(NAME) == []

@@ -20,6 +20,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.real
 
 IDLE = ("sleep", "600")
+WITHIN_S = 20.0
 
 
 @pytest.fixture
@@ -41,6 +42,11 @@ async def pings(one: Lab, node: str, other: str) -> bool:
     return await process.wait() == 0
 
 
+async def until_pings(one: Lab, node: str, other: str) -> None:
+    """Wait until a host reaches another: the first packets may be lost, or late."""
+    await until(lambda: pings(one, node, other), WITHIN_S, poll_s=0.1)
+
+
 async def asked(one: Lab, node: str) -> int:
     """Return how many echo requests have reached a host's kernel."""
     process = await one.run_in(node, ["cat", "/proc/net/snmp"], stdin=DEVNULL, stdout=PIPE)
@@ -54,19 +60,19 @@ async def test_frames_are_dropped_in_the_direction_that_was_asked_for(
 ) -> None:
     one = lab(cleaned)
     await one.up(3, program=IDLE)
-    assert await pings(one, "node-1", "node-2")
+    await until_pings(one, "node-1", "node-2")
     # Neighbours are known now: nothing but the packets themselves is on the wire.
     await one.cut("node-1", sender="node-2")
 
     before = await asked(one, "node-2")
     assert not await pings(one, "node-1", "node-2")
     assert await asked(one, "node-2") > before  # it heard the question; its answer was lost
-    assert await pings(one, "node-1", "node-3")
+    await until_pings(one, "node-1", "node-3")
     cuts = {host.name: host.cuts for host in (await one.status()).hosts}
     assert cuts == {"node-1": ("nothing from node-2",), "node-2": (), "node-3": ()}
 
     await one.heal("node-1")
-    assert await pings(one, "node-1", "node-2")
+    await until_pings(one, "node-1", "node-2")
 
 
 @pytest.mark.parametrize(("way", "heard"), [(Way.IN, True), (Way.OUT, False)])
@@ -75,7 +81,7 @@ async def test_a_host_can_be_deaf_or_mute(
 ) -> None:
     one = lab(cleaned)
     await one.up(2, program=IDLE)
-    assert await pings(one, "node-1", "node-2")
+    await until_pings(one, "node-1", "node-2")
 
     await one.cut("node-1", way=way)
 
@@ -84,7 +90,7 @@ async def test_a_host_can_be_deaf_or_mute(
     assert (await asked(one, "node-2") > before) is heard
     assert (await one.status()).hosts[0].cuts == (f"nothing {way}",)
     await one.heal("node-1")
-    assert await pings(one, "node-1", "node-2")
+    await until_pings(one, "node-1", "node-2")
     assert (await one.status()).hosts[0].cuts == ()
 
 

@@ -109,9 +109,7 @@ def test_an_update_keeps_the_data_and_never_runs_two(cluster: Cluster) -> None:
 
 def test_an_agent_that_is_killed_leaves_the_data_alone(cluster: Cluster) -> None:
     host, before = home(cluster), log(cluster)
-    (agent,) = cluster.pids(host, "-m node_agent( |$)")
-    cluster.inside(host, "kill", "-9", str(agent))
-    until_sync(lambda: cluster.pids(host, "-m node_agent( |$)") not in ([], [agent]), 20)
+    cluster.kill_agent(host)
     cluster.until_ready("data", 1)
     assert log(cluster) == before
 

@@ -118,9 +118,7 @@ def test_what_has_ended_is_not_begun_again(cluster: Cluster) -> None:
 
 
 def renew_agent(cluster: Cluster, host: str) -> None:
-    (agent,) = cluster.pids(host, "-m node_agent( |$)")
-    cluster.inside(host, "kill", "-9", str(agent))
-    until_sync(lambda: cluster.pids(host, "-m node_agent( |$)") not in ([], [agent]), 20)
+    cluster.kill_agent(host)
 
 
 def test_a_host_that_is_back_has_what_is_on_every_node(cluster: Cluster) -> None:

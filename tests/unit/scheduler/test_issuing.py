@@ -1,7 +1,6 @@
 """Which certificates are due, and that the cluster's own authority issues and renews them."""
 
 import asyncio
-import random
 from pathlib import Path
 
 import msgspec
@@ -11,29 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.issuing.due import Due, due, failed, renew_at_s, unwanted, wishes
-from scheduler.issuing.issuer import Issuer
 from scheduler.world import StackState, World
-from shared import codec, keys
-from shared.clock import SystemClock
-from shared.election import Fence
+from shared import keys
 from shared.errors import FencedError
-from shared.mirror import View, mirror
 from shared.model import (
     Certificate,
     HttpRoute,
-    Leader,
-    NodeName,
     Origin,
-    Record,
     Revision,
     RouteTls,
     Stack,
     StackName,
 )
-from shared.store import Delete, Put, under
+from shared.store import Delete
 from tests.build import service
-from tests.fakes.etcd import FakeEtcd
-from tests.fakes.store import FakeStore
+from tests.issuing_rig import IssuingRig
 from tests.waiting import until
 
 DAY_S = 86400.0
@@ -131,37 +122,11 @@ def test_a_failure_leaves_what_was_there_in_force() -> None:
     assert renew_at_s(after) == 60 * DAY_S
 
 
-class Rig:
-    """A store, a view of it, and an issuer that leads."""
-
-    def __init__(self, folder: Path) -> None:
-        self.clock = SystemClock()
-        self.store = FakeStore(FakeEtcd(self.clock), "test")
-        self.view = View(lambda: None)
-        self.key = folder / "secrets.key"
-        self.key.touch(mode=0o600)
-        self.key.write_bytes(b"k" * 32)
-
-    async def put(self, key: str, record: Record) -> Revision:
-        return await self.store.txn([], [Put(key, codec.encode(record))])
-
-    async def begin(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        token = await self.put(keys.LEADER, Leader(node=NodeName("node-1")))
-        rng = random.Random(1)  # noqa: S311 - jitter
-        issuer = Issuer(self.store, self.view, self.key, clock=self.clock, rng=rng)
-        watching = mirror(self.store, under(keys.ROOT), self.view, self.clock, rng)
-        return [group.create_task(watching), group.create_task(issuer.run(Fence(token)))]
-
-    def issued(self, name: str) -> Certificate | None:
-        item = self.view.items.get(keys.issued(name))
-        return codec.decode(Certificate, item.value, item.key) if item is not None else None
-
-
 async def test_the_clusters_authority_issues_renews_and_forgets(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+    rig = IssuingRig(tmp_path)
     async with asyncio.TaskGroup() as group:
         await rig.put(*wish("a", "a.test", "*.a.test"))
-        tasks = await rig.begin(group)
+        tasks = await rig.lead(group)
         await until(lambda: rig.issued("a") is not None, 10)
         first = rig.issued("a")
         assert first is not None
@@ -184,11 +149,11 @@ async def test_the_clusters_authority_issues_renews_and_forgets(tmp_path: Path) 
 
 
 async def test_without_a_directory_a_route_says_what_is_missing(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+    rig = IssuingRig(tmp_path)
     async with asyncio.TaskGroup() as group:
         stack = world(acme=("a.test",)).stacks[SHOP].stack
         await rig.put(keys.stack(SHOP), stack)
-        tasks = await rig.begin(group)
+        tasks = await rig.lead(group)
         await until(lambda: rig.issued("acme:a.test") is not None, 10)
         found = rig.issued("acme:a.test")
         assert found is not None
@@ -198,11 +163,11 @@ async def test_without_a_directory_a_route_says_what_is_missing(tmp_path: Path) 
 
 
 async def test_who_no_longer_leads_issues_nothing(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+    rig = IssuingRig(tmp_path)
 
     async def scenario() -> None:
         async with asyncio.TaskGroup() as group:
-            await rig.begin(group)
+            await rig.lead(group)
             await rig.store.txn([], [Delete(keys.LEADER)])
             await rig.put(*wish("a"))
 
