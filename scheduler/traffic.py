@@ -78,7 +78,7 @@ def routes_writes(world: World, traffic: Traffic) -> Iterable[Write]:
     asked: dict[StackName, list[Asked]] = defaultdict(list)
     for key, each in traffic.services.items():
         asked[key[0]].append(each)
-    vips, known = _virtual_addresses(world, traffic), _networks(world)
+    vips, known = _virtual_addresses(world, traffic), networks_made(world)
     for stack in sorted(asked.keys() | (world.routes.keys() - world.frozen_stacks)):
         now = world.routes.get(stack)
         wanted = routes_of(stack, asked.get(stack, ()), traffic.allocs, traffic.soaking, vips)
@@ -120,7 +120,7 @@ def _virtual_addresses(world: World, traffic: Traffic) -> Mapping[ServiceId, str
     return virtual_addresses(traffic.vips, (*wanted, *frozen), known)
 
 
-def _networks(world: World) -> Mapping[str, Network]:
+def networks_made(world: World) -> Mapping[str, Network]:
     """Return every network that somebody makes."""
     found = {name: state.network for name, state in world.networks.items()}
     for state in world.stacks.values():
