@@ -9,26 +9,18 @@ from scheduler.api.cluster import Cluster
 from scheduler.api.floating import added, floating, moved, view_of
 from scheduler.world import World
 from shared import api, codec, keys
-from shared.errors import ConflictError, OvertakenError, UnavailableError
 from shared.http import reply
 from shared.model import FloatingAddress, FloatingClaim, NodeName, Revision
-from shared.store import Compare, Condition, Delete, Op, Put, Store
-from shared.subnets import Pools
+from shared.store import Compare, Condition, Delete, Op, Put
 
 _log = structlog.get_logger()
 
 
 class FloatingHandlers:
-    """Lists floating addresses, and takes the word that one is to be, to move or to go.
+    """Lists floating addresses, and takes the word that one is to be, to move or to go."""
 
-    Args:
-        cluster: what is.
-        store: for writes.
-        pools: what containers' and services' addresses are cut from.
-    """
-
-    def __init__(self, cluster: Cluster, store: Store, pools: Pools) -> None:
-        self._cluster, self._store, self._pools = cluster, store, pools
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -41,14 +33,14 @@ class FloatingHandlers:
 
     async def addresses(self, _request: web.Request) -> web.Response:
         """Answer with all floating addresses."""
-        self._need_view()
+        self._cluster.need_view()
         return reply(floating(self._cluster.world(), self._cluster.verdicts()))
 
     async def add(self, request: web.Request) -> web.Response:
         """Write down a new address, and that nobody has it; the same again changes nothing."""
-        world = await self._world()
+        world = await self._cluster.current()
         asked = codec.decode(api.FloatingAsked, await request.read(), "body")
-        record = added(world, self._pools, request.match_info["address"], asked)
+        record = added(world, self._cluster.pools, request.match_info["address"], asked)
         if record.address not in world.floating:
             ops: list[Op] = [self._put(record)]
             conditions: list[Condition] = [Compare(keys.floating(record.address), Revision(0))]
@@ -56,26 +48,28 @@ class FloatingHandlers:
                 vip = keys.vip(record.address)
                 ops.append(Put(vip, codec.encode(FloatingClaim())))
                 conditions.append(Compare(vip, Revision(0)))
-            await self._write(record.address, conditions, ops)
+            await self._cluster.commit(record.address, conditions, ops)
             _log.info("floating_added", address=record.address)
         return self._answer(record.address)
 
     async def remove(self, request: web.Request) -> web.Response:
         """Take an address away; its holder drops it."""
-        world = await self._world()
+        world = await self._cluster.current()
         address = request.match_info["address"]
         before = view_of(world, self._cluster.verdicts(), address)
-        await self._write(address, [self._unchanged(world, address)], self._gone(world, address))
+        await self._cluster.commit(
+            address, [self._unchanged(world, address)], self._gone(world, address)
+        )
         _log.info("floating_removed", address=address)
         return reply(before)
 
     async def move(self, request: web.Request) -> web.Response:
         """Write down where an address should go."""
-        world = await self._world()
+        world = await self._cluster.current()
         address = request.match_info["address"]
         asked = codec.decode(api.FloatingMove, await request.read(), "body")
         record = moved(world, self._cluster.verdicts(), address, NodeName(asked.node))
-        await self._write(address, [self._unchanged(world, address)], [self._put(record)])
+        await self._cluster.commit(address, [self._unchanged(world, address)], [self._put(record)])
         _log.info("floating_moved", address=address, to=record.move_to)
         return self._answer(address)
 
@@ -97,23 +91,3 @@ class FloatingHandlers:
         is_free = vip is not None and not vip.claim.node
         gone: list[Op] = [Delete(keys.floating(address))]
         return [*gone, Delete(keys.vip(address))] if is_free else gone
-
-    async def _write(
-        self, address: str, conditions: Sequence[Condition], ops: Sequence[Op]
-    ) -> None:
-        try:
-            revision = await self._store.txn(conditions, ops)
-        except ConflictError as error:
-            raise OvertakenError(
-                f"{address} has changed this moment ({error.key}): look, then try again"
-            ) from error
-        await self._cluster.seen(revision)
-
-    async def _world(self) -> World:
-        self._need_view()
-        await self._cluster.need_etcd()
-        return self._cluster.world()
-
-    def _need_view(self) -> None:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")

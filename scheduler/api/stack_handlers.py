@@ -17,7 +17,7 @@ from scheduler.forecast import Start
 from scheduler.story import Now
 from shared import api, codec
 from shared.clock import Clock
-from shared.errors import CodecError, NotFoundError, SpecError, UnavailableError
+from shared.errors import CodecError, NotFoundError, SpecError
 from shared.http import reply
 from shared.mirror import View
 from shared.model import Record, Stack, StackName
@@ -72,8 +72,7 @@ class StackHandlers:
         return reply(await self._plan(name, await body_of(request, api.StackUpload)))
 
     async def _plan(self, name: StackName, upload: api.StackUpload) -> api.PlanView:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+        self._cluster.need_view()
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
         history = self._cluster.judged().history
         start = Start(self._cluster.world(), history, now, self._cluster.pools)
