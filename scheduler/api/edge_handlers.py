@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -13,14 +13,12 @@ from scheduler.api.cluster import Cluster
 from scheduler.world import World
 from shared import api, codec, keys
 from shared.certificates import check_dates, read_pair
-from shared.errors import CodecError, NotFoundError, SpecError
-from shared.http import reply
+from shared.errors import NotFoundError
+from shared.http import body_of, reply
 from shared.mirror import View
 from shared.model import Authority, Certificate, Closed, Origin, Record, Revision
 from shared.seal import NONCE_BYTES, read_key, seal
 from shared.store import Compare, Delete, Put
-
-R = TypeVar("R", bound=Record)
 
 _log = structlog.get_logger()
 _BODY_BYTES_MAX: Final = 128 * 1024
@@ -60,7 +58,7 @@ class EdgeHandlers:
         """Store a certificate, or the wish for one; an older one of the name is replaced."""
         name = request.match_info["certificate"]
         certificates.check_name(name)
-        upload = await _body(request, api.CertificateUpload)
+        upload = await body_of(request, api.CertificateUpload, bytes_max=_BODY_BYTES_MAX)
         await self._cluster.current()
         record = self._record(name, upload)
         await self._put(keys.certificate(name), record)
@@ -149,13 +147,3 @@ def _check_closable(world: World, name: str) -> None:
         raise NotFoundError(
             f"stack {stack} has no service {service[:80]!r}; it has: {', '.join(names)}"
         )
-
-
-async def _body(request: web.Request, kind: type[R]) -> R:
-    body = await request.read()
-    if len(body) > _BODY_BYTES_MAX:
-        raise SpecError(f"a body of {len(body)} bytes; {_BODY_BYTES_MAX} are the most")
-    try:
-        return codec.decode(kind, body, "the body")
-    except CodecError as error:
-        raise SpecError(str(error)) from error

@@ -7,10 +7,9 @@ from aiohttp import web
 
 from scheduler.api.cluster import Cluster
 from scheduler.api.networks import check_new, check_old, networks
-from scheduler.api.stack_handlers import body_of
 from scheduler.world import World
 from shared import api, codec, keys
-from shared.http import reply
+from shared.http import body_of, reply
 from shared.model import Network, Revision
 from shared.store import Compare, Condition, Delete, Op, Put, Unchanged
 

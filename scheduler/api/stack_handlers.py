@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -15,19 +15,15 @@ from scheduler.api.plan import hold, planned, revision_of
 from scheduler.api.stacks import Stacks, no_stack
 from scheduler.forecast import Start
 from scheduler.story import Now
-from shared import api, codec
+from shared import api
 from shared.clock import Clock
-from shared.errors import CodecError, NotFoundError, SpecError
-from shared.http import reply
+from shared.errors import NotFoundError
+from shared.http import body_of, reply
 from shared.mirror import View
-from shared.model import Record, Stack, StackName
-
-R = TypeVar("R", bound=Record)
+from shared.model import Stack, StackName
 
 _log = structlog.get_logger()
 
-# How long a client may take to send a stack.
-_BODY_S_MAX: Final = 10.0
 # A person waits for a plan; a large cluster's is cut short.
 _PLAN_S_MAX: Final = 3.0
 _DIGITS_MAX: Final = 10
@@ -135,22 +131,6 @@ class StackHandlers:
     async def _seen(self, accepted: api.Accepted) -> api.Accepted:
         await self._cluster.seen(accepted.revision)
         return accepted
-
-
-async def body_of(request: web.Request, kind: type[R]) -> R:
-    """Return the record that a client sent.
-
-    Raises:
-        SpecError: it is no such record, or it did not arrive in time.
-    """
-    try:
-        async with asyncio.timeout(_BODY_S_MAX):
-            body = await request.read()
-        return codec.decode(kind, body, "the body")
-    except TimeoutError as error:
-        raise SpecError(f"the body did not arrive within {_BODY_S_MAX:g} s") from error
-    except CodecError as error:
-        raise SpecError(str(error)) from error
 
 
 def stack_of(request: web.Request) -> StackName:
