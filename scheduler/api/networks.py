@@ -16,6 +16,7 @@ from shared.api import NetworkList, NetworkView, PoolView
 from shared.errors import NotFoundError, SpecError
 from shared.model import Network, Stack, StackName
 from shared.subnets import Pools, capacity_of, network_of, taken_of
+from shared.words import listed
 
 _SHOWN_MAX: Final = 20
 
@@ -127,10 +128,8 @@ def check_old(world: World, name: str) -> None:
     users = users_of(name, _stacks(world))
     left = _containers(world)[name]
     if users:
-        more = len(users) - _SHOWN_MAX
-        rest = f" and {more} more" if more > 0 else ""
-        shown = ", ".join(users[:_SHOWN_MAX])
-        raise SpecError(f"network {name} is used by {shown}{rest}: take them off it first")
+        shown = listed(users, _SHOWN_MAX)
+        raise SpecError(f"network {name} is used by {shown}: take them off it first")
     if left:
         raise SpecError(f"network {name} still has {left} containers, which go: try again then")
 
@@ -143,6 +142,4 @@ def _no_network(world: World, name: str, others: list[str]) -> str:
     known = sorted(world.networks)
     if not known:
         return f"there is no network {name[:80]!r}; none was made by a command"
-    more = len(known) - _SHOWN_MAX
-    rest = f" and {more} more" if more > 0 else ""
-    return f"there is no network {name[:80]!r}; there are: {', '.join(known[:_SHOWN_MAX])}{rest}"
+    return f"there is no network {name[:80]!r}; there are: {listed(known, _SHOWN_MAX)}"
