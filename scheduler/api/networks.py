@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from scheduler import vips
 from scheduler.addresses import taken
 from scheduler.api.network_checks import Ground, definition_problems, makers, users_of
 from scheduler.world import World
@@ -15,7 +14,7 @@ from shared import keys
 from shared.api import NetworkList, NetworkView, PoolView
 from shared.errors import NotFoundError, SpecError
 from shared.model import Network, Stack, StackName
-from shared.subnets import Pools, capacity_of, network_of, taken_of
+from shared.subnets import Pools, capacity_of, hosts_of, taken_of
 from shared.words import listed
 
 _SHOWN_MAX: Final = 20
@@ -53,7 +52,6 @@ def _containers(world: World) -> Counter[str]:
 
 def _view(world: World, name: str, made: list[tuple[Network, str]], containers: int) -> NetworkView:
     network = made[0][0] if made else Network(name=name)
-    subnet = network_of(network.subnet)
     fixed = {
         joined.address
         for state in world.stacks.values()
@@ -69,8 +67,7 @@ def _view(world: World, name: str, made: list[tuple[Network, str]], containers: 
         used_by=users_of(name, _stacks(world)),
         containers=containers,
         addresses=len(fixed),
-        # All but the first and the last.
-        capacity=max(subnet.num_addresses - 2, 0) if subnet is not None else 0,
+        capacity=hosts_of(network.subnet),
     )
 
 
@@ -87,7 +84,7 @@ def _pools(world: World, pools: Pools) -> tuple[PoolView, ...]:
     if pools.vips:
         routes = (state.routes for state in world.routes.values())
         used = {each.vip for one in routes for each in one.services if each.vip}
-        capacity = vips.capacity_of(pools.vips)
+        capacity = hosts_of(pools.vips)
         found.append(PoolView(subnet=pools.vips, capacity=capacity, used=len(used)))
     return tuple(found)
 

@@ -6,7 +6,6 @@ only is seen by comparing them.
 """
 
 import enum
-import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Final
@@ -17,6 +16,7 @@ from scheduler.net.scene import Sample, Scene, Target
 from shared.api import Probe, ProbeKind
 from shared.model import AllocId, NodeName, NodeSpec, Protocol
 from shared.settings import AGENT_PEER_PORT, AGENT_PORT
+from shared.subnets import gateway_of
 from shared.words import listed
 
 # 12 nodes have 132 ordered pairs, some 1200 probes in all, and each agent about a hundred.
@@ -195,7 +195,7 @@ class _Made:
         sample = self._scene.samples.get(spec.name)
         if sample is None:
             return
-        bridge = _bridge(spec)
+        bridge = gateway_of(spec.subnet)
         self._add(Leg.LINK, spec, spec, ProbeKind.ICMP, bridge, out_of=sample)
         to = sample.address
         self._add(Leg.HOST_TO_CONTAINER, spec, spec, ProbeKind.ICMP, to, into=sample)
@@ -257,8 +257,3 @@ class _Made:
                 homes=homes,
             )
         )
-
-
-def _bridge(spec: NodeSpec) -> str:
-    """Return the address that a node has among its containers: the first of its subnet."""
-    return str(ipaddress.IPv4Network(spec.subnet)[1])
