@@ -12,7 +12,7 @@ import msgspec
 
 from scheduler.api.amend import Rollouts
 from scheduler.api.changes import Changes
-from scheduler.api.network_checks import Ground
+from scheduler.api.network_checks import Ground, ground_of
 from scheduler.api.placed import Placed, placed
 from scheduler.api.progress import Stand, is_placed, waiting
 from scheduler.api.stacks import Standing
@@ -62,7 +62,7 @@ class Cluster:
         settings: Settings,
     ) -> None:
         self.changes, self.timing, self.pools = changes, settings.timing, settings.pools
-        self.edge = settings.gateway.ports
+        self._edge = settings.gateway.ports
         self._store = store
         self._view, self._explain, self._clock = view, explain, clock
         self._reader = WorldReader()
@@ -222,13 +222,7 @@ class Cluster:
 
     def ground(self) -> Ground:
         """Return what a stack must fit in besides the other stacks."""
-        world = self.world()
-        return Ground(
-            pools=self.pools,
-            nodes={name: node.spec for name, node in world.nodes.items()},
-            networks={name: each.network for name, each in world.networks.items()},
-            edge=self.edge,
-        )
+        return ground_of(self.world(), self.pools, self._edge)
 
     def standing_of(self, stack: StackName) -> Standing:
         """Return what is known of a stack besides its own record."""

@@ -12,6 +12,7 @@ import msgspec
 
 from scheduler.api.route_checks import EDGE_PORTS
 from scheduler.vips import wants_vip
+from scheduler.world import World
 from shared import codec
 from shared.api import StackUpload
 from shared.model import (
@@ -57,6 +58,16 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Mapping[NodeName, NodeSpec] = {}
     networks: Mapping[str, Network] = {}
     edge: Sequence[int] = EDGE_PORTS
+
+
+def ground_of(world: World, pools: Pools = Pools(), edge: Sequence[int] = EDGE_PORTS) -> Ground:  # noqa: B008 - frozen
+    """Return what a stack must fit in, in a world."""
+    return Ground(
+        pools=pools,
+        nodes={name: node.spec for name, node in world.nodes.items()},
+        networks={name: each.network for name, each in world.networks.items()},
+        edge=edge,
+    )
 
 
 def network_problems(

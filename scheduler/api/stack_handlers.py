@@ -70,17 +70,16 @@ class StackHandlers:
     async def _plan(self, name: StackName, upload: api.StackUpload) -> api.PlanView:
         self._cluster.need_view()
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
-        history = self._cluster.judged().history
-        start = Start(self._cluster.world(), history, now, self._cluster.pools)
-
+        history, ground = self._cluster.judged().history, self._cluster.ground()
+        start = Start(self._cluster.world(), history, now, ground.pools)
         began_s = self._clock.boot_s()
 
         def is_over() -> bool:
             return self._clock.boot_s() - began_s >= _PLAN_S_MAX
 
         # The leader of the cluster may live in this process, and must not wait for it.
-        timing, edge = self._cluster.timing, self._cluster.edge
-        return await asyncio.to_thread(planned, start, name, upload, timing, is_over, edge)
+        timing = self._cluster.timing
+        return await asyncio.to_thread(planned, start, ground, name, upload, timing, is_over)
 
     async def change(self, request: web.Request) -> web.Response:
         """Change a stack that is deployed."""
