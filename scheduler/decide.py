@@ -31,7 +31,7 @@ from scheduler.removals import removals_of, why_blocked
 from scheduler.routes import drained
 from scheduler.services import Service, services_of
 from scheduler.story import Now, node_events, placed_event, rollout_events
-from scheduler.traffic import ByService, Traffic, by_service, planned, routes_writes
+from scheduler.traffic import ByService, Routable, by_service, planned, routes_writes
 from scheduler.world import ServiceId, World
 from shared import keys
 from shared.model import (
@@ -103,7 +103,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     asked = {key: each.asked for key, each in services.items()}
     images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
     after = planned(world, judged, draft, allocs)
-    traffic = Traffic(services=asked, allocs=after, soaking=_soaking(changes), vips=vips)
+    routable = Routable(services=asked, allocs=after, soaking=_soaking(changes), vips=vips)
     removals = removals_of(world, draft.assignments, now.wall_s)
     # Volumes before manifests: should only the first of several transactions succeed, nothing is
     # removed that a record does not say so of, and nothing is placed whose place is not recorded.
@@ -112,7 +112,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
         *_volume_writes(world, placed),
         *removals.writes,
         *draft.writes(images, removals.leaving),
-        *routes_writes(world, traffic),
+        *routes_writes(world, routable),
     )
     rollouts = {key: each.rollout for key, each in services.items() if each.rollout is not None}
     events = (
