@@ -1,14 +1,13 @@
 """The paths of certificates and of what is closed for a while."""
 
-import secrets
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import structlog
 from aiohttp import web
 
 from scheduler.api import certificates
+from scheduler.api.archive import Seal
 from scheduler.api.cluster import Cluster
 from scheduler.world import World
 from shared import api, codec, keys
@@ -17,7 +16,6 @@ from shared.errors import NotFoundError
 from shared.http import body_of, reply
 from shared.mirror import View
 from shared.model import Authority, Certificate, Closed, Origin, Record, Revision
-from shared.seal import NONCE_BYTES, read_key, seal
 from shared.store import Compare, Delete, Put
 
 _log = structlog.get_logger()
@@ -32,11 +30,11 @@ class EdgeHandlers:
     Args:
         cluster: as this replica sees it.
         view: everything under keys.ROOT.
-        key: the file with what keys are sealed with; read anew each time.
+        seal: for certificates' keys.
     """
 
-    def __init__(self, cluster: Cluster, view: View, key: Path) -> None:
-        self._cluster, self._view, self._key = cluster, view, key
+    def __init__(self, cluster: Cluster, view: View, seal: Seal) -> None:
+        self._cluster, self._view, self._seal = cluster, view, seal
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -71,12 +69,7 @@ class EdgeHandlers:
             return Certificate(name=name, origin=Origin.CLUSTER, hosts=hosts)
         pair = read_pair(upload.chain.encode(), upload.key.encode())
         check_dates(pair, self._cluster.now_s())
-        sealed = seal(
-            read_key(self._key),
-            keys.certificate(name),
-            pair.key.encode(),
-            secrets.token_bytes(NONCE_BYTES),
-        )
+        sealed = self._seal(keys.certificate(name), pair.key.encode())
         return Certificate(
             name=name,
             origin=Origin.FILE,
