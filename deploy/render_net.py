@@ -11,6 +11,7 @@ import msgspec
 
 from deploy.render import Column, Table
 from shared.api import EntryView, NetCell, NetDiagnosis, NetView, ReachView, ServiceNetView
+from shared.words import listed
 
 # More columns than these no terminal has room for: then only pairs that fail are listed.
 MATRIX_MAX: Final = 8
@@ -137,10 +138,7 @@ def network_name(name: str) -> str:
 
 
 def _addresses(found: Sequence[str]) -> str:
-    if not found:
-        return "runs nowhere"
-    more = len(found) - _ADDRESSES_SHOWN
-    return ", ".join(found[:_ADDRESSES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return listed(found, _ADDRESSES_SHOWN) or "runs nowhere"
 
 
 def _entry(one: EntryView) -> str:

@@ -34,13 +34,13 @@ class Contents:
             return {}
         try:
             key = read_key(self._key)
-            return {name: unseal(key, name, await self._sealed(name)) for name in names}
+            return {name: await self._opened(key, keys.content(name)) for name in names}
         except (HostError, SealError, CodecError) as error:
             raise RuntimeFailureError(str(error)) from error
 
-    async def _sealed(self, name: str) -> bytes:
-        where = keys.content(name)
+    async def _opened(self, key: bytes, where: str) -> bytes:
         found = await self._store.list(exactly(where))
         if not found.items:
             raise RuntimeFailureError(f"{where} is not in etcd: deploy the stack again")
-        return codec.decode(Content, found.items[0].value, where).sealed
+        sealed = codec.decode(Content, found.items[0].value, where).sealed
+        return unseal(key, where, sealed)

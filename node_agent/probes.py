@@ -18,7 +18,7 @@ from node_agent.network import namespaces
 from node_agent.network.kernel_facts import kernel_facts
 from node_agent.network.network import Attachment
 from node_agent.network.station import Station
-from shared import codec, http
+from shared import http
 from shared.api import (
     AGENT_PROBES,
     PROBES_MAX,
@@ -63,7 +63,7 @@ class AgentProbes:
 
     async def take(self, request: web.Request) -> web.Response:
         """Answer with what became of the probes in the body."""
-        asked = codec.decode(ProbeRequest, await request.read(), "the request")
+        asked = await http.body_of(request, ProbeRequest)
         namespaces_ = {one.source for one in asked.probes} | set(asked.listen_in)
         if len(asked.probes) > PROBES_MAX or len(namespaces_) > _NAMESPACES_MAX:
             raise SpecError(

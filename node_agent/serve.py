@@ -12,7 +12,6 @@ from node_agent.image_sweeper import ImageSweeper
 from node_agent.images import AgentImages
 from node_agent.journal import Journal
 from node_agent.names.keeper import NamesKeeper
-from node_agent.network.addresses import gateway_of
 from node_agent.network.fabrics import Fabrics
 from node_agent.network.node import NodeNetwork
 from node_agent.nftables import Nftables
@@ -26,6 +25,7 @@ from node_agent.streams import AgentStreams
 from shared.clock import Clock
 from shared.etcd.store import EtcdStore
 from shared.settings import AGENT_PEER_PORT, load
+from shared.subnets import gateway_of
 
 
 async def serve(config: Path, clock: Clock) -> None:

@@ -31,7 +31,7 @@ from scheduler.removals import removals_of, why_blocked
 from scheduler.routes import drained
 from scheduler.services import Service, services_of
 from scheduler.story import Now, node_events, placed_event, rollout_events
-from scheduler.traffic import ByService, Traffic, by_service, planned, routes_writes
+from scheduler.traffic import ByService, Routable, by_service, planned, routes_writes
 from scheduler.world import ServiceId, World
 from shared import keys
 from shared.model import (
@@ -96,14 +96,14 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     times = times_of(memory, now.monotonic_s)
     services = services_of(world, judged, allocs, memory, times, now)
     changes = _orchestrate_all(world, judged, services, allocs, times)
-    draft = Draft(world)
-    story = _change(draft, services, changes, now)
-    placed = _place_all(world, judged, draft, services, changes)
-    story += _bind(world, draft, placed, now)
     asked = {key: each.asked for key, each in services.items()}
+    draft = Draft(world)
+    story = _change(draft, asked, changes, now)
+    placed = _place_all(world, judged, draft, asked, changes)
+    story += _bind(world, draft, placed, now)
     images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
     after = planned(world, judged, draft, allocs)
-    traffic = Traffic(services=asked, allocs=after, soaking=_soaking(changes), vips=vips)
+    routable = Routable(services=asked, allocs=after, soaking=_soaking(changes), vips=vips)
     removals = removals_of(world, draft.assignments, now.wall_s)
     # Volumes before manifests: should only the first of several transactions succeed, nothing is
     # removed that a record does not say so of, and nothing is placed whose place is not recorded.
@@ -112,7 +112,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
         *_volume_writes(world, placed),
         *removals.writes,
         *draft.writes(images, removals.leaving),
-        *routes_writes(world, traffic),
+        *routes_writes(world, routable),
     )
     rollouts = {key: each.rollout for key, each in services.items() if each.rollout is not None}
     events = (
@@ -178,7 +178,7 @@ def _is_job(asked: Asked) -> bool:
 
 def _change(
     draft: Draft,
-    services: Mapping[ServiceId, Service],
+    asked: Mapping[ServiceId, Asked],
     changes: Mapping[ServiceId, Changes],
     now: Now,
 ) -> list[Event]:
@@ -195,7 +195,7 @@ def _change(
             node = draft.activate(id_, wanted.slot, wanted.reason)
             subject = _subject(key, wanted.slot)
             story.append(placed_event(subject, node, wanted.reason, now, anew=False))
-    follow(draft, [each.asked for each in services.values()])
+    follow(draft, asked)
     return story
 
 
@@ -207,22 +207,23 @@ def _place_all(
     world: World,
     judged: Judged,
     draft: Draft,
-    services: Mapping[ServiceId, Service],
+    asked: Mapping[ServiceId, Asked],
     changes: Mapping[ServiceId, Changes],
 ) -> Placed:
+    lacking = {key: change.wanted for key, change in changes.items() if change.wanted}
+    if not lacking:
+        return Placed()
     wanted: dict[tuple[ServiceId, int], Wanted] = {}
     requests: list[Request] = []
-    running = _running(draft, {key for key, change in changes.items() if change.wanted})
-    for key, change in changes.items():
+    running = _running(draft, lacking.keys())
+    for key, wants in lacking.items():
         leaving: Mapping[NodeName, int] = {}
         spec: ServiceSpec | None = None
-        for want in change.wanted:
+        for want in wants:
             wanted[key, want.slot] = want
             if want.spec is not spec:
                 spec, leaving = want.spec, _leaving(running[key], want.spec)
-            requests.append(_request(world, services[key].asked, want, leaving))
-    if not requests:
-        return Placed()
+            requests.append(_request(world, asked[key], want, leaving))
     nodes = [
         candidate(
             node,

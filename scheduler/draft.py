@@ -40,12 +40,12 @@ class Draft:
 
     def drain(self, id_: AllocId, reason: str) -> None:
         """Let an allocation run, and send it nothing new."""
-        self._replace(id_, Want.DRAIN, None)
+        self._replace(id_, want=Want.DRAIN)
         self._reasons[self._home[id_]].append(f"{id_} drains: {reason}")
 
     def activate(self, id_: AllocId, slot: int, reason: str) -> NodeName:
         """Let a standby run in a slot; return its node."""
-        self._replace(id_, Want.RUN, slot)
+        self._replace(id_, want=Want.RUN, slot=slot)
         self._reasons[self._home[id_]].append(f"{id_} takes slot {slot}: {reason}")
         return self._home[id_]
 
@@ -59,12 +59,8 @@ class Draft:
 
     def follow(self, id_: AllocId, workload: Workload) -> None:
         """Let an allocation have another workload, for which its container is as good."""
-        node = self._home[id_]
-        self.assignments[node] = [
-            msgspec.structs.replace(a, workload=workload) if a.id == id_ else a
-            for a in self.assignments[node]
-        ]
-        self._reasons[node].append(f"{id_} stays, and its service has changed")
+        self._replace(id_, workload=workload)
+        self._reasons[self._home[id_]].append(f"{id_} stays, and its service has changed")
 
     def add(self, node: NodeName, assignment: Assignment, reason: str) -> None:
         """Give a node a new allocation, and that an address."""
@@ -75,12 +71,10 @@ class Draft:
         self._home[assignment.id] = node
         self._reasons[node].append(f"{assignment.id} comes: {reason}")
 
-    def _replace(self, id_: AllocId, want: Want, slot: int | None) -> None:
+    def _replace(self, id_: AllocId, **fields: Want | int | Workload) -> None:
         node = self._home[id_]
         self.assignments[node] = [
-            msgspec.structs.replace(a, want=want, slot=a.slot if slot is None else slot)
-            if a.id == id_
-            else a
+            msgspec.structs.replace(a, **fields) if a.id == id_ else a
             for a in self.assignments[node]
         ]
 

@@ -5,19 +5,19 @@ them. Its assignment says what it is now all the same, for everybody who asks wh
 which networks it is and which ports it has.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from scheduler.allocs import Asked
 from scheduler.draft import Draft
+from scheduler.world import ServiceId
 from shared.model import Assignment, Want, Workload, runs_alike
 
 
-def follow(draft: Draft, services: Iterable[Asked]) -> None:
+def follow(draft: Draft, asked: Mapping[ServiceId, Asked]) -> None:
     """Give every allocation that stays the workload that its slot, or its standby, should have.
 
     One that drains keeps what it has: it goes with the version that it is of.
     """
-    asked = {(each.stack, each.service): each for each in services}
     changed: list[tuple[Assignment, Workload]] = []
     for held in draft.assignments.values():
         for one in held:

@@ -99,10 +99,11 @@ def services_of(
         leaving=homes.leaving(world, judged),
     )
     wishes = {wish_key(wish): wish for wish in _wishes(world, now)}
+    frozen = world.frozen_stacks
     found = {
         key: _service(around, key, wishes.get(key))
         for key in sorted(wishes.keys() | allocs.keys() | world.rollouts.keys())
-        if key[0] not in world.frozen_stacks
+        if key[0] not in frozen
     }
     return {key: each for key, each in found.items() if _matters(world, key, each, allocs)}
 

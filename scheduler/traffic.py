@@ -22,7 +22,7 @@ from shared.model import AllocId, Network, Revision, Stack, StackName
 ByService = Mapping[ServiceId, Sequence[Alloc]]
 
 
-class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+class Routable(msgspec.Struct, frozen=True, kw_only=True):
     """What routes are made of.
 
     Attributes:
@@ -73,15 +73,15 @@ def planned(world: World, judged: Judged, draft: Draft, now: ByService) -> BySer
     return by_service(after)
 
 
-def routes_writes(world: World, traffic: Traffic) -> Iterable[Write]:
+def routes_writes(world: World, routable: Routable) -> Iterable[Write]:
     """Return the routes that differ from what is written."""
     asked: dict[StackName, list[Asked]] = defaultdict(list)
-    for key, each in traffic.services.items():
+    for key, each in routable.services.items():
         asked[key[0]].append(each)
-    vips, known = _virtual_addresses(world, traffic), _networks(world)
+    vips, known = _virtual_addresses(world, routable), networks_made(world)
     for stack in sorted(asked.keys() | (world.routes.keys() - world.frozen_stacks)):
         now = world.routes.get(stack)
-        wanted = routes_of(stack, asked.get(stack, ()), traffic.allocs, traffic.soaking, vips)
+        wanted = routes_of(stack, asked.get(stack, ()), routable.allocs, routable.soaking, vips)
         if wanted is not None:
             own = world.stacks[stack].stack if stack in world.stacks else None
             before = now.routes.networks if now is not None else ()
@@ -96,8 +96,8 @@ def routes_writes(world: World, traffic: Traffic) -> Iterable[Write]:
             )
 
 
-def _virtual_addresses(world: World, traffic: Traffic) -> Mapping[ServiceId, str]:
-    if not traffic.vips:
+def _virtual_addresses(world: World, routable: Routable) -> Mapping[ServiceId, str]:
+    if not routable.vips:
         return {}
     known = [
         ((stack, each.service), each.vip)
@@ -109,18 +109,19 @@ def _virtual_addresses(world: World, traffic: Traffic) -> Mapping[ServiceId, str
     had = {key for key, _ in known}
     wanted = [
         key
-        for key, each in traffic.services.items()
+        for key, each in routable.services.items()
         if (
             wants_vip(each.spec)
             if each.spec is not None
-            else key in had and traffic.allocs.get(key)
+            else key in had and routable.allocs.get(key)
         )
     ]
-    frozen = [key for key in had if key[0] in world.frozen_stacks]
-    return virtual_addresses(traffic.vips, (*wanted, *frozen), known)
+    stacks = world.frozen_stacks
+    frozen = [key for key in had if key[0] in stacks]
+    return virtual_addresses(routable.vips, (*wanted, *frozen), known)
 
 
-def _networks(world: World) -> Mapping[str, Network]:
+def networks_made(world: World) -> Mapping[str, Network]:
     """Return every network that somebody makes."""
     found = {name: state.network for name, state in world.networks.items()}
     for state in world.stacks.values():

@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import structlog
 from aiohttp import web
@@ -17,6 +17,7 @@ from shared import codec
 from shared.api import BODY_BYTES_MAX, STREAM_HEARTBEAT_S, ErrorBody
 from shared.errors import (
     AmbiguousError,
+    CodecError,
     ConflictError,
     ConvergenceError,
     DeniedError,
@@ -30,6 +31,8 @@ from shared.errors import (
     UnavailableError,
 )
 from shared.model import Record
+
+R = TypeVar("R", bound=Record)
 
 _log = structlog.get_logger()
 
@@ -57,6 +60,8 @@ _WORDS: Final[Mapping[int, tuple[type[HafenError], str]]] = {
 _QUEUED_LINES_MAX: Final = 64
 # An image's name is the longest that people give.
 _NAME_CHARACTERS_MAX: Final = 512
+# How long a client may take to send a record.
+_BODY_S_MAX: Final = 10.0
 # How long open streams may take to end when the server stops.
 _SHUTDOWN_S: Final = 1.0
 
@@ -194,6 +199,24 @@ def named(request: web.Request, name: str) -> str:
     if len(value) > _NAME_CHARACTERS_MAX:
         raise SpecError(f"{name}: has {len(value)} characters, more than {_NAME_CHARACTERS_MAX}")
     return value
+
+
+async def body_of(request: web.Request, kind: type[R], *, bytes_max: int = BODY_BYTES_MAX) -> R:
+    """Return the record that a client sent.
+
+    Raises:
+        SpecError: it is no such record, it is too large, or it did not arrive in time.
+    """
+    try:
+        async with asyncio.timeout(_BODY_S_MAX):
+            body = await request.read()
+        if len(body) > bytes_max:
+            raise SpecError(f"a body of {len(body)} bytes; {bytes_max} are the most")
+        return codec.decode(kind, body, "the body")
+    except TimeoutError as error:
+        raise SpecError(f"the body did not arrive within {_BODY_S_MAX:g} s") from error
+    except CodecError as error:
+        raise SpecError(str(error)) from error
 
 
 async def serve(app: web.Application, sites: Sequence[Site]) -> NoReturn:

@@ -1,7 +1,7 @@
 """Sealing what only the hosts of a cluster may read: AES-256-GCM with the cluster's one key.
 
-What is sealed under one name does not open under another: whoever may write to etcd, but has no
-key, cannot hand one secret out as another.
+What is sealed for one key of etcd does not open under another: whoever may write to etcd, but has
+no key of ours, cannot hand one secret out as another.
 
     nonce (12 bytes) | ciphertext and tag
 
@@ -15,7 +15,6 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared import keys
 from shared.errors import HostError, SealError
 
 KEY_BYTES: Final = 32
@@ -23,32 +22,31 @@ NONCE_BYTES: Final = 12
 _OTHERS: Final = 0o077
 
 
-def seal(key: bytes, name: str, plain: bytes, nonce: bytes) -> bytes:
-    """Return `plain` sealed under a content's name, as MountedFile.content has it.
+def seal(key: bytes, where: str, plain: bytes, nonce: bytes) -> bytes:
+    """Return `plain` sealed for one place.
 
     Args:
         key: KEY_BYTES of it.
-        name: <stack>/<name>/<digest>, or of other records their key; what is authenticated is the
-            key in etcd.
+        where: the key in etcd of the record that will have it.
         plain: what only hosts may read.
         nonce: NONCE_BYTES that were never used with this key, such as random ones.
     """
     assert len(nonce) == NONCE_BYTES, f"a nonce has {NONCE_BYTES} bytes, not {len(nonce)}"
-    return nonce + AESGCM(key).encrypt(nonce, plain, _where(name))
+    return nonce + AESGCM(key).encrypt(nonce, plain, where.encode())
 
 
-def unseal(key: bytes, name: str, sealed: bytes) -> bytes:
-    """Return what was sealed under a content's name.
+def unseal(key: bytes, where: str, sealed: bytes) -> bytes:
+    """Return what was sealed for one place.
 
     Raises:
-        SealError: with another key, for another name, or it was changed since.
+        SealError: with another key, for another place, or it was changed since.
     """
     nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
-        return AESGCM(key).decrypt(nonce, rest, _where(name))
+        return AESGCM(key).decrypt(nonce, rest, where.encode())
     except (InvalidTag, ValueError) as error:
         raise SealError(
-            f"{_shown(name)}: cannot be opened with this host's key: all hosts of a cluster"
+            f"{where}: cannot be opened with this host's key: all hosts of a cluster"
             " need the same [secrets] key; what another one sealed must be deployed anew"
         ) from error
 
@@ -74,12 +72,3 @@ def read_key(path: Path) -> bytes:
         size = f"more than {KEY_BYTES}" if len(key) > KEY_BYTES else str(len(key))
         raise HostError(f"{path} has {size} bytes; the cluster's key has {KEY_BYTES}")
     return key
-
-
-def _where(name: str) -> bytes:
-    return _shown(name).encode()
-
-
-def _shown(name: str) -> str:
-    """Return the key in etcd: of a content by its name, of anything else as it is."""
-    return name if name.startswith(keys.ROOT) else keys.content(name)

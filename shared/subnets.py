@@ -5,12 +5,14 @@ address of a node's subnet is its bridge's; network and broadcast addresses are 
 """
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
+# In every network the first and the last.
+_NOBODYS: Final = 2
 # Network, bridge, broadcast.
 _NOT_GIVEN: Final = 3
 _FIRST: Final = 2
@@ -28,6 +30,31 @@ class Pools(msgspec.Struct, frozen=True, kw_only=True):
 
     pool: str = ""
     vips: str = ""
+
+
+def gateway_of(subnet: str) -> str:
+    """Return the address of the node's bridge: the first one of its subnet."""
+    return str(ipaddress.IPv4Network(subnet)[1])
+
+
+def hosts_of(network: str) -> int:
+    """Return how many addresses a network has that may be somebody's; 0 if it is no IPv4 one."""
+    parsed = network_of(network)
+    return max(parsed.num_addresses - _NOBODYS, 0) if parsed is not None else 0
+
+
+def is_host_of(network: str, address: str) -> bool:
+    """Say whether an address is among those of a network that may be somebody's."""
+    parsed, number = network_of(network), _number(address)
+    if parsed is None or number is None:
+        return False
+    return 0 < number - int(parsed.network_address) < parsed.num_addresses - 1
+
+
+def round_from(first: int, count: int, begin: int) -> Iterator[str]:
+    """Yield `count` addresses from `first` on, all once, beginning with number `begin` of them."""
+    for step in range(count):
+        yield str(ipaddress.IPv4Address(first + (begin + step) % count))
 
 
 def capacity_of(subnet: str) -> int:
@@ -53,11 +80,7 @@ def pick(subnet: str, taken: Collection[str], last: str) -> str | None:
     first = int(network[0]) + _FIRST
     number = _number(last)
     begin = number - first + 1 if number is not None and _is_given(network, number) else 0
-    for step in range(count):
-        address = str(ipaddress.IPv4Address(first + (begin + step) % count))
-        if address not in taken:
-            return address
-    return None
+    return next((one for one in round_from(first, count, begin) if one not in taken), None)
 
 
 def is_container_of(subnet: str, address: str) -> bool:

@@ -73,6 +73,13 @@ class Deploy(msgspec.Struct, frozen=True):
     endpoint_mode: EndpointMode | None = None
 
 
+def refuse_start_first(at: Cursor, deploy: Deploy, why: str) -> None:
+    """Refuse updates in which two copies of a slot would run for a while."""
+    for key, policy in (("update_config", deploy.update), ("rollback_config", deploy.rollback)):
+        if policy.order is Order.START_FIRST:
+            at.below("deploy", key, "order").refuse(why)
+
+
 class _Reserved(msgspec.Struct, frozen=True):
     cpu_millis: int = 0
     memory_bytes: int = 0

@@ -9,12 +9,13 @@ from collections.abc import Mapping as Lookup
 
 import msgspec
 
+from deploy.compose.deploys import refuse_start_first
 from deploy.compose.fields import Cursor
 from deploy.compose.networks import DEFAULT, Attached, Declared
 from deploy.compose.order import Wanted
 from deploy.compose.service import Service
 from deploy.compose.tree import OWN_KEY, quoted
-from shared.model import Affinity, Joined, Network, Order
+from shared.model import Affinity, Joined, Network
 
 Found = Lookup[str, tuple[Cursor, Service]]
 
@@ -201,7 +202,11 @@ def _check_addresses(found: Found, known: Lookup[str, Declared]) -> None:
             elif before is not place:
                 where = f"{before.mark.file}:{before.mark.line}"
                 place.refuse(f"{part.address} is the address of another service in {where}")
-            _check_order(at, one, part.address)
+            refuse_start_first(
+                at,
+                one.deploy,
+                f"the old and the new copy would both have {part.address}; write stop-first",
+            )
 
 
 def _not_possible(found: Service, part: Attached, network: Network | None) -> Iterator[str]:
@@ -224,13 +229,3 @@ def _not_possible(found: Service, part: Attached, network: Network | None) -> It
     if number is None or number > 1:
         many = "runs on every node" if number is None else f"has {number} replicas"
         yield f"only one container can have an address, and the service {many}; leave it out"
-
-
-def _check_order(at: Cursor, found: Service, address: str) -> None:
-    """Refuse an update in which two containers would have the address for a while."""
-    deploy = found.deploy
-    for key, policy in (("update_config", deploy.update), ("rollback_config", deploy.rollback)):
-        if policy.order is Order.START_FIRST:
-            at.below("deploy", key, "order").refuse(
-                f"the old and the new copy would both have {address}; write stop-first"
-            )

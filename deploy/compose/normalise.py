@@ -6,7 +6,7 @@ replicas. What contradicts itself is refused.
 
 import msgspec
 
-from deploy.compose.deploys import Deploy
+from deploy.compose.deploys import Deploy, refuse_start_first
 from deploy.compose.fields import Cursor
 from deploy.compose.own import Own
 from deploy.compose.routes import with_ports
@@ -17,7 +17,6 @@ from shared.model import (
     EndpointMode,
     Joined,
     Mode,
-    Order,
     Resources,
     RestartCondition,
     RestartPolicy,
@@ -25,7 +24,6 @@ from shared.model import (
     ServiceName,
     ServiceSpec,
     Tuning,
-    UpdatePolicy,
     Workload,
 )
 
@@ -148,15 +146,11 @@ def _check_exclusive(at: Cursor, found: Service, replicas: int) -> None:
         )
     if found.deploy.mode is not None and found.deploy.mode.is_global:
         where.refuse("at most one copy may run, but mode is global")
-    for key, policy in _policies(found.deploy):
-        if policy.order is Order.START_FIRST:
-            at.below("deploy", key, "order").refuse(
-                "at most one copy may run, so the old one is first to stop: write stop-first"
-            )
-
-
-def _policies(deploy: Deploy) -> tuple[tuple[str, UpdatePolicy], ...]:
-    return (("update_config", deploy.update), ("rollback_config", deploy.rollback))
+    refuse_start_first(
+        at,
+        found.deploy,
+        "at most one copy may run, so the old one is first to stop: write stop-first",
+    )
 
 
 def _restart(at: Cursor, found: Service, mode: Mode, *, is_awaited: bool) -> RestartPolicy:

@@ -1,6 +1,6 @@
-"""What follows from a subnet and an address: the node's bridge, and a container's link.
+"""What follows from an address or a subnet: a container's link, and what IPv6 it has.
 
-Pure. Which addresses there are to give is in shared.subnets.
+Pure. Which addresses there are to give, and whose the first is, is in shared.subnets.
 """
 
 import functools
@@ -9,11 +9,6 @@ from typing import Final
 
 # Of the largest cluster: each costs 10 us to find out, and all are asked for on every change.
 _KNOWN_MAX: Final = 1 << 15
-
-
-def gateway_of(subnet: str) -> str:
-    """Return the address of the node's bridge: the first one of its subnet."""
-    return str(ipaddress.IPv4Network(subnet)[1])
 
 
 def mac_of(address: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from pyroute2 import IPRoute
 
-from node_agent.network.addresses import gateway_of, mac_of
+from node_agent.network.addresses import mac_of
 from node_agent.network.links import Link
 from node_agent.network.netlink import ROUTE_PROTOCOL, Batch
 from node_agent.network.plan import (
@@ -24,6 +24,7 @@ from node_agent.network.plan import (
     addresses_of,
 )
 from node_agent.network.rules import GROUP
+from shared.subnets import gateway_of
 
 # The number of the one virtual network that all nodes share.
 VXLAN_ID: Final = 72

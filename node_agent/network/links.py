@@ -18,10 +18,11 @@ from typing import Final
 import msgspec
 
 from node_agent.network import namespaces
-from node_agent.network.addresses import gateway_of, mac_of, prefix_of, six_of
+from node_agent.network.addresses import mac_of, prefix_of, six_of
 from node_agent.network.cluster import Local
 from node_agent.network.netlink import Batch
 from node_agent.network.rules import GROUP
+from shared.subnets import gateway_of
 
 INNER: Final = "eth0"
 _LOOPBACK: Final = 1

@@ -5,10 +5,10 @@ Blocking; runs in a thread.
 
 from collections.abc import Mapping
 
-from node_agent.network.addresses import gateway_of
 from node_agent.network.kernel import GONE, Found, split
 from node_agent.network.netlink import Batch
 from node_agent.network.plan import VXLAN, Host, Plan, Route, difference
+from shared.subnets import gateway_of
 
 Said = tuple[list[str], frozenset[str]]
 

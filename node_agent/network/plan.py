@@ -9,8 +9,9 @@ from typing import Final
 
 import msgspec
 
-from node_agent.network.addresses import gateway_of, mac_of, prefix_of, six_net_of, six_of
+from node_agent.network.addresses import mac_of, prefix_of, six_net_of, six_of
 from node_agent.network.cluster import Cluster, Site
+from shared.subnets import gateway_of
 
 BRIDGE: Final = "hafen0"
 VXLAN: Final = "hafen.vx"

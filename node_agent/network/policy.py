@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 
 from node_agent.network import cluster as clusters
-from node_agent.network.addresses import gateway_of, six_net_of, six_of
+from node_agent.network.addresses import six_net_of, six_of
 from node_agent.network.cluster import Cluster, Local, is_closed, networks_of
 from shared.model import AllocId
+from shared.subnets import gateway_of
 
 _NAME_MAX: Final = 40
 _HASH_BYTES: Final = 4

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from node_agent.gateway.slots import NOWHERE
-from node_agent.network.addresses import gateway_of, six_of
+from node_agent.network.addresses import six_of
 from node_agent.network.cluster import Cluster
 from node_agent.network.policy import Elements, Frame, Ruleset, ruleset_of, six_subnet
+from shared.subnets import gateway_of
 
 TABLE: Final = "hafen"
 # The links of containers are one group, so that rules know them without their names.

@@ -28,7 +28,7 @@ HISTORY_MAX: Final = 25
 # Below etcd's limit of operations, with room for conditions.
 _OPS_MAX: Final = 100
 
-# Seals a content's bytes under its name, with the cluster's key.
+# Seals bytes for a key of etcd, with the cluster's key.
 Seal = Callable[[str, bytes], bytes]
 
 
@@ -94,7 +94,8 @@ class Archive:
                 f"config or secret {name}: this scheduler has no key to seal it with; "
                 "name the cluster's key in its host's settings"
             )
-        return Put(keys.content(name), codec.encode(Content(sealed=self._seal(name, plain))))
+        where = keys.content(name)
+        return Put(where, codec.encode(Content(sealed=self._seal(where, plain))))
 
     async def sweep(self, stack: Stack, revision: Revision) -> None:
         """Delete what neither the stack, written at `revision`, nor its history needs any more.

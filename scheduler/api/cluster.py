@@ -12,7 +12,7 @@ import msgspec
 
 from scheduler.api.amend import Rollouts
 from scheduler.api.changes import Changes
-from scheduler.api.network_checks import Ground
+from scheduler.api.network_checks import Ground, ground_of
 from scheduler.api.placed import Placed, placed
 from scheduler.api.progress import Stand, is_placed, waiting
 from scheduler.api.stacks import Standing
@@ -23,11 +23,17 @@ from scheduler.reading import WorldReader
 from scheduler.world import World
 from shared import keys
 from shared.clock import Clock
-from shared.errors import StoreError, UnavailableError
+from shared.errors import (
+    AmbiguousError,
+    ConflictError,
+    OvertakenError,
+    StoreError,
+    UnavailableError,
+)
 from shared.mirror import View
 from shared.model import Revision, StackName
 from shared.settings import Settings
-from shared.store import Store, exactly
+from shared.store import Condition, Op, Put, Snapshot, Store, exactly
 from shared.timing import Timing
 
 # An etcd that is well answers in milliseconds, across sites in a tenth of a second. Who asks how
@@ -57,7 +63,7 @@ class Cluster:
         settings: Settings,
     ) -> None:
         self.changes, self.timing, self.pools = changes, settings.timing, settings.pools
-        self.edge = settings.gateway.ports
+        self._edge = settings.gateway.ports
         self._store = store
         self._view, self._explain, self._clock = view, explain, clock
         self._reader = WorldReader()
@@ -87,6 +93,15 @@ class Cluster:
             return False
         return True
 
+    def need_view(self) -> None:
+        """Return if this replica has seen the cluster at all.
+
+        Raises:
+            UnavailableError: it has not yet.
+        """
+        if self.revision == 0:
+            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+
     async def need_etcd(self) -> None:
         """Return if etcd takes changes now.
 
@@ -98,6 +113,48 @@ class Cluster:
                 "etcd does not answer: nothing was changed, and what runs keeps running; "
                 "try again once most etcd members are back"
             )
+
+    async def current(self) -> World:
+        """Return the world to decide a change on, which `commit` then writes.
+
+        Raises:
+            UnavailableError: it is not known yet, or etcd takes no changes now.
+        """
+        self.need_view()
+        await self.need_etcd()
+        return self.world()
+
+    async def commit(self, what: str, conditions: Sequence[Condition], ops: Sequence[Op]) -> None:
+        """Write a change of `what`, and wait until this replica shows it.
+
+        Nothing is tried again: what another has written since, its author has not seen.
+
+        Raises:
+            OvertakenError: a condition does not hold; nothing was written.
+            StoreError: nothing was written; after an AmbiguousError it may have been.
+        """
+        try:
+            revision = await self._store.txn(conditions, ops)
+        except ConflictError as error:
+            raise OvertakenError(
+                f"{what}: nothing was changed, as {error.key.removeprefix(keys.ROOT)} has changed "
+                "this moment; look, then try again"
+            ) from error
+        except AmbiguousError:
+            done = await self._done(ops)
+            if done is None:
+                raise
+            revision = done
+        await self.seen(revision)
+
+    async def _done(self, ops: Sequence[Op]) -> Revision | None:
+        """Return when all was as `ops` want it; None: it is not, or nobody can say."""
+        try:
+            found = [await self._store.list(exactly(op.key)) for op in ops]
+        except StoreError:
+            return None
+        is_done = all(_is_done(op, one) for op, one in zip(ops, found, strict=True))
+        return max(one.revision for one in found) if is_done else None
 
     async def seen(self, revision: Revision) -> None:
         """Wait until this replica shows a change too, unless its view lags for long."""
@@ -166,13 +223,7 @@ class Cluster:
 
     def ground(self) -> Ground:
         """Return what a stack must fit in besides the other stacks."""
-        world = self.world()
-        return Ground(
-            pools=self.pools,
-            nodes={name: node.spec for name, node in world.nodes.items()},
-            networks={name: each.network for name, each in world.networks.items()},
-            edge=self.edge,
-        )
+        return ground_of(self.world(), self.pools, self._edge)
 
     def standing_of(self, stack: StackName) -> Standing:
         """Return what is known of a stack besides its own record."""
@@ -200,3 +251,9 @@ class Cluster:
             self.leaderless_s()
             await self._clock.sleep(_LOOK_PAUSE_S)
             await self.changes.wait(count, _LOOK_AGAIN_S)
+
+
+def _is_done(op: Op, found: Snapshot) -> bool:
+    """Say whether a key is as a write wanted it."""
+    now = found.items[0].value if found.items else None
+    return now == (op.value if isinstance(op, Put) else None)

@@ -1,33 +1,22 @@
 """The paths of certificates and of what is closed for a while."""
 
-import secrets
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from aiohttp import web
 
 from scheduler.api import certificates
+from scheduler.api.archive import Seal
 from scheduler.api.cluster import Cluster
 from scheduler.world import World
 from shared import api, codec, keys
 from shared.certificates import check_dates, read_pair
-from shared.errors import (
-    CodecError,
-    ConflictError,
-    NotFoundError,
-    OvertakenError,
-    SpecError,
-    UnavailableError,
-)
-from shared.http import reply
+from shared.errors import NotFoundError
+from shared.http import body_of, reply
 from shared.mirror import View
 from shared.model import Authority, Certificate, Closed, Origin, Record, Revision
-from shared.seal import NONCE_BYTES, read_key, seal
-from shared.store import Compare, Delete, Put, Store
-
-R = TypeVar("R", bound=Record)
+from shared.store import Compare, Delete, Put
 
 _log = structlog.get_logger()
 _BODY_BYTES_MAX: Final = 128 * 1024
@@ -41,12 +30,11 @@ class EdgeHandlers:
     Args:
         cluster: as this replica sees it.
         view: everything under keys.ROOT.
-        store: for writes.
-        key: the file with what keys are sealed with; read anew each time.
+        seal: for certificates' keys.
     """
 
-    def __init__(self, cluster: Cluster, view: View, store: Store, key: Path) -> None:
-        self._cluster, self._view, self._store, self._key = cluster, view, store, key
+    def __init__(self, cluster: Cluster, view: View, seal: Seal) -> None:
+        self._cluster, self._view, self._seal = cluster, view, seal
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -61,15 +49,15 @@ class EdgeHandlers:
 
     async def certificates(self, _request: web.Request) -> web.Response:
         """Answer with all certificates."""
-        return reply(certificates.certificates(self._world(), self._cluster.now_s()))
+        self._cluster.need_view()
+        return reply(certificates.certificates(self._cluster.world(), self._cluster.now_s()))
 
     async def add(self, request: web.Request) -> web.Response:
         """Store a certificate, or the wish for one; an older one of the name is replaced."""
         name = request.match_info["certificate"]
         certificates.check_name(name)
-        upload = await _body(request, api.CertificateUpload)
-        await self._cluster.need_etcd()
-        self._world()
+        upload = await body_of(request, api.CertificateUpload, bytes_max=_BODY_BYTES_MAX)
+        await self._cluster.current()
         record = self._record(name, upload)
         await self._put(keys.certificate(name), record)
         _log.info("certificate_stored", certificate=name, origin=record.origin.value)
@@ -81,12 +69,7 @@ class EdgeHandlers:
             return Certificate(name=name, origin=Origin.CLUSTER, hosts=hosts)
         pair = read_pair(upload.chain.encode(), upload.key.encode())
         check_dates(pair, self._cluster.now_s())
-        sealed = seal(
-            read_key(self._key),
-            keys.certificate(name),
-            pair.key.encode(),
-            secrets.token_bytes(NONCE_BYTES),
-        )
+        sealed = self._seal(keys.certificate(name), pair.key.encode())
         return Certificate(
             name=name,
             origin=Origin.FILE,
@@ -100,8 +83,7 @@ class EdgeHandlers:
     async def remove(self, request: web.Request) -> web.Response:
         """Remove a certificate, or the wish for one."""
         name = request.match_info["certificate"]
-        await self._cluster.need_etcd()
-        world = self._world()
+        world = await self._cluster.current()
         key = keys.certificate(name)
         found = world.certificates.get(key)
         if found is None:
@@ -112,7 +94,7 @@ class EdgeHandlers:
 
     async def authority(self, _request: web.Request) -> web.Response:
         """Answer with what clients have to trust."""
-        self._world()
+        self._cluster.need_view()
         item = self._view.items.get(keys.authority(CLUSTER_AUTHORITY))
         found = codec.decode(Authority, item.value, item.key) if item is not None else None
         return reply(api.AuthorityView(chain=found.chain if found is not None else ""))
@@ -120,8 +102,7 @@ class EdgeHandlers:
     async def close(self, request: web.Request) -> web.Response:
         """Let a stack or a service answer with a page of excuses."""
         name = request.match_info["name"]
-        await self._cluster.need_etcd()
-        _check_closable(self._world(), name)
+        _check_closable(await self._cluster.current(), name)
         await self._put(keys.closed(name), Closed(name=name, since_s=self._cluster.now_s()))
         _log.info("closed", name=name)
         return reply(api.ClosedView(name=name, is_closed=True))
@@ -129,8 +110,7 @@ class EdgeHandlers:
     async def open(self, request: web.Request) -> web.Response:
         """Let a stack or a service answer by itself again."""
         name = request.match_info["name"]
-        await self._cluster.need_etcd()
-        world = self._world()
+        world = await self._cluster.current()
         if name not in world.closed:
             there = ", ".join(sorted(world.closed)) or "none"
             raise NotFoundError(f"{name[:80]!r} is not closed; closed are: {there}")
@@ -140,25 +120,14 @@ class EdgeHandlers:
 
     async def _put(self, key: str, record: Record) -> None:
         conditions = [Compare(key, self._revision(key))]
-        await self._write(key, conditions, Put(key, codec.encode(record)))
+        await self._cluster.commit(key, conditions, [Put(key, codec.encode(record))])
 
     async def _delete(self, key: str) -> None:
-        await self._write(key, [Compare(key, self._revision(key))], Delete(key))
-
-    async def _write(self, key: str, conditions: Sequence[Compare], what: Put | Delete) -> None:
-        try:
-            await self._cluster.seen(await self._store.txn(conditions, [what]))
-        except ConflictError as error:
-            raise OvertakenError(f"{key} was changed this moment: look, then try again") from error
+        await self._cluster.commit(key, [Compare(key, self._revision(key))], [Delete(key)])
 
     def _revision(self, key: str) -> Revision:
         item = self._view.items.get(key)
         return item.mod_revision if item is not None else Revision(0)
-
-    def _world(self) -> World:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
-        return self._cluster.world()
 
 
 def _check_closable(world: World, name: str) -> None:
@@ -171,13 +140,3 @@ def _check_closable(world: World, name: str) -> None:
         raise NotFoundError(
             f"stack {stack} has no service {service[:80]!r}; it has: {', '.join(names)}"
         )
-
-
-async def _body(request: web.Request, kind: type[R]) -> R:
-    body = await request.read()
-    if len(body) > _BODY_BYTES_MAX:
-        raise SpecError(f"a body of {len(body)} bytes; {_BODY_BYTES_MAX} are the most")
-    try:
-        return codec.decode(kind, body, "the body")
-    except CodecError as error:
-        raise SpecError(str(error)) from error

@@ -9,7 +9,7 @@ from typing import Final
 
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import NodeState, World
-from shared import api
+from shared import api, keys
 from shared.errors import NotFoundError, SpecError
 from shared.labels import meets
 from shared.model import Availability, FloatingAddress, NodeName
@@ -35,6 +35,7 @@ def view_of(world: World, verdicts: Verdicts, address: str) -> api.FloatingView:
         NotFoundError: there is no such one; says which there are.
     """
     record = _known(world, address)
+    address = record.address
     state = world.vips.get(address)
     holder = state.claim.node if state is not None else _NOBODY
     eligible = _eligible(world, verdicts, record)
@@ -49,10 +50,18 @@ def view_of(world: World, verdicts: Verdicts, address: str) -> api.FloatingView:
     )
 
 
-def _known(world: World, address: str) -> FloatingAddress:
+def _known(world: World, written: str) -> FloatingAddress:
+    """Return what is recorded of an address, however it is written."""
+    try:
+        address = str(ipaddress.ip_address(written))
+    except ValueError:
+        address = written
     state = world.floating.get(address)
     if state is not None:
         return state.record
+    key = keys.floating(address)
+    if key in world.unreadable:
+        raise NotFoundError(f"{key} cannot be read: mend it, or delete that key")
     known = ", ".join(sorted(world.floating)[:_SHOWN_MAX]) or "none"
     raise NotFoundError(f"there is no floating address {address}; there are: {known}")
 
@@ -128,6 +137,9 @@ def added(world: World, pools: Pools, address: str, asked: api.FloatingAsked) ->
     )
     if before is not None:
         return _same(before.record, record)
+    for key in (keys.floating(record.address), keys.vip(record.address)):
+        if key in world.unreadable:
+            raise SpecError(f"{key} cannot be read: mend it, or delete that key")
     if len(world.floating) >= ADDRESSES_MAX:
         raise SpecError(f"{len(world.floating)} floating addresses are there: no more are kept")
     _refuse_taken(world, pools, ip)
@@ -221,11 +233,11 @@ def moved(world: World, verdicts: Verdicts, address: str, node: NodeName) -> Flo
     spec = world.nodes[node].spec
     if not meets(spec, record.constraints):
         raise SpecError(
-            f"{node} may not have {address}: it is not {' and '.join(_written(record))}"
+            f"{node} may not have {record.address}: it is not {' and '.join(_written(record))}"
         )
     verdict = verdicts.get(node, Verdict.SUSPECT)
     if not verdict.is_sound:
-        raise SpecError(f"{node} cannot take {address}: it is {verdict}")
+        raise SpecError(f"{node} cannot take {record.address}: it is {verdict}")
     if spec.availability is not Availability.ACTIVE:
         raise SpecError(f"{node} is cordoned: it takes nothing new")
     return FloatingAddress(

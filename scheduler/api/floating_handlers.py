@@ -9,26 +9,18 @@ from scheduler.api.cluster import Cluster
 from scheduler.api.floating import added, floating, moved, view_of
 from scheduler.world import World
 from shared import api, codec, keys
-from shared.errors import ConflictError, OvertakenError, UnavailableError
-from shared.http import reply
-from shared.model import FloatingAddress, FloatingClaim, NodeName, Revision
-from shared.store import Compare, Condition, Delete, Op, Put, Store
-from shared.subnets import Pools
+from shared.http import body_of, reply
+from shared.model import FloatingAddress, FloatingClaim, Revision
+from shared.store import Compare, Condition, Delete, Op, Put
 
 _log = structlog.get_logger()
 
 
 class FloatingHandlers:
-    """Lists floating addresses, and takes the word that one is to be, to move or to go.
+    """Lists floating addresses, and takes the word that one is to be, to move or to go."""
 
-    Args:
-        cluster: what is.
-        store: for writes.
-        pools: what containers' and services' addresses are cut from.
-    """
-
-    def __init__(self, cluster: Cluster, store: Store, pools: Pools) -> None:
-        self._cluster, self._store, self._pools = cluster, store, pools
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -41,79 +33,64 @@ class FloatingHandlers:
 
     async def addresses(self, _request: web.Request) -> web.Response:
         """Answer with all floating addresses."""
-        self._need_view()
+        self._cluster.need_view()
         return reply(floating(self._cluster.world(), self._cluster.verdicts()))
 
     async def add(self, request: web.Request) -> web.Response:
         """Write down a new address, and that nobody has it; the same again changes nothing."""
-        world = await self._world()
-        asked = codec.decode(api.FloatingAsked, await request.read(), "body")
-        record = added(world, self._pools, request.match_info["address"], asked)
-        if record.address not in world.floating:
-            ops: list[Op] = [self._put(record)]
-            conditions: list[Condition] = [Compare(keys.floating(record.address), Revision(0))]
-            if record.address not in world.vips:
-                vip = keys.vip(record.address)
-                ops.append(Put(vip, codec.encode(FloatingClaim())))
-                conditions.append(Compare(vip, Revision(0)))
-            await self._write(record.address, conditions, ops)
-            _log.info("floating_added", address=record.address)
-        return self._answer(record.address)
+        asked = await body_of(request, api.FloatingAsked)
+        world = await self._cluster.current()
+        record = added(world, self._cluster.pools, request.match_info["address"], asked)
+        address = record.address
+        if address not in world.floating:
+            ops: list[Op] = [_put(record)]
+            if address not in world.vips:
+                ops.append(Put(keys.vip(address), codec.encode(FloatingClaim())))
+            await self._cluster.commit(address, _as_seen(world, address), ops)
+            _log.info("floating_added", address=address)
+        return self._answer(address)
 
     async def remove(self, request: web.Request) -> web.Response:
         """Take an address away; its holder drops it."""
-        world = await self._world()
-        address = request.match_info["address"]
-        before = view_of(world, self._cluster.verdicts(), address)
-        await self._write(address, [self._unchanged(world, address)], self._gone(world, address))
+        world = await self._cluster.current()
+        before = view_of(world, self._cluster.verdicts(), request.match_info["address"])
+        address = before.address
+        ops: list[Op] = [Delete(keys.floating(address))]
+        if address in world.vips and not before.holder:
+            # One that somebody has goes with him, once he has dropped the address.
+            ops.append(Delete(keys.vip(address)))
+        await self._cluster.commit(address, _as_seen(world, address), ops)
         _log.info("floating_removed", address=address)
         return reply(before)
 
     async def move(self, request: web.Request) -> web.Response:
         """Write down where an address should go."""
-        world = await self._world()
-        address = request.match_info["address"]
-        asked = codec.decode(api.FloatingMove, await request.read(), "body")
-        record = moved(world, self._cluster.verdicts(), address, NodeName(asked.node))
-        await self._write(address, [self._unchanged(world, address)], [self._put(record)])
+        asked = await body_of(request, api.FloatingMove)
+        world = await self._cluster.current()
+        written = request.match_info["address"]
+        record = moved(world, self._cluster.verdicts(), written, asked.node)
+        address = record.address
+        unchanged = Compare(keys.floating(address), world.floating[address].revision)
+        await self._cluster.commit(address, [unchanged], [_put(record)])
         _log.info("floating_moved", address=address, to=record.move_to)
         return self._answer(address)
 
     def _answer(self, address: str) -> web.Response:
         return reply(view_of(self._cluster.world(), self._cluster.verdicts(), address))
 
-    @staticmethod
-    def _put(record: FloatingAddress) -> Put:
-        return Put(keys.floating(record.address), codec.encode(record))
 
-    @staticmethod
-    def _unchanged(world: World, address: str) -> Compare:
-        return Compare(keys.floating(address), world.floating[address].revision)
+def _put(record: FloatingAddress) -> Put:
+    return Put(keys.floating(record.address), codec.encode(record))
 
-    @staticmethod
-    def _gone(world: World, address: str) -> list[Op]:
-        """Return what to delete: a claim that nobody has goes at once, others with their holder."""
-        vip = world.vips.get(address)
-        is_free = vip is not None and not vip.claim.node
-        gone: list[Op] = [Delete(keys.floating(address))]
-        return [*gone, Delete(keys.vip(address))] if is_free else gone
 
-    async def _write(
-        self, address: str, conditions: Sequence[Condition], ops: Sequence[Op]
-    ) -> None:
-        try:
-            revision = await self._store.txn(conditions, ops)
-        except ConflictError as error:
-            raise OvertakenError(
-                f"{address} has changed this moment ({error.key}): look, then try again"
-            ) from error
-        await self._cluster.seen(revision)
+def _as_seen(world: World, address: str) -> list[Condition]:
+    """Return the conditions under which an address and its claim are as the world has them.
 
-    async def _world(self) -> World:
-        self._need_view()
-        await self._cluster.need_etcd()
-        return self._cluster.world()
-
-    def _need_view(self) -> None:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+    The claim too: an agent that takes it just now will answer the address, and must drop it before
+    the claim goes; one that lets it go just now leaves it to whoever removes the address.
+    """
+    record, claim = world.floating.get(address), world.vips.get(address)
+    found = [Compare(keys.floating(address), record.revision if record else Revision(0))]
+    if keys.vip(address) not in world.unreadable:
+        found.append(Compare(keys.vip(address), claim.revision if claim else Revision(0)))
+    return list[Condition](found)

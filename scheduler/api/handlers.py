@@ -22,7 +22,7 @@ from scheduler.api.why import Scene, why_allocation, why_service
 from scheduler.reading import read_event
 from shared import api, keys
 from shared.clock import Clock
-from shared.errors import NotFoundError, SpecError, UnavailableError
+from shared.errors import NotFoundError, SpecError
 from shared.http import Put, flag, reply, stream, whole
 from shared.mirror import View
 from shared.model import Event, ServiceName, StackName
@@ -67,7 +67,7 @@ class Handlers:
 
     async def nodes(self, _request: web.Request) -> web.Response:
         """Answer with all nodes."""
-        self._need_view()
+        self._cluster.need_view()
         return reply(api.NodeList(nodes=views.nodes(self._cluster.world(), self._cluster.judged())))
 
     async def services(self, request: web.Request) -> web.Response:
@@ -117,7 +117,7 @@ class Handlers:
 
     async def why(self, request: web.Request) -> web.Response:
         """Answer with why an allocation or a service is as it is."""
-        self._need_view()
+        self._cluster.need_view()
         found = self._cluster.placed()
         selection = self._selection(request)
         meant = [one for one in found if selection.matches(one)]
@@ -147,7 +147,7 @@ class Handlers:
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
         """Stream the logs of a service or an allocation from wherever it runs."""
-        self._need_view()
+        self._cluster.need_view()
         follow, tail = flag(request, "follow"), whole(request, "tail", largest=TAIL_MAX)
         selection = self._selection(request)
         wanted = LogRequest(sources=lambda: self._sources(selection), follow=follow, tail=tail)
@@ -159,7 +159,7 @@ class Handlers:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Stream the cluster's story, oldest first."""
-        self._need_view()
+        self._cluster.need_view()
         follow = flag(request, "follow")
 
         async def tell(put: Put) -> None:
@@ -197,12 +197,8 @@ class Handlers:
 
     def _found(self, stack: str | None) -> tuple[Placed, ...]:
         """Return all allocations; a stack that neither exists nor runs is refused."""
-        self._need_view()
+        self._cluster.need_view()
         found, world = self._cluster.placed(), self._cluster.world()
         if stack is None or stack in world.stacks or any(one.view.stack == stack for one in found):
             return found
         raise NotFoundError(no_stack(stack, world.stacks))
-
-    def _need_view(self) -> None:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")

@@ -96,8 +96,7 @@ class ImageHandlers:
 
     def _targets(self) -> Mapping[NodeName, Target]:
         """Return the agents of all sound nodes, by name in order."""
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+        self._cluster.need_view()
         if self._agents is None:
             raise UnavailableError("no agent can be given an image: the settings have no [tls]")
         world, verdicts = self._cluster.world(), self._cluster.verdicts()

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from scheduler.api.route_checks import EDGE_PORTS
-from scheduler.vips import capacity_of, wants_vip
+from scheduler.vips import wants_vip
+from scheduler.world import World
 from shared import codec
 from shared.api import StackUpload
 from shared.model import (
@@ -28,7 +29,7 @@ from shared.model import (
     Stack,
     StackName,
 )
-from shared.subnets import Pools, network_of
+from shared.subnets import Pools, hosts_of, network_of
 
 # A network's name is a key, and part of every routes document of its stack.
 NETWORK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -57,6 +58,16 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Mapping[NodeName, NodeSpec] = {}
     networks: Mapping[str, Network] = {}
     edge: Sequence[int] = EDGE_PORTS
+
+
+def ground_of(world: World, pools: Pools = Pools(), edge: Sequence[int] = EDGE_PORTS) -> Ground:  # noqa: B008 - frozen
+    """Return what a stack must fit in, in a world."""
+    return Ground(
+        pools=pools,
+        nodes={name: node.spec for name, node in world.nodes.items()},
+        networks={name: each.network for name, each in world.networks.items()},
+        edge=edge,
+    )
 
 
 def network_problems(
@@ -288,7 +299,7 @@ def _vips(
     if not pools.vips or not wanted:
         return
     used = sum(wants_vip(spec) for stack in rest.values() for spec in stack.services)
-    total = capacity_of(pools.vips)
+    total = hosts_of(pools.vips)
     if used + wanted > total:
         yield (
             f"virtual addresses: stack {name} needs {wanted}, {max(total - used, 0)} of the "

@@ -7,13 +7,11 @@ from aiohttp import web
 
 from scheduler.api.cluster import Cluster
 from scheduler.api.networks import check_new, check_old, networks
-from scheduler.api.stack_handlers import body_of
 from scheduler.world import World
 from shared import api, codec, keys
-from shared.errors import AmbiguousError, ConflictError, OvertakenError, UnavailableError
-from shared.http import reply
+from shared.http import body_of, reply
 from shared.model import Network, Revision
-from shared.store import Compare, Condition, Delete, Op, Put, Store, Unchanged, exactly
+from shared.store import Compare, Condition, Delete, Op, Put, Unchanged
 
 _log = structlog.get_logger()
 
@@ -21,8 +19,8 @@ _log = structlog.get_logger()
 class NetworkHandlers:
     """Lists, makes and removes networks."""
 
-    def __init__(self, cluster: Cluster, store: Store) -> None:
-        self._cluster, self._store = cluster, store
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -34,31 +32,27 @@ class NetworkHandlers:
 
     async def networks(self, _request: web.Request) -> web.Response:
         """Answer with all networks, and how many addresses are left."""
-        self._need_view()
+        self._cluster.need_view()
         return reply(networks(self._cluster.world(), self._cluster.pools))
 
     async def create(self, request: web.Request) -> web.Response:
         """Make a network; one that is there already, as it is asked for, is not written again."""
         network = await body_of(request, Network)
-        self._need_view()
-        await self._cluster.need_etcd()
-        world = self._cluster.world()
+        world = await self._cluster.current()
         check_new(world, self._cluster.ground(), network)
         if network.name not in world.networks:
             put = Put(keys.network(network.name), codec.encode(network))
-            await self._cluster.seen(await self._write(world, network.name, put))
+            await self._write(world, network.name, put)
             _log.info("network_created", network=network.name)
         return reply(self._shown(network))
 
     async def remove(self, request: web.Request) -> web.Response:
         """Remove a network that nobody uses."""
         name = request.match_info["network"]
-        self._need_view()
-        await self._cluster.need_etcd()
-        world = self._cluster.world()
+        world = await self._cluster.current()
         check_old(world, name)
         network = world.networks[name].network
-        await self._cluster.seen(await self._write(world, name, Delete(keys.network(name))))
+        await self._write(world, name, Delete(keys.network(name)))
         _log.info("network_removed", network=name)
         return reply(api.NetworkView(name=name, internal=network.internal, subnet=network.subnet))
 
@@ -67,7 +61,7 @@ class NetworkHandlers:
         plain = api.NetworkView(name=network.name, internal=network.internal, subnet=network.subnet)
         return next((one for one in listed if one.name == network.name), plain)
 
-    async def _write(self, world: World, name: str, op: Op) -> Revision:
+    async def _write(self, world: World, name: str, op: Op) -> None:
         """Write unless a stack or a network was written since `world`."""
         key, state = keys.network(name), world.networks.get(name)
         conditions: list[Condition] = [
@@ -75,20 +69,4 @@ class NetworkHandlers:
             Unchanged(keys.NETWORKS, world.revision),
             Compare(key, state.revision if state is not None else Revision(0)),
         ]
-        try:
-            return await self._store.txn(conditions, [op])
-        except ConflictError as error:
-            raise OvertakenError(
-                f"network {name}: nothing was changed, as a stack or a network has changed this "
-                f"moment ({error.key}); look, then try again"
-            ) from error
-        except AmbiguousError:
-            found = await self._store.list(exactly(key))
-            wanted = op.value if isinstance(op, Put) else None
-            if (found.items[0].value if found.items else None) != wanted:
-                raise
-            return found.revision
-
-    def _need_view(self) -> None:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+        await self._cluster.commit(f"network {name}", conditions, [op])

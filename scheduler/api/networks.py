@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from scheduler import vips
 from scheduler.addresses import taken
 from scheduler.api.network_checks import Ground, definition_problems, makers, users_of
 from scheduler.world import World
@@ -15,7 +14,8 @@ from shared import keys
 from shared.api import NetworkList, NetworkView, PoolView
 from shared.errors import NotFoundError, SpecError
 from shared.model import Network, Stack, StackName
-from shared.subnets import Pools, capacity_of, network_of, taken_of
+from shared.subnets import Pools, capacity_of, hosts_of, taken_of
+from shared.words import listed
 
 _SHOWN_MAX: Final = 20
 
@@ -52,7 +52,6 @@ def _containers(world: World) -> Counter[str]:
 
 def _view(world: World, name: str, made: list[tuple[Network, str]], containers: int) -> NetworkView:
     network = made[0][0] if made else Network(name=name)
-    subnet = network_of(network.subnet)
     fixed = {
         joined.address
         for state in world.stacks.values()
@@ -68,8 +67,7 @@ def _view(world: World, name: str, made: list[tuple[Network, str]], containers: 
         used_by=users_of(name, _stacks(world)),
         containers=containers,
         addresses=len(fixed),
-        # All but the first and the last.
-        capacity=max(subnet.num_addresses - 2, 0) if subnet is not None else 0,
+        capacity=hosts_of(network.subnet),
     )
 
 
@@ -86,7 +84,7 @@ def _pools(world: World, pools: Pools) -> tuple[PoolView, ...]:
     if pools.vips:
         routes = (state.routes for state in world.routes.values())
         used = {each.vip for one in routes for each in one.services if each.vip}
-        capacity = vips.capacity_of(pools.vips)
+        capacity = hosts_of(pools.vips)
         found.append(PoolView(subnet=pools.vips, capacity=capacity, used=len(used)))
     return tuple(found)
 
@@ -127,10 +125,8 @@ def check_old(world: World, name: str) -> None:
     users = users_of(name, _stacks(world))
     left = _containers(world)[name]
     if users:
-        more = len(users) - _SHOWN_MAX
-        rest = f" and {more} more" if more > 0 else ""
-        shown = ", ".join(users[:_SHOWN_MAX])
-        raise SpecError(f"network {name} is used by {shown}{rest}: take them off it first")
+        shown = listed(users, _SHOWN_MAX)
+        raise SpecError(f"network {name} is used by {shown}: take them off it first")
     if left:
         raise SpecError(f"network {name} still has {left} containers, which go: try again then")
 
@@ -143,6 +139,4 @@ def _no_network(world: World, name: str, others: list[str]) -> str:
     known = sorted(world.networks)
     if not known:
         return f"there is no network {name[:80]!r}; none was made by a command"
-    more = len(known) - _SHOWN_MAX
-    rest = f" and {more} more" if more > 0 else ""
-    return f"there is no network {name[:80]!r}; there are: {', '.join(known[:_SHOWN_MAX])}{rest}"
+    return f"there is no network {name[:80]!r}; there are: {listed(known, _SHOWN_MAX)}"

@@ -4,7 +4,7 @@ Pure.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -13,7 +13,6 @@ from scheduler.api import checks
 from scheduler.api.amend import uploaded
 from scheduler.api.fields import network_changes, service_changes
 from scheduler.api.network_checks import Ground
-from scheduler.api.route_checks import EDGE_PORTS
 from scheduler.forecast import Forecast, Start, forecast
 from scheduler.world import StackState
 from shared import codec
@@ -29,33 +28,27 @@ _STEPS_SHOWN_MAX: Final = 10
 
 def planned(
     start: Start,
+    ground: Ground,
     name: StackName,
     upload: StackUpload,
     timing: Timing,
     is_over: Callable[[], bool],
-    edge: Sequence[int] = EDGE_PORTS,
 ) -> PlanView:
     """Return what would happen if `upload` were deployed now.
 
     Args:
         start: the cluster as it is.
+        ground: what of that a stack must fit in.
         name: of the stack.
         upload: what would be deployed.
         timing: how fast a silent node is given up.
         is_over: says that there is no more time to think.
-        edge: the ports on which gateways serve routes.
 
     Raises:
         SpecError: it could never run as it is.
     """
     state = start.world.stacks.get(name)
     stacks = {other: each.stack for other, each in start.world.stacks.items()}
-    ground = Ground(
-        pools=start.pools,
-        nodes={node: each.spec for node, each in start.world.nodes.items()},
-        networks={network: each.network for network, each in start.world.networks.items()},
-        edge=edge,
-    )
     checks.check(name, upload, stacks, ground)
     before = state.stack if state is not None else None
     after = uploaded(name, before, upload)

@@ -11,6 +11,7 @@ import msgspec
 from scheduler.api.placed import Placed
 from scheduler.world import World
 from shared.errors import NotFoundError, SpecError
+from shared.words import listed
 
 _SHOWN_MAX: Final = 20
 
@@ -104,6 +105,4 @@ def _there(services: Iterable[tuple[str, str]]) -> str:
     names = sorted(f"{stack}.{service}" for stack, service in services)
     if not names:
         return "nothing is deployed"
-    more = len(names) - _SHOWN_MAX
-    rest = f" and {more} more" if more > 0 else ""
-    return f"there are: {', '.join(names[:_SHOWN_MAX])}{rest}"
+    return f"there are: {listed(names, _SHOWN_MAX)}"

@@ -58,13 +58,13 @@ class ApiServer:
         self._settings, self._view, self._clock = settings, view, clock
         self._cluster = Cluster(store, view, changes, explain, clock, settings)
         # Jitter between people's deploys needs no secrecy.
-        rng = random.Random()  # noqa: S311 - see above
+        rng, seal = random.Random(), sealer(settings.secrets.key)  # noqa: S311 - see above
         stacks = Stacks(
             store,
             clock,
             rng,
             self._cluster.standing_of,
-            sealer(settings.secrets.key),
+            seal,
             ground_of=self._cluster.ground,
         )
         agents = client_context(settings.tls) if settings.tls is not None else None
@@ -72,11 +72,11 @@ class ApiServer:
         self._handlers = Handlers(self._cluster, view, agents, clock)
         self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
-        self._volume_handlers = VolumeHandlers(self._cluster, store)
-        self._network_handlers = NetworkHandlers(self._cluster, store)
+        self._volume_handlers = VolumeHandlers(self._cluster)
+        self._network_handlers = NetworkHandlers(self._cluster)
         self._net_handlers = NetHandlers(self._cluster, agents, settings)
-        self._floating_handlers = FloatingHandlers(self._cluster, store, settings.pools)
-        self._edge_handlers = EdgeHandlers(self._cluster, view, store, settings.secrets.key)
+        self._floating_handlers = FloatingHandlers(self._cluster)
+        self._edge_handlers = EdgeHandlers(self._cluster, view, seal)
 
     async def serve(self, ask_members: AskMembers) -> NoReturn:
         """Serve until cancelled; `ask_members` says how etcd's members are.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -15,19 +15,15 @@ from scheduler.api.plan import hold, planned, revision_of
 from scheduler.api.stacks import Stacks, no_stack
 from scheduler.forecast import Start
 from scheduler.story import Now
-from shared import api, codec
+from shared import api
 from shared.clock import Clock
-from shared.errors import CodecError, NotFoundError, SpecError, UnavailableError
-from shared.http import reply
+from shared.errors import NotFoundError
+from shared.http import body_of, reply
 from shared.mirror import View
-from shared.model import Record, Stack, StackName
-
-R = TypeVar("R", bound=Record)
+from shared.model import Stack, StackName
 
 _log = structlog.get_logger()
 
-# How long a client may take to send a stack.
-_BODY_S_MAX: Final = 10.0
 # A person waits for a plan; a large cluster's is cut short.
 _PLAN_S_MAX: Final = 3.0
 _DIGITS_MAX: Final = 10
@@ -72,20 +68,18 @@ class StackHandlers:
         return reply(await self._plan(name, await body_of(request, api.StackUpload)))
 
     async def _plan(self, name: StackName, upload: api.StackUpload) -> api.PlanView:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+        self._cluster.need_view()
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
-        history = self._cluster.judged().history
-        start = Start(self._cluster.world(), history, now, self._cluster.pools)
-
+        history, ground = self._cluster.judged().history, self._cluster.ground()
+        start = Start(self._cluster.world(), history, now, ground.pools)
         began_s = self._clock.boot_s()
 
         def is_over() -> bool:
             return self._clock.boot_s() - began_s >= _PLAN_S_MAX
 
         # The leader of the cluster may live in this process, and must not wait for it.
-        timing, edge = self._cluster.timing, self._cluster.edge
-        return await asyncio.to_thread(planned, start, name, upload, timing, is_over, edge)
+        timing = self._cluster.timing
+        return await asyncio.to_thread(planned, start, ground, name, upload, timing, is_over)
 
     async def change(self, request: web.Request) -> web.Response:
         """Change a stack that is deployed."""
@@ -136,22 +130,6 @@ class StackHandlers:
     async def _seen(self, accepted: api.Accepted) -> api.Accepted:
         await self._cluster.seen(accepted.revision)
         return accepted
-
-
-async def body_of(request: web.Request, kind: type[R]) -> R:
-    """Return the record that a client sent.
-
-    Raises:
-        SpecError: it is no such record, or it did not arrive in time.
-    """
-    try:
-        async with asyncio.timeout(_BODY_S_MAX):
-            body = await request.read()
-        return codec.decode(kind, body, "the body")
-    except TimeoutError as error:
-        raise SpecError(f"the body did not arrive within {_BODY_S_MAX:g} s") from error
-    except CodecError as error:
-        raise SpecError(str(error)) from error
 
 
 def stack_of(request: web.Request) -> StackName:

@@ -41,6 +41,7 @@ from shared.store import (
     Unchanged,
     under,
 )
+from shared.words import listed
 
 _log = structlog.get_logger()
 
@@ -353,9 +354,6 @@ def _generation(item: KeyValue) -> int:
 def no_stack(name: str, known: Mapping[StackName, object]) -> str:
     """Return the sentence for a stack that does not exist, with those that do."""
     names = sorted(known)
-    shown = ", ".join(names[:_NAMES_SHOWN_MAX])
-    more = len(names) - _NAMES_SHOWN_MAX
     if not names:
         return f"there is no stack {name!r}; none is deployed"
-    rest = f" and {more} more" if more > 0 else ""
-    return f"there is no stack {name!r}; there are: {shown}{rest}"
+    return f"there is no stack {name!r}; there are: {listed(names, _NAMES_SHOWN_MAX)}"

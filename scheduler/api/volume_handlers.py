@@ -10,10 +10,9 @@ from scheduler.api.cluster import Cluster
 from scheduler.api.volumes import removal, volumes
 from scheduler.world import World
 from shared import api, codec, keys
-from shared.errors import ConflictError, OvertakenError, UnavailableError
 from shared.http import flag, reply
 from shared.model import Removal, Revision, StackName
-from shared.store import Compare, Condition, Put, Store, Unchanged
+from shared.store import Compare, Condition, Put, Unchanged
 
 _log = structlog.get_logger()
 
@@ -21,8 +20,8 @@ _log = structlog.get_logger()
 class VolumeHandlers:
     """Lists volumes, and takes the word that one is to go."""
 
-    def __init__(self, cluster: Cluster, store: Store) -> None:
-        self._cluster, self._store = cluster, store
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -30,15 +29,13 @@ class VolumeHandlers:
 
     async def volumes(self, _request: web.Request) -> web.Response:
         """Answer with all volumes."""
-        self._need_view()
+        self._cluster.need_view()
         return reply(volumes(self._cluster.world(), self._cluster.judged()))
 
     async def remove(self, request: web.Request) -> web.Response:
         """Write down that a volume is to go."""
         name, is_forced = request.match_info["volume"], flag(request, "force")
-        self._need_view()
-        await self._cluster.need_etcd()
-        world = self._cluster.world()
+        world = await self._cluster.current()
         wish = removal(world, name, self._cluster.now_s(), is_forced=is_forced)
         state = world.volumes.get(name)
         before = api.VolumeView(
@@ -47,14 +44,14 @@ class VolumeHandlers:
             node=state.volume.node if state is not None else wish.given_up,
             is_leaving=True,
         )
-        await self._cluster.seen(await self._write(world, wish))
+        await self._write(world, wish)
         _log.info("volume_removed", volume=name, is_forced=is_forced)
         if is_forced:
             problem = f"what {before.node} has of it stays on its disk"
             return reply(msgspec.structs.replace(before, problem=problem))
         return reply(before)
 
-    async def _write(self, world: World, wish: Removal) -> Revision:
+    async def _write(self, world: World, wish: Removal) -> None:
         """Write the wish unless anything was deployed, or the volume changed, since `world`."""
         state, known = world.volumes.get(wish.name), world.removals.get(wish.name)
         key = keys.removal(wish.name)
@@ -63,14 +60,6 @@ class VolumeHandlers:
             Compare(keys.volume(wish.name), state.revision if state is not None else Revision(0)),
             Compare(key, known.revision if known is not None else Revision(0)),
         ]
-        try:
-            return await self._store.txn(conditions, [Put(key, codec.encode(wish))])
-        except ConflictError as error:
-            raise OvertakenError(
-                f"volume {wish.name} was not removed: a stack or the volume has changed this "
-                f"moment ({error.key}); look, then try again"
-            ) from error
-
-    def _need_view(self) -> None:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
+        await self._cluster.commit(
+            f"volume {wish.name}", conditions, [Put(key, codec.encode(wish))]
+        )

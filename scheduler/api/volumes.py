@@ -14,6 +14,7 @@ from shared import keys
 from shared.api import VolumeList, VolumeView
 from shared.errors import NotFoundError, SpecError
 from shared.model import NodeName, Removal, StackName
+from shared.words import listed
 
 _NAMES_SHOWN_MAX: Final = 20
 
@@ -121,6 +122,4 @@ def _no_volume(world: World, name: str, there: tuple[NodeName, ...]) -> str:
     known = sorted(world.volumes)
     if not known:
         return f"there is no volume {name!r}; there is none at all"
-    more = len(known) - _NAMES_SHOWN_MAX
-    rest = f" and {more} more" if more > 0 else ""
-    return f"there is no volume {name!r}; there are: {', '.join(known[:_NAMES_SHOWN_MAX])}{rest}"
+    return f"there is no volume {name!r}; there are: {listed(known, _NAMES_SHOWN_MAX)}"

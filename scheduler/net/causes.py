@@ -3,7 +3,7 @@
 Pure.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -114,9 +114,3 @@ def takes_route(one: Asked, source: NodeName, target: NodeName) -> bool:
     return one.leg is Leg.VIP and (
         (one.node == source and target in one.homes) or (one.node == target and source in one.homes)
     )
-
-
-def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return names for people: the first few, and how many more."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -15,7 +15,6 @@ from scheduler.net.causes import (
     both,
     crosses,
     fail,
-    listed,
     one_way,
     takes_route,
     touches,
@@ -27,6 +26,7 @@ from scheduler.net.seen import CONTAINER_LEGS, Pair, Seen
 from shared.api import Finding, Level
 from shared.model import NodeName
 from shared.settings import AGENT_PORT
+from shared.words import listed
 
 # Below this share of the table new connections still find room.
 _TRACKED_SHARE_MAX: Final = 0.9

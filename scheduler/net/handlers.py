@@ -47,12 +47,12 @@ class NetHandlers:
 
     async def show(self, _request: web.Request) -> web.Response:
         """Answer with who may talk to whom."""
-        self._need_view()
+        self._cluster.need_view()
         return reply(net_view(self._cluster.world()))
 
     async def doctor(self, _request: web.Request) -> web.Response:
         """Answer with what passes between nodes and containers, tried now, and what is wrong."""
-        self._need_view()
+        self._cluster.need_view()
         if self._agents is None:
             raise UnavailableError("no agent can be asked: the settings have no [tls]")
         scene = scene_of(self._cluster.world())
@@ -86,10 +86,6 @@ class NetHandlers:
                 group.create_task(ask(spec.name, spec.address))
         _log.info("network_tried", probes=len(wanted.asked), silent=sorted(silent))
         return Seen(plan=wanted, answers=answers, silent=silent, here=self._here)
-
-    def _need_view(self) -> None:
-        if self._cluster.revision == 0:
-            raise UnavailableError("etcd has not answered since this scheduler began: wait for it")
 
 
 def _request(wanted: NetPlan, node: NodeName, run: int) -> ProbeRequest:

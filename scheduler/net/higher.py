@@ -6,10 +6,11 @@ Pure. Its rules run after those of `diagnose` about the way, on what these leave
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from scheduler.net.causes import Cause, between, fail, listed, towards, undirected
+from scheduler.net.causes import Cause, between, fail, towards, undirected
 from scheduler.net.plan import Asked, Leg
 from scheduler.net.seen import Pair, Seen
 from shared.model import NodeName
+from shared.words import listed
 
 
 def _mtu_hosts(seen: Seen) -> Iterator[Cause]:

@@ -6,7 +6,6 @@ only is seen by comparing them.
 """
 
 import enum
-import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Final
@@ -17,6 +16,8 @@ from scheduler.net.scene import Sample, Scene, Target
 from shared.api import Probe, ProbeKind
 from shared.model import AllocId, NodeName, NodeSpec, Protocol
 from shared.settings import AGENT_PEER_PORT, AGENT_PORT
+from shared.subnets import gateway_of
+from shared.words import listed
 
 # 12 nodes have 132 ordered pairs, some 1200 probes in all, and each agent about a hundred.
 PAIRS_ALL_NODES: Final = 12
@@ -26,6 +27,7 @@ DRAWN_PAIRS_A_NODE: Final = 2
 PUBLISHED_MAX: Final = 4
 VIPS_MAX: Final = 4
 DNS_PORT: Final = 53
+_BARE_SHOWN_MAX: Final = 5
 # Where nobody listens, so that the far kernel says so: where traceroute's begin.
 CLOSED_PORT: Final = 33434
 
@@ -131,7 +133,7 @@ def _skipped(scene: Scene, pairs_count: int) -> Iterator[str]:
         )
     bare = [spec.name for spec in scene.nodes if spec.name not in scene.samples]
     if bare:
-        few = ", ".join(bare[:5]) + (f" and {len(bare) - 5} more" if len(bare) > 5 else "")  # noqa: PLR2004 - as many names as a person reads
+        few = listed(bare, _BARE_SHOWN_MAX)
         yield f"no container runs on {few}: there only the hosts are tried"
     if not any(sample.networks for sample in scene.samples.values()):
         yield "no sample container names a network: names are not tried"
@@ -193,7 +195,7 @@ class _Made:
         sample = self._scene.samples.get(spec.name)
         if sample is None:
             return
-        bridge = _bridge(spec)
+        bridge = gateway_of(spec.subnet)
         self._add(Leg.LINK, spec, spec, ProbeKind.ICMP, bridge, out_of=sample)
         to = sample.address
         self._add(Leg.HOST_TO_CONTAINER, spec, spec, ProbeKind.ICMP, to, into=sample)
@@ -255,8 +257,3 @@ class _Made:
                 homes=homes,
             )
         )
-
-
-def _bridge(spec: NodeSpec) -> str:
-    """Return the address that a node has among its containers: the first of its subnet."""
-    return str(ipaddress.IPv4Network(spec.subnet)[1])

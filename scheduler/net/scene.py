@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from scheduler.traffic import networks_made
 from scheduler.world import World
 from shared.model import (
     AllocId,
     Assignment,
     EndpointState,
+    Network,
     NodeName,
     NodeSpec,
     Protocol,
@@ -69,12 +71,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
 def scene_of(world: World) -> Scene:
     """Return what there is to probe in a world."""
-    internal = {
-        network.name
-        for state in world.stacks.values()
-        for network in state.stack.networks
-        if network.internal
-    }
+    internal = {name for name, network in networks_of(world).items() if network.internal}
     ready = _ready(world)
     found = {name: tuple(_samples(world, name, internal, ready)) for name in sorted(world.nodes)}
     return Scene(
@@ -82,6 +79,19 @@ def scene_of(world: World) -> Scene:
         samples=dict(_chosen(found)),
         targets=tuple(_targets(world)),
     )
+
+
+def networks_of(world: World) -> Mapping[str, Network]:
+    """Return every network that there is: as routes have it, or else as somebody makes it.
+
+    Routes are what nodes go by, and keep a network that nobody makes any more while it is used.
+    """
+    routed = {
+        network.name: network
+        for state in world.routes.values()
+        for network in state.routes.networks
+    }
+    return {**networks_made(world), **routed}
 
 
 def _ready(world: World) -> frozenset[AllocId]:

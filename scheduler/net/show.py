@@ -5,6 +5,7 @@ Pure. It shows what was decided, not what packets do: that is for `hafen net doc
 
 from collections.abc import Iterator, Mapping
 
+from scheduler.net.scene import networks_of
 from scheduler.world import World
 from shared.api import EntryView, MemberView, NetView, ReachView, ServiceNetView
 from shared.model import (
@@ -39,7 +40,7 @@ def net_view(world: World) -> NetView:
             known = addresses.get(name, {})
             member = MemberView(service=name, names=joined.aliases, addresses=known)
             members.setdefault(joined.network, []).append(member)
-    known_networks = _networks(world)
+    known_networks = networks_of(world)
     return NetView(
         networks=tuple(
             ReachView(
@@ -61,16 +62,6 @@ def _joined(spec: ServiceSpec, served: ServiceRoutes | None) -> tuple[Joined, ..
         return ()
     named = served.networks if served is not None and served.networks else spec.workload.networks
     return named or (Joined(network=""),)
-
-
-def _networks(world: World) -> Mapping[str, Network]:
-    return {
-        network.name: network for state in world.stacks.values() for network in state.stack.networks
-    } | {
-        network.name: network
-        for state in world.routes.values()
-        for network in state.routes.networks
-    }
 
 
 def _addresses(world: World) -> Mapping[str, Mapping[AllocId, str]]:

@@ -97,11 +97,14 @@ class Rig:
         found = await self.other.list(under(keys.ROOT))
         before = next((item.mod_revision for item in found.items if item.key == key), Revision(0))
         written = await self.other.txn([Compare(key, before)], [Put(key, codec.encode(record))])
-        await until(lambda: self.view.revision >= written, WITHIN_S)
+        await self.seen(written)
         return written
 
     async def delete(self, key: str) -> None:
-        written = await self.other.txn([], [Delete(key)])
+        await self.seen(await self.other.txn([], [Delete(key)]))
+
+    async def seen(self, written: Revision) -> None:
+        """Wait until the server shows a write."""
         await until(lambda: self.view.revision >= written, WITHIN_S)
 
     async def join(self, name: str, address: str = "") -> None:

@@ -155,9 +155,9 @@ def jobs() -> tuple[Assignment, ...]:
 def test_work_that_ends_is_complete_or_failed_once_and_for_all(tmp_path: Path) -> None:
     async def main(clock: Clock) -> None:
         node = Node(clock, tmp_path)
-        name = "shop/pass/1"
-        sealed = Content(sealed=seal(b"k" * 32, name, b"hunter2", b"n" * 12))
-        await node.leader.txn([], [Put(keys.content(name), codec.encode(sealed))])
+        where = keys.content("shop/pass/1")
+        sealed = Content(sealed=seal(b"k" * 32, where, b"hunter2", b"n" * 12))
+        await node.leader.txn([], [Put(where, codec.encode(sealed))])
         manifest = Manifest(node=ME, generation=1, assignments=jobs(), images=("app:1", "app:2"))
         await node.write(manifest)
         over = {A: AllocState.COMPLETE, B: AllocState.FAILED}

@@ -32,7 +32,7 @@ def key(tmp_path: Path) -> Path:
 async def store_with(*names: str, key: bytes = KEY) -> FakeStore:
     store = FakeStore(FakeEtcd(SystemClock()), "node-1")
     for name in names:
-        sealed = seal(key, name, name.encode(), NONCE)
+        sealed = seal(key, keys.content(name), name.encode(), NONCE)
         value = codec.encode(Content(sealed=sealed))
         await store.txn([], [Put(keys.content(name), value)])
     return store

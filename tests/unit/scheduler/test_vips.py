@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.vips import capacity_of, virtual_addresses
+from scheduler.vips import virtual_addresses
 from scheduler.world import ServiceId
 from shared.model import ServiceName, StackName
-from shared.subnets import network_of
+from shared.subnets import hosts_of, network_of
 
 VIPS = "198.18.128.0/28"
 SERVICES = st.frozensets(
@@ -33,7 +33,7 @@ def test_every_service_has_its_own_address_and_keeps_what_it_rightly_has(
     assert network is not None
     hosts = {str(host) for host in network.hosts()}
     assert set(found.values()) <= hosts
-    assert len(set(found.values())) == len(found) == min(len(wanted), capacity_of(VIPS))
+    assert len(set(found.values())) == len(found) == min(len(wanted), hosts_of(VIPS))
     kept: set[str] = set()
     for service, address in known:
         if service in wanted and address in hosts and address not in kept:

@@ -5,7 +5,7 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.subnets import capacity_of, network_of, pick, taken_of
+from shared.subnets import capacity_of, gateway_of, network_of, pick, taken_of
 
 SUBNET = "198.19.7.0/28"
 FREE = [f"198.19.7.{last}" for last in range(2, 15)]
@@ -13,6 +13,10 @@ FREE = [f"198.19.7.{last}" for last in range(2, 15)]
 
 def test_all_but_network_bridge_and_broadcast_are_for_containers() -> None:
     assert capacity_of(SUBNET) == len(FREE)
+
+
+def test_the_bridge_has_the_first_address() -> None:
+    assert gateway_of(SUBNET) == "198.19.7.1"
 
 
 def test_addresses_go_round_before_one_comes_again() -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.api.network_checks import ground_of
 from scheduler.api.plan import hold, planned, revision_of
 from scheduler.forecast import Start
 from scheduler.nodes import History
@@ -25,7 +26,8 @@ SERVICES = st.lists(
 
 
 def plan(state: World, upload: StackUpload) -> PlanView:
-    return planned(Start(state, History(), Now(0.0, 0.0)), SHOP, upload, LAN, lambda: False)
+    start = Start(state, History(), Now(0.0, 0.0))
+    return planned(start, ground_of(state), SHOP, upload, LAN, lambda: False)
 
 
 def one_node(*stacks: ServiceSpec) -> World:

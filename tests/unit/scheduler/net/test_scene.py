@@ -4,7 +4,7 @@ import msgspec
 
 from scheduler.net.scene import scene_of
 from scheduler.net.show import net_view
-from scheduler.world import World
+from scheduler.world import NetworkState, World
 from shared.model import (
     AllocId,
     Assignment,
@@ -14,6 +14,7 @@ from shared.model import (
     Network,
     NodeName,
     PublishedPort,
+    Revision,
     Routes,
     ServiceName,
     ServiceRoutes,
@@ -135,3 +136,21 @@ def test_who_may_talk_to_whom() -> None:
         ("shop.web", "198.19.255.1", 2),
     ]
     assert [(one.service, one.published) for one in view.entries] == [("shop.web", 8080)]
+
+
+def test_a_network_made_by_a_command_counts_as_it_was_made() -> None:
+    vault = Network(name="vault", internal=True, subnet="172.20.0.0/24")
+    only = assignment("shop.db.1.a", on(Joined(network="vault")))
+    known = msgspec.structs.replace(
+        shop(("node-1", (only,))), networks={"vault": NetworkState(vault, Revision(3))}
+    )
+    assert not scene_of(known).samples[NodeName("node-1")].has_egress
+    (shown,) = (one for one in net_view(known).networks if one.name == "vault")
+    assert (shown.internal, shown.subnet, shown.members) == (True, "172.20.0.0/24", ())
+
+
+def test_a_network_that_nobody_makes_any_more_is_what_routes_say() -> None:
+    """What still runs on it stays closed in; its stack's routes keep it until then."""
+    gone = shop(("node-1", (DB,)))
+    gone = msgspec.structs.replace(gone, stacks={})
+    assert not scene_of(gone).samples[NodeName("node-1")].has_egress
