@@ -29,6 +29,7 @@ from deploy.compose.health import period
 from deploy.compose.tree import Kind, Scalar, quoted
 from deploy.compose.tuning import PIDS_MAX, cpus, memory, memory_limit, number
 from deploy.compose.units import ratio
+from shared.limits import REPLICAS_MAX
 from shared.model import (
     Constraint,
     EndpointMode,
@@ -42,7 +43,6 @@ from shared.model import (
     UpdatePolicy,
 )
 
-REPLICAS_MAX: Final = 10_000  # a larger number is a slip of the finger on a few hosts
 ATTEMPTS_MAX: Final = 1_000_000
 DEVICES_MAX: Final = 1_000  # of one kind, for one container
 

@@ -30,11 +30,10 @@ from deploy.compose.fields import (
 )
 from deploy.compose.names import NETWORK_RULE, is_network, why_no_host, why_no_label
 from deploy.compose.tree import Mapping, Sequence, quoted
+from shared.limits import ALIASES_MAX, NETWORKS_MAX
 from shared.model import Network
 
-NETWORKS_MAX: Final = 100  # of a file; each is a set of addresses in every node's kernel
 JOINED_MAX: Final = 64  # of a service
-ALIASES_MAX: Final = 64  # of a service on one network
 DEFAULT: Final = "default"
 
 # With fewer bits it is half of the internet; with more there is no address for a container.

@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from deploy.compose.deploys import REPLICAS_MAX
 from deploy.compose.fields import (
     Cursor,
     Field,
@@ -27,9 +26,9 @@ from deploy.compose.fields import (
 from deploy.compose.routes import TRAFFIC, Located
 from deploy.compose.tree import Mapping, quoted
 from deploy.compose.units import duration_s
+from shared.limits import REPLICAS_MAX, STANDBY_MAX
 from shared.model import Affinity, Overlap, Schedule, Traffic
 
-STANDBY_MAX: Final = 100  # each is a container kept on a node of its own
 CRON_CHARS_MAX: Final = 200
 
 _FIELDS: Final = 5  # minute, hour, day, month, weekday; cronsim would take seconds, too

@@ -16,6 +16,7 @@ from scheduler.fit import Port
 from scheduler.ports import port_of
 from shared.api import StackUpload
 from shared.errors import SpecError
+from shared.limits import REPLICAS_MAX, STANDBY_MAX
 from shared.model import (
     DOCUMENT_BYTES_MAX,
     HealthCheck,
@@ -29,8 +30,6 @@ from shared.settings import RESERVED_PORTS
 
 # An allocation's id and host name are made of both names, and a host name ends at 63 characters.
 NAME_CHARACTERS_MAX: Final = 40
-REPLICAS_MAX: Final = 1000
-STANDBY_MAX: Final = 100
 PROBLEMS_SHOWN_MAX: Final = 20
 # The kernel kills a process in a smaller cgroup before it has started.
 MEMORY_BYTES_MIN: Final = 4 * 1024 * 1024

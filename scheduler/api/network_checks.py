@@ -15,6 +15,7 @@ from scheduler.vips import wants_vip
 from scheduler.world import World
 from shared import codec
 from shared.api import StackUpload
+from shared.limits import ALIASES_MAX, NETWORKS_MAX
 from shared.model import (
     DOCUMENT_BYTES_MAX,
     AllocId,
@@ -33,11 +34,8 @@ from shared.subnets import Pools, hosts_of, network_of
 
 # A network's name is a key, and part of every routes document of its stack.
 NETWORK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-# Each is a set in the kernel of every node.
-NETWORKS_MAX: Final = 100
 # Each is a name of a host, whose limit this is.
 ALIAS_CHARACTERS_MAX: Final = 253
-ALIASES_MAX: Final = 100
 # The names of the routes' fields, and the networks themselves.
 _SPARE_BYTES: Final = 32 * 1024
 _WIDEST: Final = "255.255.255.255"

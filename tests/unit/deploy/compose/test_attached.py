@@ -2,7 +2,8 @@
 
 import pytest
 
-from deploy.compose.networks import ALIASES_MAX, JOINED_MAX, NETWORKS_MAX
+from deploy.compose.networks import JOINED_MAX
+from shared.limits import ALIASES_MAX, NETWORKS_MAX
 from shared.model import Joined
 from tests.unit.deploy.compose.given import network_file as file
 from tests.unit.deploy.compose.given import network_warnings as warnings

@@ -284,7 +284,7 @@ NUMBER = "a whole number"
         ("deploy: {replicas: true}", f"deploy.replicas: expected {NUMBER}, got true"),
         (
             "deploy: {replicas: 99999}",
-            f"deploy.replicas: expected {NUMBER} from 0 to 10000, got 99999",
+            f"deploy.replicas: expected {NUMBER} from 0 to 1000, got 99999",
         ),
         (
             "deploy: {resources: {limits: {cpus: lots}}}",
