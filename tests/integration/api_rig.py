@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from shared.model import (
     Session,
     StackName,
 )
-from shared.settings import EtcdSettings, SecretsSettings, Settings, TlsSettings
+from shared.settings import API_PORT, EtcdSettings, SecretsSettings, Settings, TlsSettings
 from shared.store import Compare, Delete, Put, under
 from tests.build import assignment, node_spec, running, service
 from tests.fakes.store import FakeEtcd, FakeStore
@@ -90,8 +91,15 @@ class Rig:
         rng = random.Random(1)  # noqa: S311 - jitter
         watching = mirror(self.store, under(keys.ROOT), self.view, self.clock, rng)
         tasks = group.create_task(api.serve(members)), group.create_task(watching)
-        await until(lambda: self.socket.exists() and bool(self.view.revision), WITHIN_S)
+        await until(lambda: self._listens() and bool(self.view.revision), WITHIN_S)
         return tasks
+
+    def _listens(self) -> bool:
+        if self.settings.tls is None:
+            return self.socket.exists()
+        with socket.socket() as probe:
+            is_open = probe.connect_ex((self.settings.address, API_PORT)) == 0
+        return is_open and self.socket.exists()
 
     async def put(self, key: str, record: Record) -> Revision:
         found = await self.other.list(under(keys.ROOT))
