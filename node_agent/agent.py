@@ -48,6 +48,8 @@ _GATEWAY_PERIOD_S: Final = 1.0
 _GATEWAY_BUSY_PERIOD_S: Final = 0.2
 # Heals what somebody removed by hand.
 _NETWORK_PERIOD_S: Final = 5.0
+# Looks whether drained endpoints still have connections.
+_NETWORK_BUSY_PERIOD_S: Final = 0.5
 _REPORT_PERIOD_S: Final = 60.0
 
 
@@ -228,7 +230,7 @@ class Agent:
         topology = Topology(node_specs(self._nodes), routes, other_networks(self._networks))
         self._fabric_status = await self._outside.fabric.apply(topology)
         self._report_dirty.mark()
-        return _NETWORK_PERIOD_S
+        return _NETWORK_BUSY_PERIOD_S if self._fabric_status.busy else _NETWORK_PERIOD_S
 
     def _acked(self) -> Mapping[StackName, Revision]:
         """Return which routes are in force wherever this node sends traffic to replicas."""
@@ -259,7 +261,7 @@ class Agent:
         report = msgspec.structs.replace(
             self._report,
             acked=self._acked(),
-            busy=self._gateway_status.busy,
+            busy=tuple(sorted({*self._gateway_status.busy, *self._fabric_status.busy})),
             images=self._prefetch.present,
             missing_images=self._prefetch.missing,
             volumes=self._volumes.present,

@@ -13,6 +13,7 @@ import msgspec
 from node_agent.balance.flows import Entrance, Reach
 from shared.model import (
     Affinity,
+    AllocId,
     Endpoint,
     EndpointState,
     NodeName,
@@ -30,6 +31,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One entrance of one service and where it leads.
 
     Without a rule it is closed, and what is open already stays open.
+
+    Attributes:
+        draining: endpoints that open connections may keep, and whose they are; none of datagrams.
     """
 
     entrance: Entrance
@@ -37,6 +41,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[str, ...]
     reach: Reach
     service: str
+    draining: tuple[tuple[str, AllocId], ...] = ()
     far: frozenset[str] = frozenset()
 
     @property
@@ -88,6 +93,7 @@ def _virtual(id_: str, service: ServiceRoutes, node: NodeName) -> Part:
         rules=(_rule([one.address for one in ready], service.affinity, f"{node} {id_}"),),
         reach=_reach(service.endpoints),
         service=id_,
+        draining=_draining(service),
     )
 
 
@@ -116,6 +122,7 @@ def _port(id_: str, service: ServiceRoutes, port: PublishedPort, node: NodeName)
         rules=(_rule(to, service.affinity, f"{node} {chain}", protocol),),
         reach=_reach(service.endpoints),
         service=id_,
+        draining=_draining(service) if port.protocol is not Protocol.UDP else (),
         far=frozenset(
             f"{one.address} . {protocol} . {target}" for one, target in targets if one.node != node
         ),
@@ -160,6 +167,14 @@ def _ready(service: ServiceRoutes) -> list[Endpoint]:
     """
     ready = (one for one in service.endpoints if one.state is EndpointState.READY)
     return sorted(ready, key=lambda one: (one.slot, one.allocation))
+
+
+def _draining(service: ServiceRoutes) -> tuple[tuple[str, AllocId], ...]:
+    return tuple(
+        (one.address, one.allocation)
+        for one in service.endpoints
+        if one.state is EndpointState.DRAINING
+    )
 
 
 def _reach(endpoints: Iterable[Endpoint]) -> Reach:

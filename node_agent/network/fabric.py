@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from shared.model import Network, NodeSpec, Revision, Routes, StackName
+from shared.model import AllocId, Network, NodeSpec, Revision, Routes, StackName
 
 
 class Topology(msgspec.Struct, frozen=True):
@@ -28,10 +28,12 @@ class FabricStatus(msgspec.Struct, frozen=True):
     Attributes:
         acked: per stack, the revision of its routes that is in force.
         problems: what could not be made true, one sentence each.
+        busy: draining endpoints with open connections that this kernel sent there.
     """
 
     acked: Mapping[StackName, Revision] = {}
     problems: tuple[str, ...] = ()
+    busy: tuple[AllocId, ...] = ()
 
 
 class Fabric(Protocol):

@@ -20,9 +20,10 @@ class Fabrics:
 
 
 def together(found: Sequence[FabricStatus]) -> FabricStatus:
-    """Return what is in force everywhere, and all problems."""
+    """Return what is in force everywhere, what is busy anywhere, and all problems."""
     everywhere = frozenset.intersection(*(frozenset(one.acked) for one in found))
     return FabricStatus(
         acked={stack: min(one.acked[stack] for one in found) for stack in sorted(everywhere)},
         problems=tuple(problem for one in found for problem in one.problems),
+        busy=tuple(sorted({id_ for one in found for id_ in one.busy})),
     )

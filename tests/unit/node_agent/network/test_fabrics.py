@@ -5,11 +5,16 @@ from hypothesis import strategies as st
 
 from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.network.fabrics import Fabrics, together
-from shared.model import Revision, Routes, StackName
+from shared.model import AllocId, Revision, Routes, StackName
 
 SHOP, BLOG = StackName("shop"), StackName("blog")
 _acked = st.dictionaries(st.sampled_from((SHOP, BLOG)), st.integers(1, 9).map(Revision))
-_status = st.builds(FabricStatus, acked=_acked, problems=st.lists(st.text(max_size=3)).map(tuple))
+_status = st.builds(
+    FabricStatus,
+    acked=_acked,
+    problems=st.lists(st.text(max_size=3)).map(tuple),
+    busy=st.lists(st.sampled_from("abc").map(AllocId)).map(tuple),
+)
 
 
 class Part:
@@ -41,4 +46,5 @@ def test_a_stack_is_in_force_where_every_part_has_it(found: list[FabricStatus]) 
         had = [one.acked.get(stack) for one in found]
         least = min((one for one in had if one is not None), default=None)
         assert made.acked.get(stack) == (None if None in had else least)
+    assert set(made.busy) == {id_ for one in found for id_ in one.busy}
     assert made.problems == sum((one.problems for one in found), ())
