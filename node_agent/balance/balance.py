@@ -52,7 +52,7 @@ class Balance:
         self._reaches: Mapping[Entrance, Reach | None] = {}
         self._acked: Mapping[StackName, Revision] = {}
 
-    async def apply(self, topology: Topology) -> FabricStatus:
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:  # noqa: ARG002 - a look is cheap
         """Make the table what `topology` asks for, and forget connections that lead nowhere."""
         try:
             await self._look()

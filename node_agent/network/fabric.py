@@ -39,10 +39,11 @@ class FabricStatus(msgspec.Struct, frozen=True):
 class Fabric(Protocol):
     """Links, routes, rules and maps of the node's kernel; what it made outlives the agent."""
 
-    async def apply(self, topology: Topology) -> FabricStatus:
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:
         """Make the whole of `topology` true and say what is in force.
 
         Idempotent. It looks at what is there, not at what was done before: whatever was removed by
-        hand is back afterwards.
+        hand is back afterwards. Unless it `looks`, what it was asked for before, and did, may count
+        as being there.
         """
         ...

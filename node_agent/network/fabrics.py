@@ -14,9 +14,9 @@ class Fabrics:
     def __init__(self, *parts: Fabric) -> None:
         self._parts = parts
 
-    async def apply(self, topology: Topology) -> FabricStatus:
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:
         """Make the whole of `topology` true in every part."""
-        return together([await part.apply(topology) for part in self._parts])
+        return together([await part.apply(topology, looks=looks) for part in self._parts])
 
 
 def together(found: Sequence[FabricStatus]) -> FabricStatus:

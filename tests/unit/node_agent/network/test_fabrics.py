@@ -23,8 +23,8 @@ class Part:
     def __init__(self, name: str, log: list[str], behind: int) -> None:
         self._name, self._log, self._behind = name, log, behind
 
-    async def apply(self, topology: Topology) -> FabricStatus:
-        self._log.append(self._name)
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:
+        self._log.append(f"{self._name} {looks}")
         routes = topology.routes.items()
         acked = {stack: Revision(revision - self._behind) for stack, (revision, _) in routes}
         return FabricStatus(acked, (f"{self._name} is behind",))
@@ -34,8 +34,8 @@ async def test_parts_are_applied_in_order_and_the_last_one_counts() -> None:
     log: list[str] = []
     fabrics = Fabrics(Part("links", log, 0), Part("maps", log, 2))
     topology = Topology(routes={SHOP: (Revision(7), Routes(stack=SHOP))})
-    status = await fabrics.apply(topology)
-    assert log == ["links", "maps"]
+    status = await fabrics.apply(topology, looks=False)
+    assert log == ["links False", "maps False"]
     assert status == FabricStatus({SHOP: Revision(5)}, ("links is behind", "maps is behind"))
 
 
