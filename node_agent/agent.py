@@ -96,7 +96,7 @@ class Agent:
             told=self._tell,
         )
         self._served, self._settings = RoutesView(self._routes), settings
-        self._names = NamesPart(outside.names, settings.pool, self._served, changed)
+        self._names = NamesPart(outside.names, settings.pools, self._served, changed)
 
     async def run(self) -> None:
         """Adopt what is there, then reconcile for ever.
