@@ -29,7 +29,7 @@ from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.network.mending import Said, mend
 from node_agent.network.network import HOST, NOTHING, Asked, Attachment
 from node_agent.network.nft import Table
-from node_agent.network.plan import BRIDGE, VXLAN, Host, clashes, plan_of
+from node_agent.network.plan import BRIDGE, Host, clashes, plan_of
 from node_agent.network.policy import Frame, Ruleset, ruleset_of
 from node_agent.nftables import Nftables
 from shared.errors import HostError, RuntimeFailureError
@@ -106,17 +106,6 @@ class NodeNetwork:
             problems.append(f"cannot make this node's links: {error}")
         there = {stack: each for stack, each in self._acked.items() if stack in topology.routes}
         return FabricStatus(there, tuple(problems))
-
-    async def clean_up(self) -> None:
-        """Remove everything of ours from the kernel.
-
-        Containers' namespaces, devices, routes, rules.
-        """
-        for id_ in self._book.all():
-            await self.detach(id_)
-        await asyncio.to_thread(kernel.remove_ours)
-        await self._table.remove()
-        self._file.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ containers
 
@@ -205,7 +194,6 @@ class NodeNetwork:
             subnet=settings.subnet,
             address=settings.address,
             pool6=settings.pool6,
-            device=VXLAN if settings.is_vxlan else "",
             vxlan_port=settings.vxlan_port if settings.is_vxlan else 0,
             host_ports=settings.open_ports,
         )
