@@ -4,7 +4,6 @@ Pure. Found once for each revision of the routes: most stacks do not change when
 """
 
 import hashlib
-import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -22,6 +21,7 @@ from shared.model import (
     Routes,
     ServiceRoutes,
 )
+from shared.subnets import is_address
 
 # The same on every node: a client that comes by another one stays with its replica.
 _SEED: Final = "0x68616665"
@@ -75,7 +75,7 @@ def share(routes: Routes, node: NodeName) -> Share:
         problems += (
             f"address {one.address!r} of {one.allocation} is no IPv4 address" for one in bad
         )
-        if service.vip and _is_address(service.vip):
+        if service.vip and is_address(service.vip):
             parts.append(_virtual(id_, service, node))
         elif service.vip:
             problems.append(f"virtual address {service.vip!r} of {id_} is no IPv4 address")
@@ -191,14 +191,6 @@ def _sound(service: ServiceRoutes) -> tuple[ServiceRoutes, tuple[Endpoint, ...]]
 
     One without an address is on no network of ours.
     """
-    endpoints = tuple(one for one in service.endpoints if _is_address(one.address))
+    endpoints = tuple(one for one in service.endpoints if is_address(one.address))
     bad = tuple(one for one in service.endpoints if one.address and one not in endpoints)
     return msgspec.structs.replace(service, endpoints=endpoints), bad
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True
