@@ -46,8 +46,10 @@ _log = structlog.get_logger()
 # Looks whether HAProxy lives, and how many requests drained endpoints still have.
 _GATEWAY_PERIOD_S: Final = 1.0
 _GATEWAY_BUSY_PERIOD_S: Final = 0.2
-# Heals what somebody removed by hand.
+# Looks through the whole kernel, and heals what somebody removed by hand.
 _NETWORK_PERIOD_S: Final = 5.0
+# Looks whether drained endpoints still have connections.
+_NETWORK_BUSY_PERIOD_S: Final = 0.5
 _REPORT_PERIOD_S: Final = 60.0
 
 
@@ -74,6 +76,7 @@ class Agent:
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
         self._published: Report | None = None
         self._gateway_status, self._fabric_status = GatewayStatus(), FabricStatus()
+        self._look_at_s = 0.0
         self._membership = Membership(store, self._spec, settings, clock, rng)
         self._peers = self._among_peers(settings)
         self._suspicions = self._of_peers()
@@ -93,7 +96,7 @@ class Agent:
             told=self._tell,
         )
         self._served, self._settings = RoutesView(self._routes), settings
-        self._names = NamesPart(outside.names, settings.pool, self._served, changed)
+        self._names = NamesPart(outside.names, settings.pools, self._served, changed)
 
     async def run(self) -> None:
         """Adopt what is there, then reconcile for ever.
@@ -226,9 +229,14 @@ class Agent:
         if routes is None or not self._nodes.revision or not self._networks.revision:
             return _NETWORK_PERIOD_S
         topology = Topology(node_specs(self._nodes), routes, other_networks(self._networks))
-        self._fabric_status = await self._outside.fabric.apply(topology)
+        now = self._clock.monotonic_s()
+        looks = now >= self._look_at_s
+        if looks:
+            self._look_at_s = now + _NETWORK_PERIOD_S
+        self._fabric_status = await self._outside.fabric.apply(topology, looks=looks)
         self._report_dirty.mark()
-        return _NETWORK_PERIOD_S
+        until_s = self._look_at_s - self._clock.monotonic_s()
+        return min(until_s, _NETWORK_BUSY_PERIOD_S) if self._fabric_status.busy else until_s
 
     def _acked(self) -> Mapping[StackName, Revision]:
         """Return which routes are in force wherever this node sends traffic to replicas."""
@@ -259,7 +267,7 @@ class Agent:
         report = msgspec.structs.replace(
             self._report,
             acked=self._acked(),
-            busy=self._gateway_status.busy,
+            busy=tuple(sorted({*self._gateway_status.busy, *self._fabric_status.busy})),
             images=self._prefetch.present,
             missing_images=self._prefetch.missing,
             volumes=self._volumes.present,

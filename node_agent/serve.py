@@ -6,6 +6,7 @@ from pathlib import Path
 
 from node_agent.agent import Agent
 from node_agent.balance.balance import Balance
+from node_agent.figures import together
 from node_agent.floating.kernel import KernelAddresses
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.image_sweeper import ImageSweeper
@@ -43,6 +44,7 @@ async def serve(config: Path, clock: Clock) -> None:
     runtime = OciRuntime(settings.data_dir, settings.run_dir, network, clock, options)
     await network.set_up()
     gateway = HaproxyGateway(settings.run_dir, settings.gateway)
+    names = NamesKeeper(here, settings.run_dir)
     outside = Outside(
         runtime=runtime,
         gateway=gateway,
@@ -52,7 +54,7 @@ async def serve(config: Path, clock: Clock) -> None:
         net=SocketNet(settings.address, AGENT_PEER_PORT),
         promise=PromiseFile(settings.run_dir),
         addresses=KernelAddresses(settings.address, clock),
-        names=NamesKeeper(here, settings.run_dir),
+        names=names,
     )
     rng = random.Random()  # noqa: S311 - jitter needs no secrecy
     async with EtcdStore.of_host(settings) as store, asyncio.TaskGroup() as group:
@@ -61,5 +63,6 @@ async def serve(config: Path, clock: Clock) -> None:
         sweeper = ImageSweeper(store, runtime.image_digests, settings, clock)
         group.create_task(sweeper.run())
         images, probes = AgentImages(runtime.images, settings), AgentProbes(network.find, settings)
-        streams = AgentStreams(runtime, images, settings, probes, gateway.metrics)
+        figures = together(gateway.metrics, names.metrics)
+        streams = AgentStreams(runtime, images, settings, probes, figures)
         group.create_task(streams.serve())

@@ -5,13 +5,14 @@ Only over mutual TLS: without certificates there is no listener. It decides noth
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final, NoReturn, Protocol
 
 import structlog
 from aiohttp import web
 
+from node_agent.figures import Figures
 from node_agent.images import AgentImages
 from node_agent.probes import AgentProbes
 from node_agent.runtime import Container, LogLine
@@ -31,7 +32,6 @@ _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*\.[0-9]+\.[a-z
 _ID_CHARACTERS_MAX: Final = 128
 METRICS: Final = "/metrics"
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
-Figures = Callable[[], Awaitable[str]]
 
 
 class LogSource(Protocol):
@@ -56,7 +56,7 @@ class AgentStreams:
         images: what takes images.
         settings: of this host.
         probes: what tries the network; None: nobody can ask for it.
-        figures: returns the gateway's, in Prometheus' format; None: there are none.
+        figures: returns the node's, in Prometheus' format; None: there are none.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class AgentStreams:
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         if self._figures is None:
-            raise NotFoundError(f"{self._settings.node} has no gateway")
+            raise NotFoundError(f"{self._settings.node} has no figures")
         return web.Response(text=await self._figures(), headers={"Content-Type": _PROMETHEUS})
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:

@@ -103,6 +103,11 @@ def network_of(subnet: str) -> ipaddress.IPv4Network | None:
         return None
 
 
+def is_address(text: str) -> bool:
+    """Say whether `text` is an IPv4 address."""
+    return _number(text) is not None
+
+
 def _is_given(network: ipaddress.IPv4Network, number: int) -> bool:
     first = int(network.network_address) + _FIRST
     return first <= number < first + network.num_addresses - _NOT_GIVEN

@@ -16,12 +16,12 @@ from node_agent.balance.flows import Entrance, Reach, entrances, suspects
 from node_agent.balance.listening import FILES, listening
 from node_agent.balance.listing import found_in
 from node_agent.balance.parts import Share, share
-from node_agent.balance.plan import Place, Plan, opens, plan
+from node_agent.balance.plan import Place, Plan, draining_of, opens, plan
 from node_agent.balance.table import NAME, NOTHING, Found, change, found_of, whole
 from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.nftables import Nftables
 from shared.errors import HostError
-from shared.model import NodeName, Revision, Routes, StackName
+from shared.model import AllocId, NodeName, Revision, Routes, StackName
 from shared.settings import Settings
 
 AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
@@ -52,7 +52,7 @@ class Balance:
         self._reaches: Mapping[Entrance, Reach | None] = {}
         self._acked: Mapping[StackName, Revision] = {}
 
-    async def apply(self, topology: Topology) -> FabricStatus:
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:  # noqa: ARG002 - a look is cheap
         """Make the table what `topology` asks for, and forget connections that lead nowhere."""
         try:
             await self._look()
@@ -61,9 +61,11 @@ class Balance:
             self._found = None
             _log.error("balance_failed", reason=str(error))
             # What was acknowledged before is still in force, or nothing is.
-            return FabricStatus(self._acked, (str(error),))
+            busy, unseen = await self._busy()
+            return FabricStatus(self._acked, (str(error), *unseen), busy)
         self._acked = {stack: revision for stack, (revision, _) in topology.routes.items()}
-        return FabricStatus(self._acked, problems)
+        busy, unseen = await self._busy()
+        return FabricStatus(self._acked, (*problems, *unseen), busy)
 
     async def _look(self) -> None:
         """Learn what the kernel has, if somebody else has changed any rule.
@@ -124,6 +126,22 @@ class Balance:
             return (str(error),)
         self._reaches = wanted.reaches
         return ()
+
+    async def _busy(self) -> tuple[tuple[AllocId, ...], tuple[str, ...]]:
+        """Return the draining endpoints that have open connections, and a problem if nobody knows.
+
+        The kernel is asked only while something drains.
+        """
+        draining = draining_of(share for _, share in self._shares.values())
+        if not draining:
+            return (), ()
+        try:
+            found = await asyncio.to_thread(conntrack.busy, draining)
+        except HostError as error:
+            # Better to wait than to cut one off.
+            everyone = {id_ for some in draining.values() for _, id_ in some}
+            return tuple(sorted(everyone)), (str(error),)
+        return tuple(sorted(found)), ()
 
 
 def _sockets() -> Mapping[str, str]:

@@ -1,5 +1,7 @@
 """Makes the kernel forget connections to endpoints that are gone, and tells their clients.
 
+Says which endpoints that drain still have some.
+
 A datagram after that goes to an endpoint that is there. Of a TCP connection, nobody would tell a
 client that waits for an answer: it is sent a segment that is never in its window, to which every
 TCP answers with what it has (RFC 9293, 3.10.7.4); nobody knows that connection any more, so the
@@ -10,17 +12,19 @@ import contextlib
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import structlog
 from pyroute2 import IPRoute
 
 from node_agent.balance import ctnetlink
-from node_agent.balance.flows import TCP, Entrance, Flow, Reach, stale
+from node_agent.balance.flows import TCP, Draining, Entrance, Flow, Reach, stale
+from node_agent.balance.flows import busy as busy_of
 from node_agent.balance.table import MARK
 from node_agent.peers.echo import checksum
 from shared.errors import HostError
+from shared.model import AllocId
 
 _log = structlog.get_logger()
 
@@ -49,10 +53,8 @@ def flush(reaches: Mapping[Entrance, Reach]) -> int:
     if not reaches:
         return 0
     try:
-        has_ports = any(not entrance.address for entrance in reaches)
-        own = _own_addresses() if has_ports else frozenset()
         with _opened() as netlink:
-            found = stale(_dump(netlink, reaches), reaches, own)
+            found = stale(_dump(netlink, reaches), reaches, _own_addresses(reaches))
             for flow in found:
                 netlink.send(ctnetlink.forget(flow))
         _tell([flow for flow in found if flow.is_open])
@@ -63,6 +65,19 @@ def flush(reaches: Mapping[Entrance, Reach]) -> int:
     return len(found)
 
 
+def busy(draining: Draining) -> frozenset[AllocId]:
+    """Return the draining allocations that open connections lead to.
+
+    Raises:
+        HostError: the kernel refused.
+    """
+    try:
+        with _opened() as netlink:
+            return busy_of(_dump(netlink, draining), draining, _own_addresses(draining))
+    except (OSError, ctnetlink.MalformedError) as error:
+        raise HostError(f"cannot see connections to endpoints that drain: {error}") from error
+
+
 def _opened() -> socket.socket:
     one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
     one.settimeout(_ANSWER_S)
@@ -70,8 +85,8 @@ def _opened() -> socket.socket:
     return one
 
 
-def _dump(netlink: socket.socket, reaches: Mapping[Entrance, Reach]) -> list[Flow]:
-    asked = list(reaches) if len(reaches) <= _ASKED_MAX else [None]
+def _dump(netlink: socket.socket, entrances: Collection[Entrance]) -> list[Flow]:
+    asked = list(entrances) if len(entrances) <= _ASKED_MAX else [None]
     found: list[Flow] = []
     for entrance in asked:
         netlink.send(ctnetlink.ask(entrance))
@@ -82,8 +97,13 @@ def _dump(netlink: socket.socket, reaches: Mapping[Entrance, Reach]) -> list[Flo
     return found
 
 
-def _own_addresses() -> frozenset[str]:
-    """Return this node's addresses, those that it has for outside clients now included."""
+def _own_addresses(entrances: Iterable[Entrance]) -> frozenset[str]:
+    """Return this node's addresses, those that it has for outside clients now included.
+
+    Only ports are on them: without one of `entrances`, none is asked for.
+    """
+    if all(entrance.address for entrance in entrances):
+        return frozenset()
     with IPRoute() as ip:
         return frozenset(
             str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))

@@ -1,20 +1,21 @@
-"""Which of the connections that the kernel remembers lead to an endpoint that is gone.
+"""Which of the connections that the kernel remembers lead to an endpoint that is gone, or drains.
 
 Pure. A remembered connection goes where its first packet went: whatever the table says by now.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from node_agent.balance.table import Found
+from shared.model import AllocId
 
 TCP: Final = 6
 UDP: Final = 17
 _NUMBERS: Final[Mapping[str, int]] = {"tcp": TCP, "udp": UDP}
 # linux/netfilter/nf_conntrack_tcp.h: states in which a client believes that it is connected, and
-# waits for something: established, FIN_WAIT, CLOSE_WAIT.
+# may wait for something: established, FIN_WAIT, CLOSE_WAIT.
 _OPEN: Final = frozenset({3, 4, 5})
 
 
@@ -43,6 +44,10 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     served: frozenset[str] = frozenset()
 
 
+# By entrance, the endpoints that drain: their addresses, and whose they are.
+Draining = Mapping[Entrance, tuple[tuple[str, AllocId], ...]]
+
+
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """One remembered connection.
 
@@ -65,7 +70,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_open(self) -> bool:
-        """Say whether its client waits for an answer that will never come."""
+        """Say whether its client may wait for an answer; of datagrams, nobody knows."""
         return self.protocol == TCP and self.state in _OPEN
 
 
@@ -107,23 +112,44 @@ def stale(
         reaches: by entrance, where its connections may lead.
         own: the node's addresses.
     """
-    vips = {each.address: reach for each, reach in reaches.items() if each.address}
-    ports = {(each.number, each.port): reach for each, reach in reaches.items() if not each.address}
-    return tuple(flow for flow in flows if _is_stale(flow, vips, ports, own))
+    found = _by_entrance(flows, reaches, own)
+    return tuple(flow for entrance, flow in found if _is_stale(flow, entrance, reaches[entrance]))
 
 
-def _is_stale(
-    flow: Flow,
-    vips: Mapping[str, Reach],
-    ports: Mapping[tuple[int, int], Reach],
-    own: frozenset[str],
-) -> bool:
-    reach = vips.get(flow.to)
-    if reach is None:
-        reach = ports.get((flow.protocol, flow.to_port))
-        if reach is None or flow.to not in own:
-            return False
-        # A connection with a program of this host, from before the port was published.
-        if flow.protocol == TCP and flow.reply_source == flow.to:
-            return False
-    return flow.reply_source not in (reach.listed if flow.protocol == TCP else reach.served)
+def busy(flows: Iterable[Flow], draining: Draining, own: frozenset[str]) -> frozenset[AllocId]:
+    """Return the draining allocations that open connections lead to.
+
+    Args:
+        flows: any; others than those of `draining` are left out.
+        draining: which ones.
+        own: the node's addresses.
+    """
+    return frozenset(
+        id_
+        for entrance, flow in _by_entrance(flows, draining, own)
+        if flow.is_open
+        for address, id_ in draining[entrance]
+        if address == flow.reply_source
+    )
+
+
+def _by_entrance(
+    flows: Iterable[Flow], entrances_: Collection[Entrance], own: frozenset[str]
+) -> Iterator[tuple[Entrance, Flow]]:
+    """Yield the connections that came in at one of `entrances_`, with it."""
+    vips = {each.address: each for each in entrances_ if each.address}
+    ports = {(each.number, each.port): each for each in entrances_ if not each.address}
+    for flow in flows:
+        entrance = vips.get(flow.to)
+        if entrance is None and flow.to in own:
+            entrance = ports.get((flow.protocol, flow.to_port))
+        if entrance is not None:
+            yield entrance, flow
+
+
+def _is_stale(flow: Flow, entrance: Entrance, reach: Reach) -> bool:
+    if flow.protocol != TCP:
+        return flow.reply_source not in reach.served
+    # A connection with a program of this host, from before the port was published.
+    is_the_hosts = not entrance.address and flow.reply_source == flow.to
+    return not is_the_hosts and flow.reply_source not in reach.listed

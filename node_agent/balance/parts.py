@@ -4,7 +4,6 @@ Pure. Found once for each revision of the routes: most stacks do not change when
 """
 
 import hashlib
-import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 from node_agent.balance.flows import Entrance, Reach
 from shared.model import (
     Affinity,
+    AllocId,
     Endpoint,
     EndpointState,
     NodeName,
@@ -21,6 +21,7 @@ from shared.model import (
     Routes,
     ServiceRoutes,
 )
+from shared.subnets import is_address
 
 # The same on every node: a client that comes by another one stays with its replica.
 _SEED: Final = "0x68616665"
@@ -30,6 +31,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One entrance of one service and where it leads.
 
     Without a rule it is closed, and what is open already stays open.
+
+    Attributes:
+        draining: endpoints that open connections may keep, and whose they are; none of datagrams.
     """
 
     entrance: Entrance
@@ -37,6 +41,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[str, ...]
     reach: Reach
     service: str
+    draining: tuple[tuple[str, AllocId], ...] = ()
     far: frozenset[str] = frozenset()
 
     @property
@@ -70,7 +75,7 @@ def share(routes: Routes, node: NodeName) -> Share:
         problems += (
             f"address {one.address!r} of {one.allocation} is no IPv4 address" for one in bad
         )
-        if service.vip and _is_address(service.vip):
+        if service.vip and is_address(service.vip):
             parts.append(_virtual(id_, service, node))
         elif service.vip:
             problems.append(f"virtual address {service.vip!r} of {id_} is no IPv4 address")
@@ -88,6 +93,7 @@ def _virtual(id_: str, service: ServiceRoutes, node: NodeName) -> Part:
         rules=(_rule([one.address for one in ready], service.affinity, f"{node} {id_}"),),
         reach=_reach(service.endpoints),
         service=id_,
+        draining=_draining(service),
     )
 
 
@@ -116,6 +122,7 @@ def _port(id_: str, service: ServiceRoutes, port: PublishedPort, node: NodeName)
         rules=(_rule(to, service.affinity, f"{node} {chain}", protocol),),
         reach=_reach(service.endpoints),
         service=id_,
+        draining=_draining(service) if port.protocol is not Protocol.UDP else (),
         far=frozenset(
             f"{one.address} . {protocol} . {target}" for one, target in targets if one.node != node
         ),
@@ -162,6 +169,14 @@ def _ready(service: ServiceRoutes) -> list[Endpoint]:
     return sorted(ready, key=lambda one: (one.slot, one.allocation))
 
 
+def _draining(service: ServiceRoutes) -> tuple[tuple[str, AllocId], ...]:
+    return tuple(
+        (one.address, one.allocation)
+        for one in service.endpoints
+        if one.state is EndpointState.DRAINING
+    )
+
+
 def _reach(endpoints: Iterable[Endpoint]) -> Reach:
     return Reach(
         listed=frozenset(one.address for one in endpoints),
@@ -176,14 +191,6 @@ def _sound(service: ServiceRoutes) -> tuple[ServiceRoutes, tuple[Endpoint, ...]]
 
     One without an address is on no network of ours.
     """
-    endpoints = tuple(one for one in service.endpoints if _is_address(one.address))
+    endpoints = tuple(one for one in service.endpoints if is_address(one.address))
     bad = tuple(one for one in service.endpoints if one.address and one not in endpoints)
     return msgspec.structs.replace(service, endpoints=endpoints), bad
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from node_agent.balance.flows import Entrance, Reach
+from node_agent.balance.flows import Draining, Entrance, Reach
 from node_agent.balance.parts import Part, Share
 from node_agent.balance.table import Found, Table
+from shared.model import AllocId
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +71,14 @@ def plan(shares: Iterable[Share], place: Place) -> Plan:
         reaches=_reaches((*kept, *closed)),
         problems=(*(problem for share in shares for problem in share.problems), *refused),
     )
+
+
+def draining_of(shares: Iterable[Share]) -> Draining:
+    """Return the endpoints that drain, by the entrances that still lead to them."""
+    found: dict[Entrance, tuple[tuple[str, AllocId], ...]] = {}
+    for part in (part for share in shares for part in share.parts if part.draining):
+        found[part.entrance] = (*found.get(part.entrance, ()), *part.draining)
+    return found
 
 
 def _reaches(parts: Iterable[Part]) -> Mapping[Entrance, Reach]:

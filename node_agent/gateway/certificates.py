@@ -26,13 +26,21 @@ class Certificates:
     def __init__(self, folder: Path, haproxy: Haproxy) -> None:
         self._folder, self._haproxy = folder, haproxy
         self._has: Has | None = None
+        # What `_has` came of; None: it may be something else.
+        self._shown: Mapping[str, Loaded] | None = None
+        self._written: tuple[Mapping[str, KeyPair], Mapping[str, Loaded]] | None = None
 
-    def write(self, certificates: Mapping[str, KeyPair]) -> dict[str, Loaded]:
+    def write(self, certificates: Mapping[str, KeyPair], *, anew: bool) -> Mapping[str, Loaded]:
         """Write what the next worker reads; return it.
+
+        Unless `anew`, what was written before is there.
 
         Raises:
             OSError: the folder is full.
         """
+        if self._written is not None and self._written[0] == certificates and not anew:
+            return self._written[1]
+        self._written = None
         wanted = tls.choose(certificates)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         files = {name: one.pem for name, one in wanted.items()}
@@ -40,17 +48,18 @@ class Certificates:
             path = self._folder / name
             if not path.exists() or path.read_text() != text:
                 write_atomically(path, text.encode())
+        self._written = certificates, wanted
         return wanted
 
     def loaded(self, wanted: Mapping[str, Loaded]) -> None:
         """Know that a worker has begun with these."""
         files = {name: tls.digest(one.pem) for name, one in wanted.items()}
-        self._has = Has(files, frozenset(files))
+        self._has, self._shown = Has(files, frozenset(files)), wanted
         self._sweep(wanted)
 
     def forget(self) -> None:
         """Know nothing any more: HAProxy is asked before anything is changed."""
-        self._has = None
+        self._has = self._shown = None
 
     async def tell(self, wanted: Mapping[str, Loaded]) -> tuple[str, ...]:
         """Make the running worker show these; return a sentence for each that it refuses.
@@ -58,9 +67,11 @@ class Certificates:
         Raises:
             HaproxyError: it does not answer.
         """
+        if self._shown == wanted:
+            return ()
         folder, list_ = str(self._folder), str(self._folder / LIST)
         has = self._has if self._has is not None else await self._ask()
-        self._has = None
+        self.forget()
         problems = []
         for name, one in sorted(wanted.items()):
             refused = await self._say(tls.adding(folder, list_, name, one, has))

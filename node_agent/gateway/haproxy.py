@@ -152,10 +152,12 @@ class HaproxyGateway:
 
         Also when nothing is served any more: the ports must close.
         """
-        self._write(accepted.served, extras)
-        accepted = await self._refusals.fitting(accepted, were_open, after, place)
+        maps, certificates = self._write(accepted.served, extras, anew=True)
+        fitting = await self._refusals.fitting(accepted, were_open, after, place)
+        if fitting != accepted:
+            maps, certificates = self._write(fitting.served, extras, anew=True)
+        accepted = fitting
         self._served = accepted.served
-        maps, certificates = self._write(accepted.served, extras)
         opened = shapes(accepted.served, place)
         if opened != were_open:
             text = render(accepted.served, place, edge.render(accepted.served, place))
@@ -168,12 +170,15 @@ class HaproxyGateway:
     # ------------------------------------------------------------ what HAProxy is told
 
     def _write(
-        self, all_: tuple[Served, ...], extras: Extras
-    ) -> tuple[dict[str, Map], dict[str, Loaded]]:
-        """Write the files that a worker reads when it begins; return what is in them."""
+        self, all_: tuple[Served, ...], extras: Extras, *, anew: bool = False
+    ) -> tuple[dict[str, Map], Mapping[str, Loaded]]:
+        """Write the files that a worker reads when it begins; return what is in them.
+
+        Those that are known to be there are looked at only `anew`, when a worker is about to begin.
+        """
         maps = _maps(all_, extras)
-        self._maps.write(maps)
-        return maps, self._certificates.write(extras.certificates)
+        self._maps.write(maps, anew=anew)
+        return maps, self._certificates.write(extras.certificates, anew=anew)
 
     async def _tell(
         self, all_: tuple[Served, ...], extras: Extras, were_open: Mapping[str, str]

@@ -26,19 +26,24 @@ class Maps:
         self._folder, self._haproxy = folder, haproxy
         # What HAProxy is known to have; a map that is not here has to be asked for first.
         self._told: dict[str, Map] = {}
+        self._written: dict[str, Map] = {}
 
-    def write(self, maps: Mapping[str, Map]) -> None:
-        """Write what the next worker reads.
+    def write(self, maps: Mapping[str, Map], *, anew: bool) -> None:
+        """Write what the next worker reads; unless `anew`, what was written before is there.
 
         Raises:
             OSError: the folder is full.
         """
+        if maps == self._written and not anew:
+            return
+        self._written = {}
         files = {name: edge.text(entries).encode() for name, entries in maps.items()}
         files[CLOSED_PAGE] = _PAGE.read_bytes()
         for name, content in files.items():
             path = self._folder / name
             if not path.exists() or path.read_bytes() != content:
                 write_atomically(path, content)
+        self._written = dict(maps)
 
     def loaded(self, maps: Mapping[str, Map]) -> None:
         """Know that a worker has begun with these."""

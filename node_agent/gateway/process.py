@@ -43,6 +43,9 @@ class Haproxy:
         self._folder = folder
         self._master_socket = folder / "master.sock"
         self._config = folder / "haproxy.cfg"
+        self._candidate = folder / "haproxy.new"
+        # What the candidate holds, if HAProxy has read it; empty: nothing.
+        self._checked = ""
         self._output = folder / "haproxy.log"
 
     async def is_running(self) -> bool:
@@ -81,13 +84,18 @@ class Haproxy:
     async def load(self, config: str) -> None:
         """Make a running HAProxy serve `config`, or start one; no connection is dropped.
 
+        What it was the last to `check` is not read once more: the files that it names must not have
+        changed since.
+
         Raises:
             ConfigRefusedError: it refuses the configuration; the one before stays in force.
             HaproxyError: it does not come up.
         """
-        candidate = await self.check(config)
+        if config != self._checked:
+            await self.check(config)
+        self._checked = ""
         is_running = await self.is_running()
-        candidate.replace(self._config)
+        self._candidate.replace(self._config)
         if is_running:
             await self._reload()
         else:
@@ -101,19 +109,19 @@ class Haproxy:
             _log.info("haproxy_stopped", pid=pid, code=process[0])
             await _until(self._is_silent, _COMMAND_S)
 
-    async def check(self, config: str) -> Path:
-        """Let HAProxy read a configuration; return the file that it is in.
+    async def check(self, config: str) -> None:
+        """Let HAProxy read a configuration.
 
         Raises:
             ConfigRefusedError: it refuses it.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._config.with_suffix(".new")
-        write_atomically(path, config.encode())
-        code, said = await _run("haproxy", "-c", "-f", str(path))
+        self._checked = ""
+        write_atomically(self._candidate, config.encode())
+        code, said = await _run("haproxy", "-c", "-f", str(self._candidate))
         if code != 0:
             raise ConfigRefusedError(f"HAProxy refuses the configuration: {_alert(said)}")
-        return path
+        self._checked = config
 
     async def _start(self) -> None:
         """Start it in a session of its own, re-parented: it lives on when this agent ends."""

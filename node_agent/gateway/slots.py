@@ -56,12 +56,10 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         lead: slots that get an address (and, with it, their state), before any other loses its own.
         set_state: slots whose state alone changes.
-        cut: addresses whose connections must be ended: nobody is there any more.
     """
 
     lead: tuple[Slot, ...] = ()
     set_state: tuple[Slot, ...] = ()
-    cut: tuple[str, ...] = ()
 
 
 def size_for(routes: ServiceRoutes, table: Table) -> int:
@@ -148,7 +146,7 @@ def steps(before: Table, after: Table) -> Steps:
         elif old.state is not new.state:
             set_state.append(new)
     set_state.sort(key=lambda slot: (slot.state is not SlotState.READY, slot.number))
-    return Steps(lead=tuple(lead), set_state=tuple(set_state), cut=gone_addresses(before, after))
+    return Steps(lead=tuple(lead), set_state=tuple(set_state))
 
 
 def _led(slot: Slot) -> tuple[object, ...]:

@@ -10,10 +10,12 @@ import msgspec
 import structlog
 
 from node_agent.names.build import build, digest_of
+from node_agent.names.metrics import rendered
 from node_agent.names.names import NamesStatus
 from node_agent.names.serve import SNAPSHOT, SOCKET
 from node_agent.names.snapshot import Snapshot, Word
 from shared import codec
+from shared.errors import UnavailableError
 
 _log = structlog.get_logger()
 
@@ -54,7 +56,18 @@ class NamesKeeper:
         if word is None:
             silent = f"names: the name server does not answer; see {self._log_file}"
             return NamesStatus((*problems, silent))
-        return NamesStatus((*problems, *word.problems), word.counts)
+        return NamesStatus((*problems, *word.problems))
+
+    async def metrics(self) -> str:
+        """Return the name server's figures in Prometheus' format.
+
+        Raises:
+            UnavailableError: it does not answer.
+        """
+        word = await self._ask(b"")
+        if word is None:
+            raise UnavailableError("the name server shows no figures: it does not answer")
+        return rendered(word.counts)
 
     @property
     def _log_file(self) -> Path:

@@ -1,6 +1,5 @@
 """What the agent needs of something that answers containers' questions for names."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -13,11 +12,9 @@ class NamesStatus(msgspec.Struct, frozen=True):
 
     Attributes:
         problems: what it cannot do, one sentence each.
-        counts: answers and refusals since it began, by kind.
     """
 
     problems: tuple[str, ...] = ()
-    counts: Mapping[str, int] = {}
 
 
 class Names(Protocol):

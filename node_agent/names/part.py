@@ -7,6 +7,7 @@ from node_agent.names.snapshot import snapshot_of
 from node_agent.views import RoutesView
 from shared.loop import Dirty
 from shared.model import AllocationStatus, Manifest, Revision, StackName
+from shared.subnets import Pools
 
 # Looks whether the name server lives.
 PERIOD_S = 1.0
@@ -17,15 +18,15 @@ class NamesPart:
 
     Args:
         names: what answers.
-        pool: the network that all nodes' subnets are cut from.
+        pools: what the cluster's own addresses are from.
         routes: of all stacks.
         changed: called when there is something new to report.
     """
 
     def __init__(
-        self, names: Names, pool: str, routes: RoutesView, changed: Callable[[], None]
+        self, names: Names, pools: Pools, routes: RoutesView, changed: Callable[[], None]
     ) -> None:
-        self._names, self._pool, self._routes, self._changed = names, pool, routes, changed
+        self._names, self._pools, self._routes, self._changed = names, pools, routes, changed
         self._found: tuple[AllocationStatus, ...] = ()
         self._manifest: Manifest | None = None
         self._acked: Mapping[StackName, Revision] = {}
@@ -56,7 +57,7 @@ class NamesPart:
         if routes is None:
             return PERIOD_S  # etcd was not read yet: what the agent before us told is better.
         status = await self._names.apply(
-            snapshot_of(self._pool, routes, self._manifest, self._found)
+            snapshot_of(self._pools, routes, self._manifest, self._found)
         )
         acked = {stack: revision for stack, (revision, _) in routes.items()}
         if acked != self._acked or status.problems != self._status.problems:

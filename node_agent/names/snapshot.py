@@ -17,6 +17,7 @@ from shared.model import (
     Routes,
     StackName,
 )
+from shared.subnets import Pools
 
 
 class Local(Record, frozen=True, kw_only=True):
@@ -39,17 +40,19 @@ class Snapshot(Record, frozen=True, kw_only=True):
 
     Attributes:
         pool: what all nodes' containers have their addresses from; never asked of others.
+        vips: the same of services' virtual addresses; empty: there are none.
         routes: of every stack.
         containers: this node's.
     """
 
     pool: str = ""
+    vips: str = ""
     routes: tuple[Routes, ...] = ()
     containers: tuple[Local, ...] = ()
 
 
 def snapshot_of(
-    pool: str,
+    pools: Pools,
     routes: Mapping[StackName, tuple[Revision, Routes]],
     manifest: Manifest | None,
     statuses: Iterable[AllocationStatus],
@@ -57,7 +60,7 @@ def snapshot_of(
     """Return what names say on this node.
 
     Args:
-        pool: the network that all nodes' subnets are cut from.
+        pools: what the cluster's own addresses are from.
         routes: per stack, with their mod_revision.
         manifest: what this node should run; None: nobody said.
         statuses: what it runs, for the addresses that containers have.
@@ -66,7 +69,8 @@ def snapshot_of(
     assignments = manifest.assignments if manifest is not None else ()
     locals_ = (_local(each, found.get(each.id, "")) for each in assignments)
     return Snapshot(
-        pool=pool,
+        pool=pools.pool,
+        vips=pools.vips,
         routes=tuple(each for _, (_, each) in sorted(routes.items())),
         containers=tuple(each for each in locals_ if each.addresses),
     )

@@ -142,6 +142,6 @@ def _private(snapshot: Snapshot) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6
     subnets = {network.subnet for each in snapshot.routes for network in each.networks}
     return tuple(
         ipaddress.ip_network(subnet, strict=False)
-        for subnet in sorted(subnets | {snapshot.pool})
+        for subnet in sorted(subnets | {snapshot.pool, snapshot.vips})
         if subnet
     )

@@ -4,6 +4,7 @@ They lie under the run directory, which a reboot empties with the kernel. Blocki
 """
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -31,13 +32,20 @@ class AddressBook:
         self._files, self._pins = run_dir / "network", run_dir / "netns"
         self._last = run_dir / "network.last"
         self._subnet, self._node = subnet, node
+        # What was read last, and written since; nobody else writes.
+        self._known: Mapping[AllocId, Local] = {}
+        self.look()
 
     def all(self) -> dict[AllocId, Local]:
         """Return every container that has a namespace, or will have."""
-        if not self._files.exists():
-            return {}
-        read = ((AllocId(path.name), _read(path)) for path in sorted(self._files.iterdir()))
-        return {id_: local for id_, local in read if local is not None}
+        return dict(self._known)
+
+    def look(self) -> dict[AllocId, Local]:
+        """Return the same, read anew."""
+        paths = sorted(self._files.iterdir()) if self._files.exists() else ()
+        read = ((AllocId(path.name), _read(path)) for path in paths)
+        self._known = {id_: local for id_, local in read if local is not None}
+        return self.all()
 
     def of(self, id_: AllocId) -> Local | None:
         """Return what a container has; None: nothing."""
@@ -72,10 +80,12 @@ class AddressBook:
         """Write down what a container has."""
         self._files.mkdir(parents=True, exist_ok=True, mode=0o700)
         _replace(self._files / id_, msgspec.json.encode(local))
+        self._known = {**self._known, id_: local}
 
     def free(self, id_: AllocId) -> None:
         """Let go of what a container had."""
         (self._files / id_).unlink(missing_ok=True)
+        self._known = {other: local for other, local in self._known.items() if other != id_}
 
     def pin(self, id_: AllocId) -> Path:
         """Return where its namespace is pinned."""

@@ -22,10 +22,11 @@ from shared.model import (
     Record,
     ServiceRoutes,
 )
+from shared.subnets import is_address
 
 # What services of an older version are on, which say no network: one of their own, as before.
 NAMELESS: Final = ""
-# Addresses that were looked at, and combinations of networks that were sorted.
+# Combinations of networks that were sorted.
 _KNOWN_MAX: Final = 1 << 15
 
 
@@ -195,16 +196,7 @@ def _members(services: Collection[ServiceRoutes], nodes: Collection[NodeSpec]) -
 def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
     """Return the endpoint's addresses, its own first; what is no address is left out."""
     found = (endpoint.address, *endpoint.addresses)
-    return tuple(dict.fromkeys(each for each in found if _is_address(each)))
-
-
-@functools.lru_cache(_KNOWN_MAX)
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        return False
-    return True
+    return tuple(dict.fromkeys(each for each in found if is_address(each)))
 
 
 def networks_of(one: Member | Local) -> tuple[str, ...]:

@@ -14,15 +14,16 @@ class Fabrics:
     def __init__(self, *parts: Fabric) -> None:
         self._parts = parts
 
-    async def apply(self, topology: Topology) -> FabricStatus:
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:
         """Make the whole of `topology` true in every part."""
-        return together([await part.apply(topology) for part in self._parts])
+        return together([await part.apply(topology, looks=looks) for part in self._parts])
 
 
 def together(found: Sequence[FabricStatus]) -> FabricStatus:
-    """Return what is in force everywhere, and all problems."""
+    """Return what is in force everywhere, what is busy anywhere, and all problems."""
     everywhere = frozenset.intersection(*(frozenset(one.acked) for one in found))
     return FabricStatus(
         acked={stack: min(one.acked[stack] for one in found) for stack in sorted(everywhere)},
         problems=tuple(problem for one in found for problem in one.problems),
+        busy=tuple(sorted({id_ for one in found for id_ in one.busy})),
     )

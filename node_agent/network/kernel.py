@@ -32,7 +32,6 @@ _SYSCTL: Final = Path("/proc/sys/net")
 _MAIN: Final = 254
 _PERMANENT: Final = 0x80
 _UP: Final = 1
-GONE: Final = frozenset({errno.ESRCH, errno.ENOENT, errno.ENODEV})
 _FAMILIES: Final = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -189,7 +188,7 @@ def make_vxlan(host: Host, found: Found) -> tuple[bool, str]:
     is_right = there is not None and bool(host.vxlan_port) and _is_same(there, host)
     batch = Batch()
     if there is not None and not is_right:
-        batch.no_link(VXLAN, GONE)
+        batch.no_link(VXLAN)
     if host.vxlan_port and not is_right:
         _add_vxlan(batch, host)
     batch.send()
@@ -288,20 +287,3 @@ def split(address: str) -> tuple[str, int]:
     """Return an address and the length of its prefix."""
     alone, _, length = address.partition("/")
     return alone, int(length)
-
-
-def remove_ours() -> None:
-    """Remove our routes and devices.
-
-    Raises:
-        OSError: the kernel refused.
-    """
-    found = look()
-    batch = Batch()
-    for to in sorted(found.there.routes):
-        batch.no_route(to, GONE)
-    batch.send()
-    with IPRoute() as ip:
-        for name in (BRIDGE, VXLAN):
-            if name in found.devices:
-                ip.link("del", index=found.devices[name].index)

@@ -5,7 +5,6 @@ the node's end answers for it. So containers share no segment; whatever they say
 through the node's rules, and no answer to an ARP request can lead it elsewhere.
 """
 
-import errno
 import fcntl
 import os
 import socket
@@ -35,7 +34,6 @@ _PROC_SYS: Final = Path("/proc/sys/net/ipv4/conf")
 _STRICT: Final = "1"
 _ANY4: Final = "00000000"
 _ANY6: Final = "0" * 32
-_GONE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV})
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +110,7 @@ def remove(name: str, pin: Path) -> None:
         OSError: the kernel refused.
     """
     batch = Batch()
-    batch.no_link(name, _GONE)
+    batch.no_link(name)
     batch.send()
     namespaces.remove(pin)
 
@@ -136,7 +134,7 @@ def _inner(link: Link, *, anew: bool = False) -> Batch:
     batch = Batch()
     batch.set_link(_LOOPBACK, up=True)
     if anew:
-        batch.no_address(index, link.addresses[0], link.bridged, _GONE)
+        batch.no_address(index, link.addresses[0], link.bridged)
     batch.set_link(index, up=True, address=link.mac, **mtu)
     for address in link.addresses:
         batch.address(index, address, 128 if ":" in address else 32)

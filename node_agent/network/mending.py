@@ -5,7 +5,7 @@ Blocking; runs in a thread.
 
 from collections.abc import Mapping
 
-from node_agent.network.kernel import GONE, Found, split
+from node_agent.network.kernel import Found, split
 from node_agent.network.netlink import Batch
 from node_agent.network.plan import VXLAN, Host, Plan, Route, difference
 from shared.subnets import gateway_of
@@ -40,13 +40,13 @@ def _remove(batch: Batch, gone: Plan, index: Mapping[str, int]) -> list[str]:
     """Add what removes things; return what each message is about."""
     what = []
     for mac, node in sorted(gone.forwards):
-        batch.no_forward(index[VXLAN], mac, node, GONE)
+        batch.no_forward(index[VXLAN], mac, node)
         what.append(f"no way to {node} on {VXLAN}")
     for device, address in sorted(gone.neighbours):
-        batch.no_neighbour(index[device], address, GONE)
+        batch.no_neighbour(index[device], address)
         what.append(f"no neighbour {address} on {device}")
     for to in sorted(gone.routes):
-        batch.no_route(to, GONE)
+        batch.no_route(to)
         what.append(f"no route to {to}")
     return what
 

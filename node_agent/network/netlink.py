@@ -5,6 +5,7 @@ else of making a container's link together. `Batch` sends what it was given with
 that a process that is killed has done all of it or nothing.
 """
 
+import errno
 import ipaddress
 import os
 import socket
@@ -42,6 +43,8 @@ _NO_DAD: Final = 0x02
 _MAIN: Final = 254
 _LINK_SCOPE: Final = 253
 _BRIDGE: Final = 7
+# What is to be removed is gone already.
+_GONE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENODEV})
 
 
 class Batch:
@@ -71,9 +74,9 @@ class Batch:
         fields = {"index": index, **({"flags": _UP, "change": _UP} if up else {})}
         self._add(ifinfmsg, _NEWLINK, 0, fields, _link(said))
 
-    def no_link(self, name: str, allow: frozenset[int]) -> None:
+    def no_link(self, name: str) -> None:
         """Remove a link, and the other end of a pair."""
-        self._add(ifinfmsg, _DELLINK, 0, {}, [("IFLA_IFNAME", name)], allow)
+        self._add(ifinfmsg, _DELLINK, 0, {}, [("IFLA_IFNAME", name)], _GONE)
 
     # ------------------------------------------------------------ addresses
 
@@ -85,11 +88,11 @@ class Batch:
             attributes.append(("IFA_FLAGS", _NO_DAD))
         self._add(ifaddrmsg, _NEWADDR, _REPLACE, fields, attributes)
 
-    def no_address(self, index: int, address: str, length: int, allow: frozenset[int]) -> None:
+    def no_address(self, index: int, address: str, length: int) -> None:
         """Take an address from a link."""
         fields = {**_family(address), "prefixlen": length, "index": index}
         attributes = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
-        self._add(ifaddrmsg, _DELADDR, 0, fields, attributes, allow)
+        self._add(ifaddrmsg, _DELADDR, 0, fields, attributes, _GONE)
 
     # ------------------------------------------------------------ routes
 
@@ -111,10 +114,10 @@ class Batch:
             attributes.append(("RTA_PREFSRC", source))
         self._add(rtmsg, _NEWROUTE, _REPLACE, fields, attributes)
 
-    def no_route(self, to: str, allow: frozenset[int]) -> None:
+    def no_route(self, to: str) -> None:
         """Remove our route to a network."""
         fields = {**_to(to), "table": _MAIN, "proto": ROUTE_PROTOCOL, "scope": 255}
-        self._add(rtmsg, _DELROUTE, 0, fields, _dst(to), allow)
+        self._add(rtmsg, _DELROUTE, 0, fields, _dst(to), _GONE)
 
     # ------------------------------------------------------------ neighbours
 
@@ -124,10 +127,10 @@ class Batch:
         attributes = [("NDA_DST", address), ("NDA_LLADDR", mac)]
         self._add(ndmsg, _NEWNEIGH, _REPLACE, fields, attributes)
 
-    def no_neighbour(self, index: int, address: str, allow: frozenset[int]) -> None:
+    def no_neighbour(self, index: int, address: str) -> None:
         """Forget a neighbour."""
         fields = {**_family(address), "ifindex": index}
-        self._add(ndmsg, _DELNEIGH, 0, fields, [("NDA_DST", address)], allow)
+        self._add(ndmsg, _DELNEIGH, 0, fields, [("NDA_DST", address)], _GONE)
 
     def forward(self, index: int, mac: str, node: str) -> None:
         """Send what a VXLAN device has for a link address to a node."""
@@ -135,11 +138,11 @@ class Batch:
         attributes = [("NDA_LLADDR", mac), ("NDA_DST", node)]
         self._add(ndmsg, _NEWNEIGH, _REPLACE, fields, attributes)
 
-    def no_forward(self, index: int, mac: str, node: str, allow: frozenset[int]) -> None:
+    def no_forward(self, index: int, mac: str, node: str) -> None:
         """Forget where a link address is."""
         fields = {"family": _BRIDGE, "ifindex": index, "flags": _SELF}
         attributes = [("NDA_LLADDR", mac), ("NDA_DST", node)]
-        self._add(ndmsg, _DELNEIGH, 0, fields, attributes, allow)
+        self._add(ndmsg, _DELNEIGH, 0, fields, attributes, _GONE)
 
     # ------------------------------------------------------------ sending
 

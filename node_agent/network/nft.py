@@ -62,11 +62,6 @@ class Table:
         if not is_learnt:
             await self._learn(wanted)
 
-    async def remove(self) -> None:
-        """Remove the table."""
-        await self._nft.run(rules.remove(), rules.TABLE, _WITHIN_S)
-        self.there = self._strangers = None
-
     async def _load(self, wanted: Ruleset) -> None:
         for _ in range(_TRIES):
             self._strangers = None

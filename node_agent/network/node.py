@@ -29,8 +29,8 @@ from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.network.mending import Said, mend
 from node_agent.network.network import HOST, NOTHING, Asked, Attachment
 from node_agent.network.nft import Table
-from node_agent.network.plan import BRIDGE, VXLAN, Host, clashes, plan_of
-from node_agent.network.policy import Frame, ruleset_of
+from node_agent.network.plan import BRIDGE, Host, clashes, plan_of
+from node_agent.network.policy import Frame, Ruleset, ruleset_of
 from node_agent.nftables import Nftables
 from shared.errors import HostError, RuntimeFailureError
 from shared.files import write_atomically
@@ -61,6 +61,10 @@ class NodeNetwork:
         self._table = Table(nft)
         self._acked: Mapping[StackName, Revision] = {}
         self._mtu = 0
+        # What the kernel was made to have, without a problem; None: it may not have it.
+        self._mended: tuple[Cluster, dict[AllocId, Local]] | None = None
+        # What rules were found for last, and the rules.
+        self._ruled: tuple[tuple[Cluster, dict[AllocId, Local]], Ruleset] | None = None
         # Over addresses and links, and over the rules.
         self._lock, self._rules_lock = asyncio.Lock(), asyncio.Lock()
 
@@ -76,7 +80,7 @@ class NodeNetwork:
             raise HostError(f"cannot make bridge {BRIDGE}: {error}") from error
         await self._make_rules()
 
-    async def apply(self, topology: Topology) -> FabricStatus:
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:
         """Make links, routes and rules what they should be, whatever somebody removed by hand.
 
         A stack's routes are acknowledged when the rules are in force and the ways to all nodes that
@@ -85,7 +89,7 @@ class NodeNetwork:
         problems: list[str] = []
         is_in_force = False
         try:
-            problems += await self._follow(topology)
+            problems += await self._follow(topology, looks=looks)
             await self._make_rules()
             is_in_force = True
         except HostError as error:
@@ -94,7 +98,7 @@ class NodeNetwork:
             problems.append(f"cannot note containers' addresses: {error}")
         try:
             async with self._lock:
-                said, failed = await asyncio.to_thread(self._mend)
+                said, failed = await asyncio.to_thread(self._mend, looks=looks)
             problems += said
             if is_in_force:
                 self._acked = _acked(topology, failed)
@@ -102,17 +106,6 @@ class NodeNetwork:
             problems.append(f"cannot make this node's links: {error}")
         there = {stack: each for stack, each in self._acked.items() if stack in topology.routes}
         return FabricStatus(there, tuple(problems))
-
-    async def clean_up(self) -> None:
-        """Remove everything of ours from the kernel.
-
-        Containers' namespaces, devices, routes, rules.
-        """
-        for id_ in self._book.all():
-            await self.detach(id_)
-        await asyncio.to_thread(kernel.remove_ours)
-        await self._table.remove()
-        self._file.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ containers
 
@@ -152,6 +145,7 @@ class NodeNetwork:
         local, pin = self._book.take(id_, asked), self._book.pin(id_)
         is_whole = namespaces.is_pinned(pin) and (not local.address or links.is_up(link_name(id_)))
         if not is_whole:
+            self._mended = None
             links.remove(link_name(id_), pin)
             links.make(pin, self._link(id_, local) if local.address else None)
         return local
@@ -166,10 +160,10 @@ class NodeNetwork:
 
     # ------------------------------------------------------------ the whole
 
-    async def _follow(self, topology: Topology) -> list[str]:
+    async def _follow(self, topology: Topology, *, looks: bool) -> list[str]:
         """Take over what the leader says, and write it down for the next agent."""
         async with self._lock:
-            here = await asyncio.to_thread(self._book.all)
+            here = await asyncio.to_thread(self._book.look if looks else self._book.all)
             used = {name for each in here.values() for name in networks_of(each)}
             self._cluster = cluster_of(topology, self._cluster, used, self._settings.gateway.ports)
             for id_, local in located(self._cluster, here).items():
@@ -188,8 +182,10 @@ class NodeNetwork:
         async with self._rules_lock:
             here = await asyncio.to_thread(self._book.all)
             node = NodeName(self._settings.node)
-            soon = with_awaited(self._cluster, node, here)
-            await self._table.make(ruleset_of(self._frame(), self._cluster, soon))
+            asked = self._cluster, with_awaited(self._cluster, node, here)
+            if self._ruled is None or self._ruled[0] != asked:
+                self._ruled = asked, ruleset_of(self._frame(), *asked)
+            await self._table.make(self._ruled[1])
 
     def _frame(self) -> Frame:
         settings = self._settings
@@ -198,7 +194,6 @@ class NodeNetwork:
             subnet=settings.subnet,
             address=settings.address,
             pool6=settings.pool6,
-            device=VXLAN if settings.is_vxlan else "",
             vxlan_port=settings.vxlan_port if settings.is_vxlan else 0,
             host_ports=settings.open_ports,
         )
@@ -230,10 +225,17 @@ class NodeNetwork:
             found = kernel.look()
         return found, host, [problem] if problem else []
 
-    def _mend(self) -> Said:
-        """Make everything but the rules whole, containers' links first: routes lead to them."""
-        found, host, problems = self._make_devices()
+    def _mend(self, *, looks: bool) -> Said:
+        """Make everything but the rules whole, containers' links first: routes lead to them.
+
+        A look costs some ms for each container. Unless one is due, what was whole counts as whole
+        for as long as the same is wanted.
+        """
         here = self._book.all()
+        if not looks and self._mended == (self._cluster, here):
+            return [], frozenset()
+        self._mended = None
+        found, host, problems = self._make_devices()
         linked = {id_: local for id_, local in here.items() if local.address}
         mended = [self._mend_link(id_, local, found, problems) for id_, local in linked.items()]
         if any(mended):
@@ -243,7 +245,10 @@ class NodeNetwork:
         )
         problems += clashes(host, wanted, found.foreign)
         said, failed = mend(host, wanted, found)
-        return problems + said, failed
+        problems += said
+        if not problems and not failed:
+            self._mended = self._cluster, here
+        return problems, failed
 
     def _mend_link(
         self, id_: AllocId, local: Local, found: kernel.Found, problems: list[str]

@@ -32,8 +32,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         address: this node's own.
-        device: the one that all traffic between nodes' containers takes; empty: any.
-        vxlan_port: 0: no VXLAN.
+        vxlan_port: 0: no VXLAN; else all traffic between nodes' containers takes it.
         host_ports: "tcp" or "udp" -> what containers reach at nodes' addresses besides.
     """
 
@@ -41,7 +40,6 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     subnet: str
     address: str = ""
     pool6: str = ""
-    device: str = ""
     vxlan_port: int = 0
     host_ports: Mapping[str, tuple[int, ...]] = {}
 

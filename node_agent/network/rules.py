@@ -8,8 +8,8 @@ from typing import Final
 
 from node_agent.gateway.slots import NOWHERE
 from node_agent.network.addresses import six_of
-from node_agent.network.cluster import Cluster
-from node_agent.network.policy import Elements, Frame, Ruleset, ruleset_of, six_subnet
+from node_agent.network.plan import VXLAN
+from node_agent.network.policy import Elements, Frame, Ruleset, six_subnet
 from shared.subnets import gateway_of
 
 TABLE: Final = "hafen"
@@ -18,12 +18,6 @@ GROUP: Final = 72
 # Of one `add element`; nft reads a line into memory whole.
 _BATCH: Final = 500
 _OLD: Final = "ip"  # the family of an older version's table
-
-
-def render(pool: str) -> str:
-    """Return the script for a node without containers, whose subnet is the first of `pool`."""
-    subnet = pool.split("/", maxsplit=1)[0] + "/24"
-    return whole(ruleset_of(Frame(pool=pool, subnet=subnet), Cluster(), {}))
 
 
 def whole(wanted: Ruleset) -> str:
@@ -62,16 +56,9 @@ def change(there: Ruleset, wanted: Ruleset) -> str:
     return "".join(f"{line}\n" for line in _changes(there, wanted))
 
 
-def changes_chains(there: Ruleset | None, wanted: Ruleset) -> bool:
+def changes_chains(there: Ruleset, wanted: Ruleset) -> bool:
     """Say whether chains come or go between the two."""
-    return there is None or there.frame != wanted.frame or there.chains != wanted.chains
-
-
-def remove() -> str:
-    """Return the script after which the table is gone, whether it was there or not."""
-    return "".join(
-        f"table {family} {TABLE}\ndelete table {family} {TABLE}\n" for family in (_OLD, "inet")
-    )
+    return there.frame != wanted.frame or there.chains != wanted.chains
 
 
 def chains_of(wanted: Ruleset) -> dict[str, int]:
@@ -206,7 +193,7 @@ def _source(frame: Frame) -> tuple[str, ...]:
         f"ip saddr {frame.subnet} drop",
         *((f"ip6 saddr {six} drop",) if six else ()),
         "ip daddr @vips4 drop",
-        *((f'iifname != "{frame.device}" ip saddr @cluster4 drop',) if frame.device else ()),
+        *((f'iifname != "{VXLAN}" ip saddr @cluster4 drop',) if frame.vxlan_port else ()),
     )
 
 

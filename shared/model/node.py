@@ -76,7 +76,8 @@ class Report(Record, frozen=True, kw_only=True):
     Attributes:
         manifest_generation: the newest manifest that was decided on.
         acked: per stack, the mod_revision of the routes that this node's gateway has applied.
-        busy: drained endpoints that still have requests in flight through this node's gateway.
+        busy: drained endpoints that still have requests in flight through this node's gateway, or
+            connections that its kernel sent there.
         problems: what a person must mend on this node, one sentence each.
         images: those of the manifest's `images` that are here.
         missing_images: those of them that cannot be had, and why, one sentence each.

@@ -114,14 +114,36 @@ async def a_drained_replica_keeps_what_is_open(shop: Shop, stack: AsyncExitStack
     await shop.rig.apply(service(endpoint(shop.c)))
     line, who, _ = await connect(shop.client)
     assert who == shop.c.address
-    await shop.rig.apply(service(endpoint(shop.a), endpoint(shop.c, EndpointState.DRAINING)))
+    drains = endpoint(shop.c, EndpointState.DRAINING)
+    status = await shop.rig.apply(service(endpoint(shop.a), drains))
+    assert status.busy == (drains.allocation,)
     assert await who_answers(shop.client, 10) == {shop.a.address: 10}
     assert await line.answers()
     # Its host may restart the agent meanwhile.
     await shop.rig.restart(shop.first)
-    await shop.rig.apply(service(endpoint(shop.a), endpoint(shop.c, EndpointState.DRAINING)))
+    status = await shop.rig.apply(service(endpoint(shop.a), drains))
+    assert status.busy == (drains.allocation,)
     assert await line.answers()
     line.close()
+
+    async def is_idle() -> bool:
+        return (await shop.rig.quiet()).busy == ()
+
+    await until(is_idle, 10)
+
+
+async def only_what_is_open_by_an_entrance_keeps_a_replica_busy(
+    shop: Shop, stack: AsyncExitStack
+) -> None:
+    await stack.enter_async_context(tcp_server(shop.c))
+    await stack.enter_async_context(udp_server(shop.c))
+    await shop.rig.apply(service(endpoint(shop.c)))
+    # A gateway counts what it carries itself; datagrams have no end to wait for.
+    direct, _, _ = await connect(shop.client, shop.c.address)
+    assert await Caller(shop.client).ask() == (shop.c.address, shop.client.address)
+    drains = endpoint(shop.c, EndpointState.DRAINING)
+    assert (await shop.rig.apply(service(drains))).busy == ()
+    direct.close()
 
 
 async def datagrams_go_to_a_living_replica_at_once(shop: Shop, stack: AsyncExitStack) -> None:
@@ -347,6 +369,7 @@ CASES: Final[dict[str, Callable[[Shop, AsyncExitStack], Awaitable[None]]]] = {
         a_client_stays_with_its_replica,
         new_connections_wait_for_the_first_replica,
         a_drained_replica_keeps_what_is_open,
+        only_what_is_open_by_an_entrance_keeps_a_replica_busy,
         datagrams_go_to_a_living_replica_at_once,
         datagrams_leave_a_replica_that_is_no_longer_ready,
         a_client_that_only_waits_is_told_that_its_replica_is_gone,

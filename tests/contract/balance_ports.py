@@ -102,7 +102,8 @@ async def host_ports_lead_to_the_nodes_own_replica(shop: Shop, stack: AsyncExitS
     # A node without a replica refuses at once.
     line, _, _ = await connect(shop.rig.client, shop.first.address, 8080)
     draining = endpoint(shop.a, EndpointState.DRAINING)
-    await shop.rig.apply(service(draining, endpoint(shop.c), vip="", ports=ports))
+    status = await shop.rig.apply(service(draining, endpoint(shop.c), vip="", ports=ports))
+    assert status.busy == (draining.allocation,)
     assert await line.answers()
     try:
         await connect(shop.rig.client, shop.first.address, 8080)

@@ -140,10 +140,10 @@ class Rig:
             assert status.acked == {SHOP: self.revision}, status
         return said[0]
 
-    async def quiet(self) -> None:
+    async def quiet(self) -> FabricStatus:
         """Let every agent pass once more with the same routes, as they do every few seconds."""
-        for agent in self.agents.values():
-            await agent.again()
+        first, *_ = [await agent.again() for agent in self.agents.values()]
+        return first
 
     @asynccontextmanager
     async def agent(self, *nodes: Box) -> AsyncIterator[None]:
@@ -342,10 +342,6 @@ class Caller:
 def vanish(node: Box) -> None:
     """Cut a node off: nothing of it is heard any more, no reset either."""
     _run("ip", "link", "set", f"s-{node.node}", "down")
-
-
-def os_pid() -> int:
-    return int(Path("/proc/self").resolve().name)
 
 
 def _run(*argv: str) -> None:

@@ -9,6 +9,8 @@ from typing import Final
 from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, web
 
 from node_agent.network import rules
+from node_agent.network.cluster import Cluster
+from node_agent.network.policy import Frame, ruleset_of
 from shared.model import (
     AllocId,
     Endpoint,
@@ -87,7 +89,8 @@ def set_up_network() -> None:
         ["ip", "addr", "add", f"{B}/32", "dev", "lo"],
     ):
         subprocess.run(argv, check=True)
-    nft(rules.render(POOL))
+    frame = Frame(pool=POOL, subnet="198.19.0.0/24")
+    nft(rules.whole(ruleset_of(frame, Cluster(), {})))
     nft(
         "table ip test { set gone { type ipv4_addr; };"
         " chain in { type filter hook input priority -20;"

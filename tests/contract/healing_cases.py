@@ -159,6 +159,21 @@ def whatever_is_deleted_by_hand_is_back_after_the_next_pass(rig: Rig) -> None:
     assert talks(one, far) == all_ways(far)
 
 
+def a_pass_that_need_not_look_does_nothing_until_something_else_is_wanted(rig: Rig) -> None:
+    busy(rig)
+    here, far = rig.nodes
+    before = here.run("ip route show proto 72")
+    here.run("ip route flush proto 72")
+    assert here.apply(rig.topology(), looks=False).acked == {SHOP: rig.revision}
+    assert here.run("ip route show proto 72") == ""
+    new = rig.attach("shop.web.3.a", 1, "front")
+    here.apply(rig.topology(), looks=False)
+    assert before.splitlines() == [
+        line for line in here.run("ip route show proto 72").splitlines() if new.address not in line
+    ]
+    far.apply(rig.topology())
+
+
 def whatever_a_container_lost_is_back(rig: Rig) -> None:
     one, *_ = busy(rig)
     before = picture(one)
@@ -327,6 +342,7 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
     case.__name__: case
     for case in (
         whatever_is_deleted_by_hand_is_back_after_the_next_pass,
+        a_pass_that_need_not_look_does_nothing_until_something_else_is_wanted,
         whatever_a_container_lost_is_back,
         a_new_agent_without_etcd_leaves_everything_as_it_is,
         a_member_that_comes_is_an_element_and_no_rule_is_written_anew,

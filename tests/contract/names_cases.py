@@ -51,6 +51,9 @@ async def containers_are_answered(rig: Rig) -> None:
     assert (await rig.ask("web", tcp=True)).answer
     pointer = await rig.ask("10.1.19.198.in-addr.arpa", "PTR")
     assert str(pointer.answer[0][0]) == "shop.web.1.a.hafen.internal."
+    figures = (await rig.keeper.metrics()).splitlines()
+    assert 'hafen_names_questions_total{kind="stranger"} 1' in figures
+    assert 'hafen_names_questions_total{kind="local"} 6' in figures
 
 
 async def many_replicas_are_told_by_tcp(rig: Rig) -> None:

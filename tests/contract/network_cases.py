@@ -178,17 +178,6 @@ def nft(*words: str) -> str:
     return subprocess.run(["nft", *words], capture_output=True, text=True, check=True).stdout
 
 
-async def cleaning_up_leaves_nothing(folder: Path) -> None:
-    net = network(folder)
-    await net.apply(topology("node-1"))
-    await net.attach(A)
-    await net.clean_up()
-    assert links() == {"lo"}
-    assert ruleset() == ""
-    assert list((folder / "netns").iterdir()) == []
-    assert list((folder / "network").iterdir()) == []
-
-
 CASES: Final[dict[str, Callable[[Path], Awaitable[None]]]] = {
     case.__name__: case
     for case in (
@@ -199,7 +188,6 @@ CASES: Final[dict[str, Callable[[Path], Awaitable[None]]]] = {
         a_container_that_leaves_takes_nobodys_gateway_along,
         routes_follow_the_nodes_and_leave_others_alone,
         rules_that_were_removed_by_hand_come_back,
-        cleaning_up_leaves_nothing,
     )
 }
 

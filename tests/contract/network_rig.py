@@ -125,8 +125,8 @@ class Node(Machine):
     def set_up(self) -> None:
         self.does(self.network.set_up)
 
-    def apply(self, topology: Topology) -> FabricStatus:
-        return self.does(lambda: self.network.apply(topology))
+    def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:
+        return self.does(lambda: self.network.apply(topology, looks=looks))
 
 
 class Container(Machine):

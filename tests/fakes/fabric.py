@@ -9,7 +9,7 @@ class FakeFabric:
     def __init__(self) -> None:
         self.topology = Topology()
 
-    async def apply(self, topology: Topology) -> FabricStatus:
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:  # noqa: ARG002 - all of it is there
         """Take over the whole of `topology`."""
         self.topology = topology
         routes = topology.routes.items()

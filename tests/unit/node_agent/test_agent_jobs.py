@@ -3,13 +3,16 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from node_agent.agent import Agent
 from node_agent.journal import Journal
+from node_agent.network.fabric import Fabric, FabricStatus, Topology
 from node_agent.outside import Outside
 from node_agent.peers.net import Received, Way
 from node_agent.runtime import Phase
@@ -28,6 +31,8 @@ from shared.model import (
     Report,
     RestartCondition,
     RestartPolicy,
+    Routes,
+    StackName,
 )
 from shared.seal import seal
 from shared.settings import EtcdSettings, SecretsSettings, Settings
@@ -76,6 +81,20 @@ class NoPromise:
         del until_boot_s
 
 
+class Timed(FakeFabric):
+    """A kernel that notes when it was only told, and when it was looked through."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.told_s: list[float] = []
+        self.looked_s: list[float] = []
+        self._clock = clock
+
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:
+        (self.looked_s if looks else self.told_s).append(self._clock.monotonic_s())
+        return await super().apply(topology, looks=looks)
+
+
 class Node:
     """What outlives the agent, and agents on it."""
 
@@ -83,6 +102,7 @@ class Node:
         self.clock, self.folder = clock, folder
         self.etcd = FakeEtcd(clock)
         self.leader = FakeStore(self.etcd, "leader")
+        self.fabric: Fabric = FakeFabric()
         self.runtime = FakeRuntime(
             clock,
             known=["app:1"],
@@ -107,7 +127,7 @@ class Node:
         outside = Outside(
             runtime=self.runtime,
             gateway=FakeGateway(),
-            fabric=FakeFabric(),
+            fabric=self.fabric,
             answers=_answers,
             journal=Journal(self.folder),
             net=NoNet(),
@@ -207,5 +227,26 @@ def test_without_the_clusters_key_the_allocation_says_what_to_do(tmp_path: Path)
             report = await node.reported(lambda one: states(one) == {A: AllocState.FAILED})
             assert "need the cluster's key of 32 bytes there" in status(report, A).reason
             agent.cancel()
+
+    on_virtual_time(main)
+
+
+def test_the_whole_kernel_is_looked_through_every_five_seconds_however_often_routes_change(
+    tmp_path: Path,
+) -> None:
+    async def main(clock: Clock) -> None:
+        node = Node(clock, tmp_path)
+        node.fabric = fabric = Timed(clock)
+        async with asyncio.TaskGroup() as group:
+            agent = group.create_task(node.agent())
+            for number in range(50):
+                stack = StackName(f"shop{number}")
+                routes = codec.encode(Routes(stack=stack))
+                await node.leader.txn([], [Put(keys.routes(stack), routes)])
+                await clock.sleep(0.7)
+            agent.cancel()
+        gaps = [after - before for before, after in pairwise(fabric.looked_s)]
+        assert gaps == pytest.approx([5.0] * 6, abs=0.01)
+        assert len(fabric.told_s) > 40
 
     on_virtual_time(main)

@@ -1,5 +1,6 @@
 """Which remembered connections lead nowhere."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,14 +10,17 @@ from node_agent.balance.flows import (
     Entrance,
     Flow,
     Reach,
+    busy,
     entrances,
     stale,
     suspects,
 )
 from node_agent.balance.table import Found
+from shared.model import AllocId
 
 VIP, OTHER, OWN = "198.18.200.1", "198.18.200.2", "198.18.0.1"
 A, B, C = "198.19.1.2", "198.19.2.2", "198.19.3.2"
+OLD, NEW = AllocId("shop.web.1.old"), AllocId("shop.web.2.new")
 WEB = Entrance(address=VIP)
 DNS = Entrance(protocol="udp", port=53)
 HTTP = Entrance(protocol="tcp", port=80)
@@ -98,6 +102,18 @@ def test_only_a_client_that_is_connected_waits() -> None:
         for state in range(10)
     }
     assert [state for state, is_open in states.items() if is_open] == [3, 4, 5]
+
+
+@given(_flows, st.integers(0, 9), st.sampled_from((WEB, DNS, HTTP)))
+def test_an_endpoint_that_drains_is_busy_with_what_is_open_by_its_entrance(
+    given_flow: Flow, state: int, entrance: Entrance
+) -> None:
+    one = msgspec.structs.replace(given_flow, state=state if given_flow.protocol == TCP else 0)
+    here = (one.to == VIP, one.to == OWN and (one.protocol, one.to_port) == (TCP, 80))
+    is_by = here[0] if entrance == WEB else entrance == HTTP and here[1]
+    found = busy([one], {entrance: ((A, OLD), (B, NEW))}, frozenset((OWN,)))
+    reached = {A: OLD, B: NEW}.get(one.reply_source) if is_by and one.is_open else None
+    assert found == ({reached} if reached else set())
 
 
 def test_the_kernels_entrances_are_read_from_its_maps() -> None:

@@ -179,6 +179,7 @@ def test_each_replica_gives_one_address_of_each_family() -> None:
         ("4.1.19.198.in-addr.arpa", Nothing(exists=False)),
         ("2.254.19.198.in-addr.arpa", Nothing(exists=False)),
         ("99.99.19.198.in-addr.arpa", Nothing(exists=False)),
+        ("9.200.18.198.in-addr.arpa", Nothing(exists=False)),
         ("5.0.20.172.in-addr.arpa", Nothing(exists=False)),
         ("8.8.8.8.in-addr.arpa", Elsewhere()),
         ("999.8.8.8.in-addr.arpa", Elsewhere()),

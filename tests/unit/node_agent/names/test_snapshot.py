@@ -15,7 +15,7 @@ from shared.model import (
     Workload,
 )
 from tests.build import assignment, running, workload
-from tests.build_names import POOL, routes, service
+from tests.build_names import POOLS, routes, service
 
 SHOP = StackName("shop")
 
@@ -23,7 +23,7 @@ SHOP = StackName("shop")
 def told(*assignments: Assignment, found: str = "198.19.1.2") -> tuple[Local, ...]:
     manifest = Manifest(node=NodeName("node-1"), generation=1, assignments=assignments)
     statuses = [running(each.id, found) for each in assignments] if found else []
-    return snapshot_of(POOL, {}, manifest, statuses).containers
+    return snapshot_of(POOLS, {}, manifest, statuses).containers
 
 
 def on_a_network(**more: object) -> Workload:
@@ -59,6 +59,6 @@ def test_the_routes_of_all_stacks_are_told_and_survive_the_file() -> None:
         StackName(name): (Revision(7), routes(name, service("web", vip="198.19.254.1")))
         for name in ("shop", "other")
     }
-    found = snapshot_of(POOL, given, None, [])
+    found = snapshot_of(POOLS, given, None, [])
     assert [each.stack for each in found.routes] == ["other", "shop"]
     assert codec.decode(Snapshot, codec.encode(found), "file") == found
