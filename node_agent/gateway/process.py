@@ -62,11 +62,7 @@ class Haproxy:
     def left(self) -> tuple[int, ...]:
         """Return the processes of this HAProxy, also those that nobody can speak to any more."""
         mark = ("-S", self._master_word)
-        return tuple(
-            pid
-            for pid in processes.all_pids()
-            if mark in pairwise(processes.arguments_of(pid)) and processes.is_alive(pid)
-        )
+        return processes.running(lambda arguments: mark in pairwise(arguments))
 
     async def command(self, line: str) -> str:
         """Send one line to the worker and return its whole answer.

@@ -113,18 +113,21 @@ class NamesKeeper:
         return None
 
     def _left(self) -> tuple[int, ...]:
-        return tuple(pid for pid in process.all_pids() if self._is_ours(pid))
+        return process.running(self._is_ours)
 
-    def _is_ours(self, pid: int) -> bool:
+    def _is_ours(self, arguments: tuple[str, ...]) -> bool:
         # Another version may have another Python.
-        return process.arguments_of(pid)[1:] == self._argv[1:]
+        return arguments[1:] == self._argv[1:]
 
     def _end(self, left: Iterable[int]) -> None:
         """End those that served before and still do."""
         serving = self._serving()
         for pid in left if serving else ():
-            if pid != serving and process.send(pid, signal.SIGTERM, partial(self._is_ours, pid)):
+            if pid != serving and process.send(pid, signal.SIGTERM, partial(self._is, pid)):
                 _log.info("names_ended", pid=pid)
+
+    def _is(self, pid: int) -> bool:
+        return self._is_ours(process.arguments_of(pid))
 
     def _serving(self) -> int:
         """Return the process that listens at the socket; 0: none does."""

@@ -45,6 +45,27 @@ async def a_haproxy_that_lost_a_file_before_the_agent_began_is_replaced(
     assert (set(gets.answers), gets.failures) == ({B}, [])
 
 
+async def a_namesake_of_another_network_is_left_alone(gateway: HaproxyGateway) -> None:
+    """Hosts of a lab have the same paths as the machine, which sees their processes."""
+    await gateway.apply(served(endpoint(A)))
+    own = gateway.haproxy.left()
+    assert is_taken_for_its_own(gateway)
+    assert not is_taken_for_its_own(gateway, "unshare", "--net", "--")
+    assert gateway.haproxy.left() == own != ()
+
+
+def is_taken_for_its_own(gateway: HaproxyGateway, *before: str) -> bool:
+    """Say whether a shell with HAProxy's words is, when a command becomes it."""
+    words = ("-S", f"{gateway.run_dir}/haproxy/master.sock,mode,600")
+    argv = [*before, "sh", "-c", "echo; read _", "sh", *words]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as namesake:
+        assert namesake.stdout is not None
+        namesake.stdout.readline()
+        found = namesake.pid in gateway.haproxy.left()
+        namesake.communicate(b"\n")
+    return found
+
+
 def listening() -> int:
     """Return how many sockets listen on the published port."""
     argv = ["ss", "-Hltn", "sport", "=", f":{PORT}"]
@@ -55,4 +76,5 @@ def listening() -> int:
 LOST_CASES: Final[tuple[Callable[[HaproxyGateway], Awaitable[None]], ...]] = (
     a_file_of_haproxy_s_that_is_removed_is_back,
     a_haproxy_that_lost_a_file_before_the_agent_began_is_replaced,
+    a_namesake_of_another_network_is_left_alone,
 )
