@@ -8,7 +8,7 @@ LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --a
 PYTEST := $(PYTHON) -m pytest -ra --durations=10
 UNITS := tests/unit tests/test_tidy.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check check-types check-tests test test-only test-spread test-alone sim mutants bench bench-failover bench-rollout bench-quiet chaos lock proto clean host venv
+.PHONY: help setup demo check check-types check-tests test test-only test-spread test-alone sim mutants bench bench-failover bench-rollout bench-quiet chaos chaos-net lock proto clean host venv
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -79,6 +79,11 @@ bench-quiet: setup ## False alarms with nothing to do, or BUSY=1: make bench-qui
 chaos: setup ## Break a real lab many times, look for two copies of one thing: make chaos RUNS=200
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m tests.chaos.run --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --nodes $(or $(NODES),3)
+
+chaos-net: setup ## Delete links, routes, rules, processes under load: make chaos-net MINUTES=10
+	@deploy/setup/venv.sh dev
+	$(PYTHON) -m tests.chaos.net --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) \
+		--nodes $(or $(NODES),3)
 
 lock: ## Choose the newest versions that fit and pin them with hashes
 	python3 -m venv .cache/lock

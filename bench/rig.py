@@ -28,6 +28,7 @@ from shared import codec
 from shared.api import StackUpload
 from shared.errors import ConvergenceError, HostError
 from shared.model import (
+    Network,
     NodeName,
     Protocol,
     PublishedPort,
@@ -105,11 +106,11 @@ class Rig:
             await end(process)
         raise HostError("the observer ended")
 
-    async def deploy(self, specs: Sequence[ServiceSpec]) -> None:
+    async def deploy(self, specs: Sequence[ServiceSpec], networks: Sequence[Network] = ()) -> None:
         """Replace what runs by these services and wait until all is whole."""
         on = await self.on()
         async with ApiClient.unix(self.lab.api_socket(on[0])) as api:
-            await api.deploy(STACK, StackUpload(services=tuple(specs)))
+            await api.deploy(STACK, StackUpload(services=tuple(specs), networks=tuple(networks)))
         self.specs = tuple(specs)
         await self.whole()
 
@@ -229,10 +230,25 @@ async def load(
 ) -> AsyncIterator[Load]:
     """Send requests to a service at an address; `options` are the generator's."""
     url = f"{spec.name}=http://{address}:{spec.workload.ports[0].published}/"
+    async with sending(rig, ("--url", url, *options)) as one:
+        yield one
+
+
+@asynccontextmanager
+async def sending(
+    rig: Rig, options: Sequence[str], before: Sequence[str] = ()
+) -> AsyncIterator[Load]:
+    """Send requests as `options` say, once the first was answered.
+
+    Args:
+        rig: whose client sends.
+        options: of the load generator.
+        before: a command that becomes the one behind it, such as one that enters a namespace.
+    """
     with tempfile.TemporaryDirectory(prefix="hafen-bench-") as name:
         folder = Path(name)
         argv = [
-            *(sys.executable, "-m", "deploy.lab.load", "--url", url, *options),
+            *(*before, sys.executable, "-m", "deploy.lab.load", *options),
             *("--requests", str(folder / _REQUESTS), "--lives", str(folder / _LIVES)),
         ]
         process = await rig.lab.run_in(CLIENT, argv, stdin=DEVNULL, stdout=PIPE)
@@ -241,7 +257,7 @@ async def load(
                 one = Load(process, folder)
                 reading = group.create_task(one.read())
                 if not await rig.until(lambda: bool(one.last_success_s), _LOAD_UP_S):
-                    raise HostError(f"{spec.name} does not answer at {address}")
+                    raise HostError(f"no answer: {' '.join(options)}")
                 yield one
                 reading.cancel()
         finally:

@@ -208,3 +208,24 @@ class ExitWatch:
 def all_pids() -> tuple[int, ...]:
     """Return every process id of this pid namespace."""
     return tuple(sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()))
+
+
+def running(is_ours: Callable[[tuple[str, ...]], bool]) -> tuple[int, ...]:
+    """Return the living processes of this network namespace whose command line is ours.
+
+    A lab's hosts have the same paths as the machine that it runs on, and other networks.
+    """
+    here = _network_of("self")
+    return tuple(
+        pid
+        for pid in all_pids()
+        if is_ours(arguments_of(pid)) and is_alive(pid) and _network_of(pid) == here
+    )
+
+
+def _network_of(pid: int | str) -> int:
+    """Return the number of a process's network namespace; 0: there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return 0

@@ -61,6 +61,7 @@ class LoadPlan(Record, frozen=True, kw_only=True):
         post_bytes: the size of its body, which must come back; 0: it has none.
         sockets: how many websockets are kept open to each target.
         socket_period_s: between two messages of one of them.
+        connect: where all connections go, whatever host the targets name; empty: there.
     """
 
     targets: tuple[Target, ...]
@@ -75,6 +76,7 @@ class LoadPlan(Record, frozen=True, kw_only=True):
     post_bytes: int = 0
     sockets: int = 0
     socket_period_s: float = 0.5
+    connect: str = ""
 
     def due_s(self, number: int) -> float:
         """Return when request `number`, counted from 0, is to be sent."""
@@ -181,7 +183,7 @@ class Generator:
 
     def _sockets_of(self, target: Target) -> Sockets:
         return Sockets(
-            target.host,
+            self._plan.connect or target.host,
             target.port,
             count=self._plan.sockets,
             period_s=self._plan.socket_period_s,
@@ -246,7 +248,7 @@ class Generator:
         fresh = self._plan.is_fresh(number)
         connection = None if fresh else self._take_idle(target)
         if connection is None:
-            connection = await Connection.open(target.host, target.port)
+            connection = await Connection.open(self._plan.connect or target.host, target.port)
             connection.opened_s = self._now_s()
         self._opened_s[number] = connection.opened_s
         idle = self._idle[target.name]
@@ -325,6 +327,7 @@ def _write_line(file: IO[bytes], record: Record) -> None:
 @click.option(
     "--url", "urls", multiple=True, required=True, metavar="[NAME=]URL", help="Repeatable."
 )
+@click.option("--connect", default="", metavar="ADDRESS", help="Whatever hosts the URLs name.")
 @click.option("--rate", type=click.FloatRange(0, RATE_PER_S_MAX, min_open=True), default=100.0)
 @click.option("--seconds", type=click.FloatRange(0), default=0.0, help="0: until SIGTERM.")
 @click.option("--connections", type=click.IntRange(1), default=16, help="Kept idle, per target.")
@@ -341,6 +344,7 @@ def _write_line(file: IO[bytes], record: Record) -> None:
 def main(  # noqa: PLR0913 - one parameter for each option
     *,
     urls: Sequence[str],
+    connect: str,
     rate: float,
     seconds: float,
     connections: int,
@@ -371,6 +375,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         post_path=post_path,
         post_bytes=post_bytes,
         sockets=sockets,
+        connect=connect,
     )
     with ExitStack() as stack:
         files = [

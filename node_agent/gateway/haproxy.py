@@ -118,7 +118,9 @@ class HaproxyGateway:
         were_open = self._saved.opened if is_running else {}
         place = self._place()
         ports = (place.http_port, place.https_port)
-        found, problems = openable(served(routes, after), were_open, ports)
+        # One that runs, and that nobody can speak to any more, has its ports until it is replaced.
+        ours = self._saved.opened if not is_running and self.haproxy.left() else were_open
+        found, problems = openable(served(routes, after), ours, ports)
         accepted = self._refusals.known(found, after, place)
         # First what a worker can be told, also one that a reload is about to replace: requests
         # that it holds must learn of their new replica, and a refused reload must hold up nothing.

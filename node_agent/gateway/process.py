@@ -4,11 +4,13 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from node_agent import process as processes
 from node_agent.gateway.commands import old_workers
 from shared.errors import HafenError
 from shared.files import write_atomically
@@ -42,6 +44,7 @@ class Haproxy:
         self.metrics_socket = folder / "metrics.sock"
         self._folder = folder
         self._master_socket = folder / "master.sock"
+        self._master_word = f"{self._master_socket},mode,600"
         self._config = folder / "haproxy.cfg"
         self._candidate = folder / "haproxy.new"
         # What the candidate holds, if HAProxy has read it; empty: nothing.
@@ -49,12 +52,20 @@ class Haproxy:
         self._output = folder / "haproxy.log"
 
     async def is_running(self) -> bool:
-        """Say whether a worker answers."""
+        """Say whether a worker answers, and all files are there that it needs for what comes."""
+        files = (self.admin_socket, self.metrics_socket, self._master_socket, self._config)
+        if not all(file.exists() for file in files):
+            return False
         try:
             await self.command("show version")
         except HaproxyError:
             return False
         return True
+
+    def left(self) -> tuple[int, ...]:
+        """Return the processes of this HAProxy, also those that nobody can speak to any more."""
+        mark = ("-S", self._master_word)
+        return processes.running(lambda arguments: mark in pairwise(arguments))
 
     async def command(self, line: str) -> str:
         """Send one line to the worker and return its whole answer.
@@ -124,7 +135,11 @@ class Haproxy:
         self._checked = config
 
     async def _start(self) -> None:
-        """Start it in a session of its own, re-parented: it lives on when this agent ends."""
+        """Start it in a session of its own, re-parented: it lives on when this agent ends.
+
+        One that runs and cannot be spoken to finishes its requests once the new one listens.
+        """
+        left = tuple(str(pid) for pid in self.left())
         for socket in (self.admin_socket, self.metrics_socket, self._master_socket):
             socket.unlink(missing_ok=True)
         self._output.unlink(missing_ok=True)
@@ -132,8 +147,9 @@ class Haproxy:
         with self._output.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *("setsid", "--fork", "haproxy", "-W"),
-                *("-S", f"{self._master_socket},mode,600"),
+                *("-S", self._master_word),
                 *("-f", str(self._config)),
+                *(("-sf", *left) if left else ()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -141,7 +157,7 @@ class Haproxy:
             await process.wait()
         if not await _until(self._is_up, _RELOAD_S):
             raise HaproxyError(f"HAProxy did not start: {_alert(self._output.read_text())}")
-        _log.info("haproxy_started")
+        _log.info("haproxy_started", replaced=left)
 
     def _said(self) -> str:
         """Return the end of what it has written: the beginning may be days old."""

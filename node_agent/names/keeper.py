@@ -1,14 +1,20 @@
 """The agent's side of the name server: starts it, tells it what is true, replaces an old one."""
 
 import asyncio
+import signal
+import socket
+import struct
 import subprocess
 import sys
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 
+from node_agent import process
 from node_agent.names.build import build, digest_of
 from node_agent.names.metrics import rendered
 from node_agent.names.names import NamesStatus
@@ -24,6 +30,8 @@ _ANSWER_S: Final = 2.0
 # Python takes a quarter of a second to begin, several times that on a host that has just booted.
 _BEGIN_S: Final = 10.0
 _POLL_S: Final = 0.02
+# What the kernel says of a peer: process, user, group.
+_PEER: Final = struct.Struct("3i")
 
 
 class NamesKeeper:
@@ -95,7 +103,11 @@ class NamesKeeper:
         beside.replace(self._folder / SNAPSHOT)
 
     async def _begin(self, before: Word | None) -> Word | None:
-        """Start one in a session of its own; it asks the one before to end. Return its word."""
+        """Start one in a session of its own; it asks the one before to end. Return its word.
+
+        One whose socket somebody removed cannot be asked: it would answer beside the new one.
+        """
+        left = self._left()
         try:
             await self._start()
         except OSError as error:
@@ -107,19 +119,49 @@ class NamesKeeper:
         while loop.time() < until_s:
             word = await self._ask(b"")
             if word is not None and word.build == build() and (word.serves or word.problems):
+                if word.serves:
+                    self._end(left)
                 return word
             await asyncio.sleep(_POLL_S)
         return None
 
+    def _left(self) -> tuple[int, ...]:
+        return process.running(self._is_ours)
+
+    def _is_ours(self, arguments: tuple[str, ...]) -> bool:
+        # Another version may have another Python.
+        return arguments[1:] == self._argv[1:]
+
+    def _end(self, left: Iterable[int]) -> None:
+        """End those that served before and still do."""
+        serving = self._serving()
+        for pid in left if serving else ():
+            if pid != serving and process.send(pid, signal.SIGTERM, partial(self._is, pid)):
+                _log.info("names_ended", pid=pid)
+
+    def _is(self, pid: int) -> bool:
+        return self._is_ours(process.arguments_of(pid))
+
+    def _serving(self) -> int:
+        """Return the process that listens at the socket; 0: none does."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self._folder / SOCKET))
+                peer = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+            except OSError:
+                return 0
+        pid: int = _PEER.unpack(peer)[0]
+        return pid
+
     async def _start(self) -> None:
         with self._log_file.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
+            started = await asyncio.create_subprocess_exec(
                 *("setsid", "--fork", *self._argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
-            await process.wait()
+            await started.wait()
 
     async def _ask(self, wire: bytes) -> Word | None:
         """Send a snapshot, or nothing, and return the process's word; None: it has none."""

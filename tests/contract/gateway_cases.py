@@ -27,6 +27,7 @@ from shared.model import (
     StackName,
 )
 from tests.contract.acme_cases import ACME_CASES
+from tests.contract.gateway_lost import LOST_CASES
 from tests.contract.gateway_rig import (
     PORT,
     SHOP,
@@ -371,6 +372,7 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
         a_drained_replica_is_busy_with_a_request_from_before_a_reload,
         of_two_services_on_one_port_one_is_served_and_the_other_a_problem,
         an_idle_connection_gets_one_more_answer_after_a_reload,
+        *LOST_CASES,
         *SOCKET_CASES,
         *ROUTE_CASES,
         *TLS_CASES,

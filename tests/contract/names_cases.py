@@ -17,7 +17,7 @@ import dns.message
 import dns.query
 import dns.rcode
 
-from node_agent.names.serve import SNAPSHOT
+from node_agent.names.serve import SNAPSHOT, SOCKET
 from node_agent.names.server import CLIENTS_OF_ONE_MAX
 from node_agent.network import namespaces
 from node_agent.oci.naming import resolv_conf
@@ -240,6 +240,16 @@ async def one_that_dies_or_stands_still_is_replaced_and_knows_all(rig: Rig) -> N
         assert await rig.addresses("web") == ["198.19.1.10"]
 
 
+async def one_whose_socket_was_removed_is_replaced_and_ends(rig: Rig) -> None:
+    await rig.keeper.apply(cluster("198.19.1.10"))
+    before = rig.pid
+    (rig.folder / "names" / SOCKET).unlink()
+    assert (await rig.keeper.apply(cluster("198.19.1.11"))).problems == ()
+    await ended(before)
+    for _ in range(20):
+        assert await rig.addresses("web") == ["198.19.1.11"]
+
+
 async def an_upgrade_loses_no_question(rig: Rig) -> None:
     """An older copy of the code serves; meanwhile the newer agent comes."""
     before = start_older(rig)
@@ -356,6 +366,7 @@ CASES: Final[dict[str, Callable[[Rig], Awaitable[None]]]] = {
         garbage_ends_nothing,
         it_outlives_the_agent_and_is_nobody,
         one_that_dies_or_stands_still_is_replaced_and_knows_all,
+        one_whose_socket_was_removed_is_replaced_and_ends,
         an_upgrade_loses_no_question,
         a_taken_port_is_a_problem_until_it_is_free,
         it_may_begin_before_its_link_is_there,

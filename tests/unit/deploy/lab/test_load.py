@@ -109,6 +109,22 @@ async def test_all_requests_of_a_healthy_service_are_answered_over_kept_connecti
     assert len(peers) < 40
 
 
+async def test_connections_go_elsewhere_than_the_host_that_is_asked_for() -> None:
+    asked: set[str] = set()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        asked.add(request.headers["Host"])
+        return web.Response()
+
+    async with serving(answer) as port:
+        target = Target(name="web", host="web.example.org", port=port)
+        plan = LoadPlan(targets=(target,), rate_per_s=100.0, seconds=0.05, connect="127.0.0.1")
+        report = await sent(plan)
+
+    assert report.targets[0].failed == 0
+    assert asked == {f"web.example.org:{port}"}
+
+
 async def test_posts_go_to_their_own_path_and_are_told_from_gets() -> None:
     asked: list[tuple[str, str]] = []
 

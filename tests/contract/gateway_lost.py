@@ -1,0 +1,80 @@
+"""Cases of test_gateway.py in which somebody removes files of an HAProxy that goes on running."""
+
+import subprocess
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from node_agent.gateway.haproxy import HaproxyGateway
+from tests.contract.gateway_rig import PORT, SHOP, A, B, client, endpoint, load, replica, served
+from tests.waiting import until
+
+FILES: Final = ("admin.sock", "master.sock", "metrics.sock", "haproxy.cfg")
+
+
+async def a_file_of_haproxy_s_that_is_removed_is_back(gateway: HaproxyGateway) -> None:
+    """No request fails, and none is left to a process that nobody can speak to."""
+    async with replica(A), replica(B), client(keep_alive=False) as gets:
+        await gateway.apply(served(endpoint(A)))
+        async with load(gets):
+            for number, name in enumerate(FILES):
+                (gateway.run_dir / "haproxy" / name).unlink()
+                to, revision = (A, B)[(number + 1) % 2], number + 2
+                status = await gateway.apply(served(endpoint(to), revision=revision))
+                assert (status.acked, status.problems) == ({SHOP: revision}, ()), name
+                there = {path.name for path in (gateway.run_dir / "haproxy").iterdir()}
+                assert there.issuperset(FILES), name
+                await until(lambda: listening() == 1, 10)
+                before = len(gets.answers)
+                await until(lambda before=before: len(gets.answers) > before + 20, 10)  # type: ignore[misc]
+                assert set(gets.answers[before + 5 :]) == {to}, name
+    assert gets.failures == [], gets.failures[:5]
+
+
+async def a_haproxy_that_lost_a_file_before_the_agent_began_is_replaced(
+    gateway: HaproxyGateway,
+) -> None:
+    async with replica(A), replica(B), client(keep_alive=False) as gets:
+        await gateway.apply(served(endpoint(A)))
+        gateway.haproxy.admin_socket.unlink()
+        again = HaproxyGateway(gateway.run_dir)
+        status = await again.apply(served(endpoint(B), revision=2))
+        assert (status.acked, status.problems) == ({SHOP: 2}, ())
+        await until(lambda: listening() == 1, 10)
+        for _ in range(10):
+            await gets.get()
+    assert (set(gets.answers), gets.failures) == ({B}, [])
+
+
+async def a_namesake_of_another_network_is_left_alone(gateway: HaproxyGateway) -> None:
+    """Hosts of a lab have the same paths as the machine, which sees their processes."""
+    await gateway.apply(served(endpoint(A)))
+    own = gateway.haproxy.left()
+    assert is_taken_for_its_own(gateway)
+    assert not is_taken_for_its_own(gateway, "unshare", "--net", "--")
+    assert gateway.haproxy.left() == own != ()
+
+
+def is_taken_for_its_own(gateway: HaproxyGateway, *before: str) -> bool:
+    """Say whether a shell with HAProxy's words is, when a command becomes it."""
+    words = ("-S", f"{gateway.run_dir}/haproxy/master.sock,mode,600")
+    argv = [*before, "sh", "-c", "echo; read _", "sh", *words]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as namesake:
+        assert namesake.stdout is not None
+        namesake.stdout.readline()
+        found = namesake.pid in gateway.haproxy.left()
+        namesake.communicate(b"\n")
+    return found
+
+
+def listening() -> int:
+    """Return how many sockets listen on the published port."""
+    argv = ["ss", "-Hltn", "sport", "=", f":{PORT}"]
+    shown = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return len(shown.stdout.splitlines())
+
+
+LOST_CASES: Final[tuple[Callable[[HaproxyGateway], Awaitable[None]], ...]] = (
+    a_file_of_haproxy_s_that_is_removed_is_back,
+    a_haproxy_that_lost_a_file_before_the_agent_began_is_replaced,
+    a_namesake_of_another_network_is_left_alone,
+)
