@@ -18,11 +18,13 @@ from typing import Final
 
 import msgspec
 
-from bench.address import give
 from bench.rig import STACK, Load, Rig, rig, sending
+from deploy.client import ApiClient
 from deploy.compose import load as load_compose
+from deploy.lab.address import give_address
 from deploy.lab.images import build_whoami
 from deploy.lab.plan import floating_address
+from shared.model import NodeName
 from tests.chaos.net_draw import draw
 from tests.chaos.net_judge import Deleted, Verdict, failures, judge, table
 from tests.chaos.net_lab import as_asker, delete, settled
@@ -61,7 +63,8 @@ async def deploy(rig_: Rig) -> None:
         file.write_text(FILE)
         stack = load_compose([file], {}, STACK)
     await rig_.deploy(stack.services, stack.networks)
-    await give(rig_, rig_.lab.nodes[-1])
+    async with ApiClient.unix(rig_.lab.api_socket((await rig_.on())[0])) as client:
+        await give_address(client, NodeName(rig_.lab.nodes[-1]))
     await settled(rig_)
 
 
