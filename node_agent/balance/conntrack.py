@@ -13,13 +13,14 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 import structlog
 from pyroute2 import IPRoute
 
 from node_agent.balance import ctnetlink
-from node_agent.balance.flows import TCP, Draining, Entrance, Flow, Reach, stale
+from node_agent.balance.flows import TCP, Draining, Entrance, Flow, Memory, Reach, stale
 from node_agent.balance.flows import busy as busy_of
 from node_agent.balance.table import MARK
 from node_agent.peers.echo import checksum
@@ -30,6 +31,8 @@ _log = structlog.get_logger()
 
 _NETLINK_NETFILTER: Final = 12
 _ANSWER_BYTES: Final = 1 << 16
+# How long connections are remembered, in this network namespace.
+_LIMITS: Final = Path("/proc/sys/net/netfilter")
 # The kernel answers from memory: silence for so long is no delay.
 _ANSWER_S: Final = 5.0
 # So many entrances are asked for one by one, which spares reading the rest; more, all at once.
@@ -66,16 +69,24 @@ def flush(reaches: Mapping[Entrance, Reach]) -> int:
 
 
 def busy(draining: Draining) -> frozenset[AllocId]:
-    """Return the draining allocations that open connections lead to.
+    """Return the draining allocations that open connections lead to on which something happens.
 
     Raises:
         HostError: the kernel refused.
     """
     try:
         with _opened() as netlink:
-            return busy_of(_dump(netlink, draining), draining, _own_addresses(draining))
-    except (OSError, ctnetlink.MalformedError) as error:
+            found = _dump(netlink, draining)
+        return busy_of(found, draining, _own_addresses(draining), _memory())
+    except (OSError, ValueError) as error:
         raise HostError(f"cannot see connections to endpoints that drain: {error}") from error
+
+
+def _memory() -> Memory:
+    return Memory(
+        established_s=int((_LIMITS / "nf_conntrack_tcp_timeout_established").read_text()),
+        unacknowledged_s=int((_LIMITS / "nf_conntrack_tcp_timeout_unacknowledged").read_text()),
+    )
 
 
 def _opened() -> socket.socket:

@@ -26,7 +26,7 @@ _FAMILY_IPV4: Final = 2
 _NESTED: Final = 0x8000
 _TYPE_MASK: Final = 0x3FFF
 
-_TUPLE_ORIG, _TUPLE_REPLY, _PROTOINFO, _ID, _FILTER = 1, 2, 4, 12, 25
+_TUPLE_ORIG, _TUPLE_REPLY, _PROTOINFO, _TIMEOUT, _ID, _FILTER = 1, 2, 4, 7, 12, 25
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_SRC, _IP_DST = 1, 2
 _PROTO_NUM, _PROTO_SRC_PORT, _PROTO_DST_PORT = 1, 2, 3
@@ -117,6 +117,7 @@ def _flow(body: bytes) -> Flow | None:
         to_port=int.from_bytes(proto.get(_PROTO_DST_PORT, b""), "big"),
         reply_source=reply_source,
         state=_state(parts.get(_PROTOINFO, b"")) if number == TCP else 0,
+        left_s=int.from_bytes(parts.get(_TIMEOUT, b""), "big"),
         key=_nest(_TUPLE_ORIG, parts[_TUPLE_ORIG]) + _attribute(_ID, parts.get(_ID, b"")),
     )
 

@@ -16,7 +16,12 @@ UDP: Final = 17
 _NUMBERS: Final[Mapping[str, int]] = {"tcp": TCP, "udp": UDP}
 # linux/netfilter/nf_conntrack_tcp.h: states in which a client believes that it is connected, and
 # may wait for something: established, FIN_WAIT, CLOSE_WAIT.
-_OPEN: Final = frozenset({3, 4, 5})
+ESTABLISHED: Final = 3
+_OPEN: Final = frozenset({ESTABLISHED, 4, 5})
+# Nobody knows what is asked on a connection that the kernel carries. One that was silent for so
+# long is held for one that its client keeps for later: only its server can end it. The kernel
+# counts whole seconds.
+QUIET_S: Final = 3
 
 
 class Entrance(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +61,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
         to, to_port: what the client addressed.
         reply_source: who answers it.
         state: of TCP, the kernel's number for it.
+        left_s: until the kernel forgets it if no more packet comes.
         key: what names it to the kernel.
     """
 
@@ -66,12 +72,31 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     to_port: int = 0
     reply_source: str
     state: int = 0
+    left_s: int = 0
     key: bytes = b""
 
     @property
     def is_open(self) -> bool:
         """Say whether its client may wait for an answer; of datagrams, nobody knows."""
         return self.protocol == TCP and self.state in _OPEN
+
+    def is_quiet(self, memory: "Memory") -> bool:
+        """Say whether it is established and was silent for `QUIET_S`, with nothing in flight."""
+        return (
+            self.state == ESTABLISHED
+            and memory.unacknowledged_s < self.left_s <= memory.established_s - QUIET_S
+        )
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the kernel remembers a TCP connection without packets, seconds (Linux' own values).
+
+    Attributes:
+        unacknowledged_s: while one end has not acknowledged what the other has sent.
+    """
+
+    established_s: int = 432_000
+    unacknowledged_s: int = 300
 
 
 def suspects(
@@ -116,18 +141,21 @@ def stale(
     return tuple(flow for entrance, flow in found if _is_stale(flow, entrance, reaches[entrance]))
 
 
-def busy(flows: Iterable[Flow], draining: Draining, own: frozenset[str]) -> frozenset[AllocId]:
-    """Return the draining allocations that open connections lead to.
+def busy(
+    flows: Iterable[Flow], draining: Draining, own: frozenset[str], memory: Memory
+) -> frozenset[AllocId]:
+    """Return the draining allocations that open connections lead to on which something happens.
 
     Args:
         flows: any; others than those of `draining` are left out.
         draining: which ones.
         own: the node's addresses.
+        memory: the kernel's.
     """
     return frozenset(
         id_
         for entrance, flow in _by_entrance(flows, draining, own)
-        if flow.is_open
+        if flow.is_open and not flow.is_quiet(memory)
         for address, id_ in draining[entrance]
         if address == flow.reply_source
     )

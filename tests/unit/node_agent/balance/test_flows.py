@@ -5,10 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.balance.flows import (
+    ESTABLISHED,
+    QUIET_S,
     TCP,
     UDP,
     Entrance,
     Flow,
+    Memory,
     Reach,
     busy,
     entrances,
@@ -104,15 +107,19 @@ def test_only_a_client_that_is_connected_waits() -> None:
     assert [state for state, is_open in states.items() if is_open] == [3, 4, 5]
 
 
-@given(_flows, st.integers(0, 9), st.sampled_from((WEB, DNS, HTTP)))
+@given(_flows, st.integers(0, 9), st.sampled_from((WEB, DNS, HTTP)), st.integers(0, 600))
 def test_an_endpoint_that_drains_is_busy_with_what_is_open_by_its_entrance(
-    given_flow: Flow, state: int, entrance: Entrance
+    given_flow: Flow, state: int, entrance: Entrance, left_s: int
 ) -> None:
-    one = msgspec.structs.replace(given_flow, state=state if given_flow.protocol == TCP else 0)
+    memory = Memory(established_s=600, unacknowledged_s=60)
+    one = msgspec.structs.replace(
+        given_flow, state=state if given_flow.protocol == TCP else 0, left_s=left_s
+    )
     here = (one.to == VIP, one.to == OWN and (one.protocol, one.to_port) == (TCP, 80))
     is_by = here[0] if entrance == WEB else entrance == HTTP and here[1]
-    found = busy([one], {entrance: ((A, OLD), (B, NEW))}, frozenset((OWN,)))
-    reached = {A: OLD, B: NEW}.get(one.reply_source) if is_by and one.is_open else None
+    found = busy([one], {entrance: ((A, OLD), (B, NEW))}, frozenset((OWN,)), memory)
+    is_used = one.is_open and not (one.state == ESTABLISHED and 60 < left_s <= 600 - QUIET_S)
+    reached = {A: OLD, B: NEW}.get(one.reply_source) if is_by and is_used else None
     assert found == ({reached} if reached else set())
 
 
