@@ -47,10 +47,12 @@ class _Saved(Record, frozen=True, kw_only=True):
     Attributes:
         tables: per "<stack>.<service>", its slots.
         opened: per backend, what it was rendered from besides the slots' contents.
+        in_place: of stacks that it refuses, what it serves instead.
     """
 
     tables: Mapping[str, Table] = {}
     opened: Mapping[str, str] = {}
+    in_place: Mapping[StackName, tuple[Served, ...]] = {}
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -75,8 +77,8 @@ class HaproxyGateway:
         self.haproxy = Haproxy(self._folder)
         self._maps = Maps(self._folder, self.haproxy)
         self._certificates = Certificates(self._folder / edge.CERTIFICATES, self.haproxy)
-        self._refusals = Refusals(self.haproxy)
         self._saved = self._read()
+        self._refusals = Refusals(self.haproxy, self._saved.in_place)
         # An agent that starts cannot know how far the one before it came: it says all of it again.
         self._is_certain = False
         self._applied: tuple[AllRoutes, Extras] | None = None
@@ -121,12 +123,12 @@ class HaproxyGateway:
         # One that runs, and that nobody can speak to any more, has its ports until it is replaced.
         ours = self._saved.opened if not is_running and self.haproxy.left() else were_open
         found, problems = openable(served(routes, after), ours, ports)
-        accepted = self._refusals.known(found, after, place)
+        accepted = self._refusals.known(found, were_open, after, place)
         # First what a worker can be told, also one that a reload is about to replace: requests
         # that it holds must learn of their new replica, and a refused reload must hold up nothing.
         await self._say(accepted.served, before, were_open)
         await cut_connections(gone(before, after))
-        self._save(_Saved(tables=after, opened=were_open))
+        self._save(after, were_open)
         self._served = accepted.served
         held = self._held(before, after, accepted.served)
         if shapes(accepted.served, place) == were_open:
@@ -164,7 +166,7 @@ class HaproxyGateway:
         if opened != were_open:
             text = render(accepted.served, place, edge.render(accepted.served, place))
             await self.haproxy.load(text)
-            self._save(_Saved(tables=after, opened=opened))
+            self._save(after, opened)
             self._maps.loaded(maps)
             self._certificates.loaded(certificates)
         return accepted
@@ -320,7 +322,8 @@ class HaproxyGateway:
             _log.error("slots_unreadable", reason=str(error))
             return _Saved()
 
-    def _save(self, saved: _Saved) -> None:
+    def _save(self, after: Mapping[str, Table], opened: Mapping[str, str]) -> None:
+        saved = _Saved(tables=after, opened=opened, in_place=self._refusals.in_place)
         if saved != self._saved:
             write_atomically(self._state, codec.encode(saved))
             self._saved = saved

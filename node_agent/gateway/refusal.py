@@ -14,6 +14,7 @@ from shared.model import StackName
 
 _log = structlog.get_logger()
 _Shapes = Mapping[str, str]
+InPlace = Mapping[StackName, tuple[Served, ...]]
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -31,18 +32,36 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Refusals:
-    """Remembers what HAProxy has refused and what it took before."""
+    """Remembers what HAProxy has refused and what it took before.
 
-    def __init__(self, haproxy: Haproxy) -> None:
+    Args:
+        haproxy: is asked.
+        in_place: what an agent before had in the place of refused stacks.
+    """
+
+    def __init__(self, haproxy: Haproxy, in_place: InPlace) -> None:
         self._haproxy = haproxy
         self._refused: dict[StackName, tuple[_Shapes, str]] = {}
-        self._good: dict[StackName, tuple[Served, ...]] = {}
+        self._good: dict[StackName, tuple[Served, ...]] = dict(in_place)
+        self._unjudged = frozenset(in_place)
+
+    @property
+    def in_place(self) -> InPlace:
+        """Return what serves in the place of stacks that are refused, or were by what is known."""
+        kept = self._unjudged | self._refused.keys()
+        return {stack: own for stack, own in sorted(self._good.items()) if stack in kept}
 
     def known(
-        self, served: Sequence[Served], tables: Mapping[str, Table], place: Place
+        self,
+        served: Sequence[Served],
+        were_open: _Shapes,
+        tables: Mapping[str, Table],
+        place: Place,
     ) -> Accepted:
         """Return `served` without what was refused already, word for word."""
         stacks = _by_stack(served)
+        # What is in force is good, also what an agent before has brought there.
+        self._good |= {s: own for s, own in stacks.items() if _is_open(own, were_open, place)}
         self._refused = {
             stack: (seen, why)
             for stack, (seen, why) in self._refused.items()
@@ -96,6 +115,7 @@ class Refusals:
         return result
 
     def _take(self, accepted: Accepted) -> None:
+        self._unjudged = frozenset()
         self._good = {
             **{stack: self._good.get(stack, ()) for stack in accepted.left_out},
             **{

@@ -260,9 +260,30 @@ async def a_stack_that_haproxy_refuses_stays_as_it_was_and_the_others_get_in(
         worker = await pid(gateway)
         assert (await gateway.apply(wanted)).problems == (problem,)
         assert await pid(gateway) == worker
+        # Whoever starts the agent again brings nothing to an end.
+        gateway = HaproxyGateway(gateway.run_dir, PORTS)
+        status = await gateway.apply(wanted)
+        assert status.problems[0].startswith("stack a stays as it was"), status
+        assert (await ask(HOST)).body == B
+        assert (await ask("b.example.org")).body == B
         mended = {**wanted, **routed("a", [route("new.example.org")], endpoint(A), revision=3)}
         assert (await gateway.apply(mended)).acked == {"a": 3, "b": 2}
         assert (await ask("new.example.org")).body == A
+
+
+async def an_agent_that_has_just_started_keeps_what_a_refusal_would_replace(
+    gateway: HaproxyGateway,
+) -> None:
+    async with replica(A):
+        await gateway.apply(routed("a", [route(HOST)], endpoint(A)))
+        gateway = HaproxyGateway(gateway.run_dir, PORTS)
+        await gateway.apply(routed("a", [route(HOST)], endpoint(A)))
+        broken = Traffic(idempotency_header="no good)")
+        status = await gateway.apply(
+            routed("a", [route("new.example.org")], endpoint(A), revision=2, traffic=broken)
+        )
+        assert status.problems
+        assert (await ask(HOST)).body == A
 
 
 async def the_ports_of_routes_close_with_the_last_of_them(gateway: HaproxyGateway) -> None:
@@ -324,6 +345,7 @@ ROUTE_CASES: Final = (
     a_plain_request_is_sent_to_tls,
     challenges_are_answered_before_anything_else,
     a_stack_that_haproxy_refuses_stays_as_it_was_and_the_others_get_in,
+    an_agent_that_has_just_started_keeps_what_a_refusal_would_replace,
     the_ports_of_routes_close_with_the_last_of_them,
     requests_are_written_down_where_a_service_asks_for_it,
     figures_name_services_and_replicas,
