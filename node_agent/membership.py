@@ -81,7 +81,8 @@ class Membership:
     ) -> None:
         self._store, self._spec, self._clock, self._rng = store, spec, clock, rng
         self.node, self.timing = spec.name, settings.timing
-        self._ttl_s, self._profile = settings.timing.lease_ttl_s, settings.profile
+        self._ttl_s = settings.timing.lease_ttl_s
+        self._profile, self._common = settings.profile, settings.common
         self._callbacks: list[Callable[[], None]] = []
         self.session: HeldSession | None = None
 
@@ -109,7 +110,11 @@ class Membership:
             SettingsError: as register.
         """
         session = Session(
-            node=self._spec.name, boot_id=uuid.uuid4().hex, version=VERSION, profile=self._profile
+            node=self._spec.name,
+            boot_id=uuid.uuid4().hex,
+            version=VERSION,
+            profile=self._profile,
+            common=self._common,
         )
         attempt = 0
         while True:

@@ -238,6 +238,17 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"vips {vips} holds address {self.address} of this host")
 
     @property
+    def common(self) -> Mapping[str, str]:
+        """Return what must be the same on every host, besides the profile, as the file has it."""
+        return {
+            "network": self.network,
+            "pool": self.pool,
+            "pool6": self.pool6,
+            "vips": self.vips,
+            "vxlan_port": str(self.vxlan_port),
+        }
+
+    @property
     def pools(self) -> Pools:
         """Return what addresses are cut from."""
         return Pools(pool=self.pool, vips=self.vips)

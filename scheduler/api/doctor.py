@@ -51,7 +51,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         profile: this scheduler's own.
-        profiles: by node, of those that live.
+        common: this scheduler's own settings that must be the same on every host.
         granted_s: the lease that etcd grants who asks for the shortest; None: it did not answer.
         measures: by endpoint, of the members that could be asked.
         schedulers: how many answer; None: without TLS nobody can count them.
@@ -62,7 +62,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     world: World
     members: tuple[EtcdMemberView, ...]
     profile: str
-    profiles: Mapping[NodeName, str] = {}
+    common: Mapping[str, str] = {}
     granted_s: float | None = None
     measures: Mapping[str, Measures] = {}
     schedulers: int | None = None
@@ -136,15 +136,22 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts if part.isdecimal())
 
 
-def _profiles(facts: Facts) -> Iterator[Finding]:
-    for node, profile in sorted(facts.profiles.items()):
-        if profile != facts.profile:
-            yield Finding(
-                level=Level.FAIL,
-                where=f"node {node}",
-                what=f"its profile is {profile}, that of this scheduler is {facts.profile}",
-                advice="write the same profile into the settings of every host",
-            )
+def _settings(facts: Facts) -> Iterator[Finding]:
+    ours = {"profile": facts.profile, **facts.common}
+    for name, node in facts.world.nodes.items():
+        if node.session is None:
+            continue
+        theirs = {"profile": node.session.profile, **node.session.common}
+        # An agent of an earlier version says less.
+        for key in sorted(ours.keys() & theirs.keys()):
+            if theirs[key] != ours[key]:
+                yield Finding(
+                    level=Level.FAIL,
+                    where=f"node {name}",
+                    what=f"its {key} is {theirs[key] or 'empty'}, "
+                    f"that of this scheduler is {ours[key] or 'empty'}",
+                    advice=f"write the same {key} into the settings of every host",
+                )
 
 
 def _nodes(facts: Facts) -> Iterator[Finding]:
@@ -312,7 +319,7 @@ _RULES: Final[tuple[Callable[[Facts], Iterator[Finding]], ...]] = (
     _elections,
     _schedulers,
     _leader,
-    _profiles,
+    _settings,
     _nodes,
     _host,
     _images,

@@ -1,6 +1,6 @@
 """The paths that say how the cluster is: they answer within a second whatever is broken."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
@@ -11,30 +11,27 @@ from scheduler.api.doctor import Facts, diagnose
 from scheduler.api.gather import Gatherer
 from scheduler.api.members import Members
 from scheduler.api.outage import outages
-from shared import api, codec, keys
-from shared.errors import CodecError
+from shared import api
 from shared.http import reply
-from shared.mirror import View
-from shared.model import NodeName, Session
+from shared.settings import Settings
 
 
 class HealthHandlers:
     """Status and doctor."""
 
     def __init__(
-        self, cluster: Cluster, view: View, members: Members, gatherer: Gatherer, profile: str
+        self, cluster: Cluster, members: Members, gatherer: Gatherer, settings: Settings
     ) -> None:
         """Take over what is asked.
 
         Args:
             cluster: as this replica sees it.
-            view: the same as it came from etcd.
             members: of etcd.
             gatherer: asks for what nobody remembers.
-            profile: this scheduler's own.
+            settings: of this scheduler's host.
         """
-        self._cluster, self._view, self._members = cluster, view, members
-        self._gatherer, self._profile = gatherer, profile
+        self._cluster, self._members = cluster, members
+        self._gatherer, self._settings = gatherer, settings
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
         """Return what the application serves."""
@@ -66,21 +63,8 @@ class HealthHandlers:
         facts = Facts(
             world=self._cluster.world(),
             members=self._members.seen,
-            profile=self._profile,
-            profiles=self._profiles(),
+            profile=self._settings.profile,
+            common=self._settings.common,
             now_s=self._cluster.now_s(),
         )
         return reply(diagnose(await self._gatherer.complete(facts)))
-
-    def _profiles(self) -> Mapping[NodeName, str]:
-        """Return the profile of every living agent."""
-        found: dict[NodeName, str] = {}
-        for name in self._cluster.world().nodes:
-            item = self._view.items.get(keys.node_alive(name))
-            if item is None:
-                continue
-            try:
-                found[name] = codec.decode(Session, item.value, item.key).profile
-            except CodecError:
-                found[name] = "unreadable"
-        return found

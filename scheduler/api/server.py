@@ -87,9 +87,7 @@ class ApiServer:
         """
         self._image_handlers.sweep()
         members = Members(ask_members, self._clock)
-        health = HealthHandlers(
-            self._cluster, self._view, members, self._gatherer, self._settings.profile
-        )
+        health = HealthHandlers(self._cluster, members, self._gatherer, self._settings)
         tls = self._settings.tls
         sites: list[http.Site] = []
         if tls is not None:

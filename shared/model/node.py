@@ -110,12 +110,14 @@ class Session(Record, frozen=True, kw_only=True):
     Attributes:
         boot_id: of this life of the agent.
         profile: the agent's timings; all nodes should have the same.
+        common: other settings of its host that must be the same on all, by their names there.
     """
 
     node: NodeName
     boot_id: str
     version: str
     profile: str = "lan"
+    common: Mapping[str, str] = {}
 
 
 class Silence(enum.StrEnum):

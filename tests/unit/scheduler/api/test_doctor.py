@@ -7,7 +7,7 @@ from scheduler.api.doctor import Facts, HostFacts, diagnose
 from scheduler.api.measures import Measures
 from scheduler.world import World
 from shared.api import EtcdMemberView, Finding, Level
-from shared.model import Manifest, NodeName
+from shared.model import Manifest, NodeName, Session
 from tests.unit.scheduler.api.build import node, spec, stack, world
 
 NODES = (node(1), node(2), node(3))
@@ -73,10 +73,20 @@ def test_versions_with_known_holes(version: str, advice: str) -> None:
     assert found.level is (Level.WARN if advice else Level.OK)
 
 
-def test_nodes_of_another_profile_and_only_those_are_named() -> None:
-    profiles = {NodeName("node-1"): "lan", NodeName("node-2"): "wan"}
-    assert said(profiles=profiles) == [
-        (Level.FAIL, "node node-2", "its profile is wan, that of this scheduler is lan")
+def test_settings_that_differ_from_host_to_host_and_only_those_are_named() -> None:
+    ours = {"pool": "198.19.0.0/16", "vips": "198.20.0.0/16"}
+    sessions = (
+        Session(node=NodeName("node-1"), boot_id="b", version="1", common=ours),
+        Session(node=NodeName("node-2"), boot_id="b", version="1", profile="wan"),
+        Session(node=NodeName("node-3"), boot_id="b", version="1", common={**ours, "vips": ""}),
+    )
+    nodes = (
+        msgspec.structs.replace(one, session=session)
+        for one, session in zip(NODES, sessions, strict=True)
+    )
+    assert said(world=world(*nodes), common=ours) == [
+        (Level.FAIL, "node node-2", "its profile is wan, that of this scheduler is lan"),
+        (Level.FAIL, "node node-3", "its vips is empty, that of this scheduler is 198.20.0.0/16"),
     ]
 
 
