@@ -94,6 +94,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         folder: of maps and certificates.
         trusted_proxies, proxy_protocol_from: as in GatewaySettings.
+        has_six: whether this host speaks IPv6.
     """
 
     admin_socket: str
@@ -104,6 +105,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     https_port: int = 443
     trusted_proxies: Sequence[str] = ()
     proxy_protocol_from: Sequence[str] = ()
+    has_six: bool = True
 
 
 _HEAD: Final = """\
@@ -144,7 +146,7 @@ frontend metrics
 _HTTP_FRONT: Final = """
 frontend {name}{front}
     mode http
-    bind 0.0.0.0:{port}
+{binds}\
 {client}\
     # After a reload an idle connection gets one more answer before it is closed: a client that
     # sends a POST just as the worker leaves would lose it.
@@ -177,7 +179,7 @@ backend {name}{once}
 _TCP_FRONT: Final = """
 frontend {name}{front}
     mode tcp
-    bind 0.0.0.0:{port}
+{binds}\
 {expect}\
     default_backend {name}
 """
@@ -213,7 +215,7 @@ def render_one(each: Served, place: Place) -> str:
     front, back = (_HTTP_FRONT, _HTTP_BACK) if is_http else (_TCP_FRONT, _TCP_BACK)
     values = {
         "name": each.backend,
-        "port": each.port.published,
+        "binds": bind_lines(place, each.port.published),
         "once": ONCE,
         "front": FRONT,
         "client": client_lines(place, "http"),
@@ -225,6 +227,13 @@ def render_one(each: Served, place: Place) -> str:
         "slots": "".join(_slot(slot, each) for slot in each.table.slots),
     }
     return ((front if each.port.published else "") + back).format(**values)
+
+
+def bind_lines(place: Place, port: int, more: str = "") -> str:
+    """Return the lines that open a port on every address of the host, `more` after each."""
+    # One for each: an IPv4 client of a socket for both would be told as an IPv6 address.
+    six = f"    bind [::]:{port} v6only{more}\n" if place.has_six else ""
+    return f"    bind 0.0.0.0:{port}{more}\n{six}"
 
 
 def expect_lines(place: Place) -> str:

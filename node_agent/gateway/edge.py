@@ -8,7 +8,15 @@ beginning, and so are those of shared.model.choose.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from node_agent.gateway.config import ONCE, Place, Served, client_lines, closed_lines, log_lines
+from node_agent.gateway.config import (
+    ONCE,
+    Place,
+    Served,
+    bind_lines,
+    client_lines,
+    closed_lines,
+    log_lines,
+)
 from shared.model import HttpRoute
 
 ROUTES_MAP: Final = "routes.map"
@@ -21,7 +29,7 @@ _BETWEEN: Final = "|"
 _FRONT: Final = """
 frontend hafen:{scheme}
     mode http
-    bind 0.0.0.0:{port}{tls}
+{binds}\
 {client}\
     # See the frontends of published ports.
     option idle-close-on-response
@@ -114,8 +122,9 @@ def _front(served: Sequence[Served], place: Place, *, is_tls: bool) -> str:
     challenge = _CHALLENGE.format(challenges=f"{place.folder}/{CHALLENGES_MAP}")
     return _FRONT.format(
         scheme=scheme,
-        port=place.https_port if is_tls else place.http_port,
-        tls=tls if is_tls else "",
+        binds=bind_lines(place, place.https_port, tls)
+        if is_tls
+        else bind_lines(place, place.http_port),
         client=client_lines(place, scheme),
         challenge="" if is_tls else challenge,
         routes=f"{place.folder}/{ROUTES_MAP}",

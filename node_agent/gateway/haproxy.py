@@ -21,7 +21,7 @@ from node_agent.gateway.extras import NO_EXTRAS, Extras
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.gateway.maps import Map, Maps, closed_map
 from node_agent.gateway.metrics import named
-from node_agent.gateway.opening import openable
+from node_agent.gateway.opening import openable, speaks_six
 from node_agent.gateway.process import Haproxy, HaproxyError, cut_connections
 from node_agent.gateway.refusal import Accepted, Refusals
 from node_agent.gateway.slots import Steps, Table, is_holding, steps
@@ -311,6 +311,7 @@ class HaproxyGateway:
             https_port=self._settings.https_port,
             trusted_proxies=self._settings.trusted_proxies,
             proxy_protocol_from=self._settings.proxy_protocol_from,
+            has_six=speaks_six(),
         )
 
     def _read(self) -> _Saved:

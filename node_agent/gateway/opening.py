@@ -54,11 +54,29 @@ def _edge_problem(port: int, kept: Mapping[int, Served]) -> str:
     return ""
 
 
+def speaks_six() -> bool:
+    """Say whether this host's kernel has IPv6."""
+    try:
+        socket.socket(socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
+    families = {socket.AF_INET: "0.0.0.0"}
+    if speaks_six():
+        families[socket.AF_INET6] = "::"
+    return all(_is_bindable(family, address, port) for family, address in families.items())
+
+
+def _is_bindable(family: socket.AddressFamily, address: str, port: int) -> bool:
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
-            probe.bind(("0.0.0.0", port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True

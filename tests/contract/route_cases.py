@@ -134,6 +134,16 @@ async def what_a_client_says_of_itself_is_not_believed(gateway: HaproxyGateway) 
             assert f"x-forwarded-host: {HOST}" in said
 
 
+async def a_client_of_ipv6_is_served_and_told(gateway: HaproxyGateway) -> None:
+    async with echoing(A):
+        await gateway.apply({**routed("a", [route(HOST)], endpoint(A)), **served(endpoint(A))})
+        for port in (HTTP, 8080):
+            said = (await ask(HOST, port=port, address="::1")).body.splitlines()
+            assert "x-forwarded-for: ::1" in said
+            said = (await ask(HOST, port=port)).body.splitlines()
+            assert "x-forwarded-for: 127.0.0.1" in said
+
+
 async def a_trusted_proxy_is_believed(gateway: HaproxyGateway) -> None:
     trusting = HaproxyGateway(
         gateway.run_dir, msgspec.structs.replace(PORTS, trusted_proxies=("127.0.0.1/32",))
@@ -336,6 +346,7 @@ ROUTE_CASES: Final = (
     held_requests_of_a_route_reach_the_replacement,
     a_short_hold_ends_in_503,
     what_a_client_says_of_itself_is_not_believed,
+    a_client_of_ipv6_is_served_and_told,
     a_trusted_proxy_is_believed,
     the_proxy_protocol_is_taken_from_whom_the_settings_name,
     replicas_are_told_the_client_by_the_proxy_protocol,

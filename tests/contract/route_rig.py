@@ -73,10 +73,11 @@ async def ask(
     headers: Sequence[str] = (),
     port: int = HTTP,
     before: bytes = b"",
+    address: str = "127.0.0.1",
 ) -> Answer:
     """Send one request on a connection of its own; `before` is what the connection begins with."""
     return await answered(
-        asyncio.open_connection("127.0.0.1", port), before + request(place, method, headers)
+        asyncio.open_connection(address, port), before + request(place, method, headers)
     )
 
 
