@@ -1,4 +1,7 @@
-"""How much a stack may ask for: who reads a file and who takes the request refuse the same."""
+"""How much a stack may ask for: who reads a file and who takes the request refuse the same.
+
+Pure.
+"""
 
 from typing import Final
 
