@@ -61,10 +61,10 @@ bench: setup ## Measure, and write the figures to bench/out
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m bench
 
-bench-failover: setup ## Hosts die under load: make bench-failover RUNS=20 FAULT=vanish SERVICE=single NODES=3 VIA=holder
+bench-failover: setup ## Hosts die under load: make bench-failover RUNS=20 FAULT=vanish SERVICE=single NODES=3 VIA=holder RATE=300
 	@deploy/setup/venv.sh bench
 	$(PYTHON) -m bench.failover --runs $(or $(RUNS),20) --nodes $(or $(NODES),3) \
-		--fault $(or $(FAULT),all) --service $(or $(SERVICE),all) --via $(or $(VIA),host)
+		--fault $(or $(FAULT),all) --service $(or $(SERVICE),all) --via $(or $(VIA),host) --rate $(or $(RATE),150)
 	$(PYTHON) -m bench.picture
 
 bench-rollout: setup ## New versions, good and bad, under load: make bench-rollout RUNS=10 CASE=six

@@ -23,7 +23,7 @@ from bench import members
 from bench.address import Via, on_holder
 from bench.overlap import by_service, overlaps
 from bench.results import Combination, RunRecord, record_of, replace_in
-from bench.rig import KINDS, STACK, Load, Rig, load, rig, spec_of
+from bench.rig import KINDS, RATE, STACK, Load, Rig, load, rig, spec_of
 from bench.seen import Case, moments, silence_s, slowest_s, suspicions
 from deploy.client import ApiClient
 from deploy.lab import cgroups, command
@@ -53,8 +53,9 @@ _RECOVER_S: Final = 30.0
 class Bench:
     """One lab, used for every combination that was asked for."""
 
-    def __init__(self, rig_: Rig, runs: int, rng: random.Random, via: Via) -> None:
-        self._rig, self._runs, self._rng, self._via = rig_, runs, rng, via
+    def __init__(self, rig_: Rig, runs: int, rng: random.Random, via: Via, rate: int) -> None:
+        self._rig, self._runs, self._rng = rig_, runs, rng
+        self._via, self._rate = via, rate
 
     async def combination(self, fault: str, kind: str) -> tuple[Combination, list[RunRecord]]:
         """Run one fault against one service many times."""
@@ -81,7 +82,7 @@ class Bench:
         roles = await self._roles(victim)
         entry = self._rng.choice([node for node in self._rig.lab.nodes if node != victim])
         spec = self._rig.specs[0]
-        async with load(self._rig, await self._way(victim, entry), spec) as one:
+        async with load(self._rig, await self._way(victim, entry), spec, rate=self._rate) as one:
             await asyncio.sleep(_WARM_S)
             at_s = await self._break(fault, victim)
             over = partial(self._is_over, fault, victim, before)
@@ -112,6 +113,7 @@ class Bench:
             failed_other=_failed(others, idempotent=False),
             roles=roles,
             via=self._via.value,
+            rate=self._rate,
             on_holder=len(lost),
             errors=Counter(each.failure for each in outcomes if each.failure),
             suspected={
@@ -226,7 +228,7 @@ async def run(options: argparse.Namespace) -> None:
     """Run all that was asked for; what is done is on disk when it is interrupted."""
     async with rig(options.nodes, NAME) as one:
         rng = random.Random(options.seed)  # noqa: S311 - a choice of victims
-        bench = Bench(one, options.runs, rng, Via(options.via))
+        bench = Bench(one, options.runs, rng, Via(options.via), options.rate)
         for kind in KINDS:
             for fault, kinds in FAULTS.items():
                 chosen = options.fault in {fault, "all"} and options.service in {kind, "all"}
@@ -244,6 +246,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--service", choices=(*KINDS, "all"), default="all")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--via", choices=tuple(Via), default=Via.HOST)
+    parser.add_argument("--rate", type=int, default=RATE)
     parser.add_argument("--seed", type=int, default=1)
     asyncio.run(run(parser.parse_args(words)))
     return 0

@@ -23,7 +23,11 @@ class Spread(Record, frozen=True, kw_only=True):
 
 
 class Combination(Record, frozen=True, kw_only=True):
-    """One fault against one kind of service. The figures are seconds since the fault."""
+    """One fault against one kind of service. The figures are seconds since the fault.
+
+    Attributes:
+        slowest_s: how long the slowest GET of a run took that ended after the fault.
+    """
 
     fault: str
     service: str
@@ -36,7 +40,9 @@ class Combination(Record, frozen=True, kw_only=True):
     failed_idempotent: int
     failed_other: int
     overlaps: int
+    slowest_s: Spread = Spread(median=None, p95=None, max=None)
     via: str = "host"
+    rate: int = 150
     on_holder: int = 0
 
 
@@ -46,6 +52,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     Attributes:
         roles: what the victim was besides: the leader of etcd, of the schedulers.
         via: what the load was sent to, see bench.address.Via.
+        rate: requests a second.
         on_holder: failed requests on connections to the victim, which held the address; they are
             not among the others.
         errors: the failed requests by cause.
@@ -66,6 +73,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     errors: Mapping[str, int] = {}
     suspected: Mapping[str, float] = {}
     via: str = "host"
+    rate: int = 150
     on_holder: int = 0
 
     def line(self) -> str:
@@ -111,7 +119,9 @@ def record_of(
         failed_idempotent=sum(each.failed_idempotent for each in found),
         failed_other=sum(each.failed_other for each in found),
         overlaps=overlaps,
+        slowest_s=spread([each.moments.slowest for each in found]),
         via=found[0].via,
+        rate=found[0].rate,
         on_holder=sum(each.on_holder for each in found),
     )
 

@@ -54,7 +54,8 @@ _LOAD_UP_S: Final = 10.0
 _REQUESTS: Final = "requests"
 _LIVES: Final = "lives"
 # Half a core of load generator, gateway and replicas, on a machine with two.
-_LOAD: Final = ("--rate", "150", "--post-every", "10", "--post-path", "/cgi-bin/post")
+RATE: Final = 150
+_POSTS: Final = ("--post-every", "10", "--post-path", "/cgi-bin/post")
 
 KINDS: Final = ("single", "standby", "replicas3", "exclusive")
 
@@ -226,11 +227,11 @@ class Load:
 
 @asynccontextmanager
 async def load(
-    rig: Rig, address: str, spec: ServiceSpec, options: Sequence[str] = _LOAD
+    rig: Rig, address: str, spec: ServiceSpec, options: Sequence[str] = _POSTS, rate: int = RATE
 ) -> AsyncIterator[Load]:
-    """Send requests to a service at an address; `options` are the generator's."""
+    """Send `rate` requests a second to a service at an address; `options` are the generator's."""
     url = f"{spec.name}=http://{address}:{spec.workload.ports[0].published}/"
-    async with sending(rig, ("--url", url, *options)) as one:
+    async with sending(rig, ("--url", url, "--rate", str(rate), *options)) as one:
         yield one
 
 

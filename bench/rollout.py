@@ -42,9 +42,10 @@ from shared.model import ServiceSpec, Want
 LAB: Final = "rollout"
 OUT: Final = Path(__file__).parent / "out"
 NOWHERE: Final = "hafen.local/nowhere:1"
+_RATE: Final = 300
 # Kept and new connections in halves, one in five a POST whose body must come back.
 _LOAD: Final = (
-    *("--rate", "300", "--fresh-every", "2", "--post-every", "5", "--post-bytes", "300"),
+    *("--fresh-every", "2", "--post-every", "5", "--post-bytes", "300"),
     *("--sockets", "12"),
 )
 _WARM_S: Final = 1.0
@@ -113,7 +114,7 @@ class Bench:
         """Bring the old version up, then roll the new one over it under load."""
         old = await self._bring_back(case)
         entry = self._rng.choice(self._rig.lab.nodes)
-        async with load(self._rig, self._rig.lab.address(entry), old, _LOAD) as one:
+        async with load(self._rig, self._rig.lab.address(entry), old, _LOAD, _RATE) as one:
             await asyncio.sleep(_WARM_S)
             async with asyncio.TaskGroup() as group:
                 deploying = group.create_task(self._deploy(case, entry, is_old=False))
