@@ -115,15 +115,18 @@ async def a_drained_replica_keeps_what_is_open(shop: Shop, stack: AsyncExitStack
     line, who, _ = await connect(shop.client)
     assert who == shop.c.address
     drains = endpoint(shop.c, EndpointState.DRAINING)
-    status = await shop.rig.apply(service(endpoint(shop.a), drains))
-    assert status.busy == (drains.allocation,)
+
+    async def is_busy() -> bool:
+        # On a slow machine the connection may have been silent for long by the time of the look.
+        assert await line.answers()
+        status = await shop.rig.apply(service(endpoint(shop.a), drains))
+        return status.busy == (drains.allocation,)
+
+    await until(is_busy, 20)
     assert await who_answers(shop.client, 10) == {shop.a.address: 10}
-    assert await line.answers()
     # Its host may restart the agent meanwhile.
     await shop.rig.restart(shop.first)
-    assert await line.answers()
-    status = await shop.rig.apply(service(endpoint(shop.a), drains))
-    assert status.busy == (drains.allocation,)
+    await until(is_busy, 20)
 
     async def is_idle() -> bool:
         return (await shop.rig.quiet()).busy == ()
