@@ -8,7 +8,7 @@ LOCK := .cache/lock/bin/pip-compile --quiet --generate-hashes --strip-extras --a
 PYTEST := $(PYTHON) -m pytest -ra --durations=10
 UNITS := tests/unit tests/test_tidy.py
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check check-types check-tests test test-only test-spread test-alone sim mutants bench bench-failover bench-rollout bench-quiet chaos chaos-net lock proto clean host venv
+.PHONY: help setup demo check check-types check-tests test test-only test-each test-labs test-last test-alone test-sim sim mutants bench bench-failover bench-rollout bench-quiet chaos chaos-net lock proto clean host venv
 
 help: ## List what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -34,18 +34,29 @@ check-tests:
 test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
 	@deploy/setup/host.sh --tests
 	@deploy/setup/venv.sh dev
-	@$(MAKE) --no-print-directory --keep-going $(if $(ONLY),test-only,test-spread test-alone)
+	@$(MAKE) --no-print-directory --keep-going $(if $(ONLY),test-only,test-each test-labs test-last)
 
 test-only:
 	$(PYTEST) $(ONLY)
 
-# Labs mostly wait for hosts to come and go, and the simulation takes what they leave: five at a
-# time share two cores well. The longest come first.
-test-spread:
-	$(PYTEST) -n 5 --dist loadfile -m "not alone" tests/sim tests/integration tests/contract $(UNITS)
+# Each of these makes its own namespaces and is done in seconds.
+test-each:
+	$(PYTEST) -n 4 --dist loadfile tests/contract $(UNITS)
+
+# Labs mostly wait for hosts to come and go; more than three at once are more than two cores carry.
+test-labs:
+	$(PYTEST) -n 3 --dist loadfile -m "not alone" tests/integration
+
+# The simulation takes only what the others leave; what either says comes when it is done.
+test-last:
+	@echo "make: what needs the machine to itself, and the simulation: some minutes"
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-alone test-sim
 
 test-alone:
 	$(PYTEST) -m alone tests/integration tests/chaos
+
+test-sim:
+	$(PYTEST) tests/sim
 
 sim: ## Many seeds of the simulation, on all cores: make sim SEEDS=100000
 	@deploy/setup/venv.sh dev

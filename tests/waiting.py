@@ -25,13 +25,20 @@ async def _holds(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
 
 
 def until_sync(condition: Callable[[], bool], within_s: float, poll_s: float = 0.1) -> None:
-    """Return as soon as `condition` holds, without an event loop.
+    """Return soon after `condition` holds, without an event loop.
+
+    Looks for half of the time at most: a look may be a command, which takes a processor from the
+    hosts that it asks.
 
     Raises:
         TimeoutError: it did not within `within_s`.
     """
     deadline_s = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline_s:
+    while True:
+        began_s = time.monotonic()
+        if condition():
+            return
+        now_s = time.monotonic()
+        if now_s > deadline_s:
             raise TimeoutError(f"not within {within_s} s: {condition}")
-        time.sleep(poll_s)
+        time.sleep(max(poll_s, now_s - began_s))

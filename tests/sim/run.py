@@ -1,9 +1,11 @@
 """Running seeds: one at a time with its story, or many on all cores."""
 
+import ctypes
 import gc
 import logging
 import os
 import random
+import signal
 import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -33,6 +35,7 @@ REST_S: Final = 180.0
 QUIET_S: Final = 11.0
 # Less than real hosts, whose time is real.
 _NICE: Final = 15
+_PR_SET_PDEATHSIG: Final = 1
 # A folder in memory, where there is one: a run waits for no disk.
 _FOLDERS: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
@@ -139,6 +142,8 @@ def run_many(seeds: Iterable[int], bug: Bug = Bug.NONE) -> Generator[Outcome, No
 def _be_quiet() -> None:
     """Let production code log nothing, and run when nothing else does: virtual time can wait."""
     os.nice(_NICE)
+    # Else one whose parent was killed waits for work for ever.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     # A run is short and makes few cycles; it ends before collecting them would pay.
     gc.set_threshold(200_000, 20, 20)

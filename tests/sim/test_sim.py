@@ -22,7 +22,7 @@ from tests.sim.rest import complaint
 from tests.sim.run import a_bad_day, run_many, simulate
 from tests.sim.stacks import draw_stack
 
-# `make sim SEEDS=100000` for the night, two hundred for a change; these with every `make test`.
+# `make sim SEEDS=100000` for the night; these with every `make test`.
 SEEDS: Final = int(os.environ.get("SEEDS", "100"))
 # More would say the same.
 _FAILURES_MAX: Final = 5
