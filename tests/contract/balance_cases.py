@@ -117,15 +117,13 @@ async def a_drained_replica_keeps_what_is_open(shop: Shop, stack: AsyncExitStack
     drains = endpoint(shop.c, EndpointState.DRAINING)
 
     async def is_busy() -> bool:
-        # On a slow machine the connection may have been silent for long by the time of the look.
-        assert await line.answers()
-        status = await shop.rig.apply(service(endpoint(shop.a), drains))
-        return status.busy == (drains.allocation,)
+        assert await line.answers()  # a slow machine may look when it has long been silent
+        wanted = service(endpoint(shop.a), drains)
+        return (await shop.rig.apply(wanted)).busy == (drains.allocation,)
 
     await until(is_busy, 20)
     assert await who_answers(shop.client, 10) == {shop.a.address: 10}
-    # Its host may restart the agent meanwhile.
-    await shop.rig.restart(shop.first)
+    await shop.rig.restart(shop.first)  # as its host may meanwhile
     await until(is_busy, 20)
 
     async def is_idle() -> bool:

@@ -67,8 +67,8 @@ def is_taken_for_its_own(gateway: HaproxyGateway, *before: str) -> bool:
 
 
 def listening() -> int:
-    """Return how many sockets listen on the published port."""
-    argv = ["ss", "-Hltn", "sport", "=", f":{PORT}"]
+    """Return how many sockets of IPv4 listen on the published port."""
+    argv = ["ss", "-4Hltn", "sport", "=", f":{PORT}"]
     shown = subprocess.run(argv, capture_output=True, text=True, check=True)
     return len(shown.stdout.splitlines())
 
