@@ -7,7 +7,7 @@ from typing import Final
 from deploy.client import ApiClient
 from deploy.lab.plan import floating_address
 from shared.api import FloatingAsked, FloatingView
-from shared.errors import ConvergenceError
+from shared.errors import ConvergenceError, UnavailableError
 from shared.model import NodeName
 
 # Longer than any fault takes that an address outlives.
@@ -21,11 +21,23 @@ async def give_address(client: ApiClient, node: NodeName) -> None:
     Raises:
         ConvergenceError: it does not go there.
     """
-    await client.add_floating(floating_address(), FloatingAsked())
+    await _add(client)
     held = await until_held(client, lambda one: bool(one.holder))
     if held.holder != node:
         await client.move_floating(floating_address(), node)
         await until_held(client, lambda one: one.holder == node)
+
+
+async def _add(client: ApiClient) -> None:
+    """Ask for the address, of a scheduler that may only just begin."""
+    for _ in range(_LOOKS):
+        try:
+            await client.add_floating(floating_address(), FloatingAsked())
+        except UnavailableError:
+            await asyncio.sleep(_LOOK_S)
+        else:
+            return
+    raise ConvergenceError(f"nobody took {floating_address()}: hafen status")
 
 
 async def until_held(client: ApiClient, wanted: Callable[[FloatingView], bool]) -> FloatingView:
