@@ -26,7 +26,7 @@ from node_agent.gateway.process import Haproxy, HaproxyError, cut_connections
 from node_agent.gateway.refusal import Accepted, Refusals
 from node_agent.gateway.slots import Steps, Table, is_holding, steps
 from node_agent.gateway.tls import Loaded
-from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, shapes, slots_in, tables
+from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, slots_in, tables
 from shared import codec
 from shared.errors import CodecError, UnavailableError
 from shared.files import write_atomically
@@ -119,10 +119,9 @@ class HaproxyGateway:
         after = tables(routes, before)
         were_open = self._saved.opened if is_running else {}
         place = self._place()
-        ports = (place.http_port, place.https_port)
         # One that runs, and that nobody can speak to any more, has its ports until it is replaced.
         ours = self._saved.opened if not is_running and self.haproxy.left() else were_open
-        found, problems = openable(served(routes, after), ours, ports)
+        found, problems = openable(served(routes, after), ours, place)
         accepted = self._refusals.known(found, were_open, after, place)
         # First what a worker can be told, also one that a reload is about to replace: requests
         # that it holds must learn of their new replica, and a refused reload must hold up nothing.
@@ -131,12 +130,12 @@ class HaproxyGateway:
         self._save(after, were_open)
         self._served = accepted.served
         held = self._held(before, after, accepted.served)
-        if shapes(accepted.served, place) == were_open:
+        if accepted.shapes == were_open:
             refused = await self._tell(accepted.served, extras, were_open)
             return _Outcome((*problems, *accepted.problems, *refused), accepted.left_out)
         if held and is_running:
             refused = await self._tell(accepted.served, extras, were_open)
-            late = _late(accepted.served, were_open, place, held)
+            late = _late(accepted, were_open, held)
             return _Outcome(
                 (*problems, *accepted.problems, *refused, *late.problems),
                 accepted.left_out | late.late,
@@ -162,11 +161,10 @@ class HaproxyGateway:
             maps, certificates = self._write(fitting.served, extras, anew=True)
         accepted = fitting
         self._served = accepted.served
-        opened = shapes(accepted.served, place)
-        if opened != were_open:
+        if accepted.shapes != were_open:
             text = render(accepted.served, place, edge.render(accepted.served, place))
             await self.haproxy.load(text)
-            self._save(after, opened)
+            self._save(after, accepted.shapes)
             self._maps.loaded(maps)
             self._certificates.loaded(certificates)
         return accepted
@@ -338,15 +336,13 @@ def _maps(all_: Iterable[Served], extras: Extras) -> dict[str, Map]:
     }
 
 
-def _late(
-    all_: tuple[Served, ...], were_open: Mapping[str, str], place: Place, held: Sequence[str]
-) -> _Outcome:
+def _late(accepted: Accepted, were_open: Mapping[str, str], held: Sequence[str]) -> _Outcome:
     """Say which ports and routes wait until held requests have been answered or have failed."""
-    opened = shapes(all_, place)
+    all_ = accepted.served
     late = [
         each
         for each in all_
-        if were_open.get(each.backend) != opened[each.backend]
+        if were_open.get(each.backend) != accepted.shapes[each.backend]
         or (each.routes and EDGE not in were_open)
     ]
     held_s = max(_held_s(each) for each in all_ if each.service_id in held)

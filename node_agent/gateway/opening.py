@@ -1,14 +1,14 @@
 """Which ports of the node can be opened."""
 
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from node_agent.gateway.config import Served
+from node_agent.gateway.config import Place, Served
 from node_agent.gateway.wanted import ports_open, unrouted
 
 
 def openable(
-    served: Sequence[Served], were_open: Mapping[str, str], edge: Iterable[int]
+    served: Sequence[Served], were_open: Mapping[str, str], place: Place
 ) -> tuple[tuple[Served, ...], tuple[str, ...]]:
     """Return what can be opened, and a sentence for each port that cannot.
 
@@ -19,7 +19,7 @@ def openable(
     Args:
         served: what should be.
         were_open: what HAProxy has, see wanted.shapes.
-        edge: the ports of HTTP routes.
+        place: the ports of HTTP routes, and which addresses there are to open one at.
     """
     kept: dict[int, Served] = {}
     problems: list[str] = []
@@ -29,7 +29,7 @@ def openable(
         port = each.port.published
         if port in kept:
             problems.append(f"port {port} of {each.service_id} belongs to {kept[port].service_id}")
-        elif port in ours or _is_free(port):
+        elif port in ours or _is_free(port, place):
             kept[port] = each
         else:
             problems.append(
@@ -40,16 +40,18 @@ def openable(
         *(each for each in served if not each.port.published),
     )
     if any(each.routes for each in served):
-        taken = [_edge_problem(port, kept) for port in edge if port in kept or port not in ours]
+        edge = (place.http_port, place.https_port)
+        asked = [port for port in edge if port in kept or port not in ours]
+        taken = [_edge_problem(port, kept, place) for port in asked]
         if any(taken):
             return unrouted(found), (*problems, *(one for one in taken if one))
     return found, tuple(problems)
 
 
-def _edge_problem(port: int, kept: Mapping[int, Served]) -> str:
+def _edge_problem(port: int, kept: Mapping[int, Served], place: Place) -> str:
     if port in kept:
         return f"port {port} of HTTP routes belongs to {kept[port].service_id}"
-    if not _is_free(port):
+    if not _is_free(port, place):
         return f"port {port} of HTTP routes is taken by another program on this node"
     return ""
 
@@ -63,11 +65,10 @@ def speaks_six() -> bool:
     return True
 
 
-def _is_free(port: int) -> bool:
-    families = {socket.AF_INET: "0.0.0.0"}
-    if speaks_six():
-        families[socket.AF_INET6] = "::"
-    return all(_is_bindable(family, address, port) for family, address in families.items())
+def _is_free(port: int, place: Place) -> bool:
+    return _is_bindable(socket.AF_INET, "0.0.0.0", port) and (
+        not place.has_six or _is_bindable(socket.AF_INET6, "::", port)
+    )
 
 
 def _is_bindable(family: socket.AddressFamily, address: str, port: int) -> bool:

@@ -22,13 +22,15 @@ class Accepted(msgspec.Struct, frozen=True):
 
     Attributes:
         served: of stacks that are left out, what they had before.
+        shapes: what of that only a reload can change, see wanted.shapes.
         left_out: the others.
         problems: one sentence for each that is left out.
     """
 
     served: tuple[Served, ...]
-    left_out: frozenset[StackName] = frozenset()
-    problems: tuple[str, ...] = ()
+    shapes: _Shapes
+    left_out: frozenset[StackName]
+    problems: tuple[str, ...]
 
 
 class Refusals:
@@ -59,9 +61,9 @@ class Refusals:
         place: Place,
     ) -> Accepted:
         """Return `served` without what was refused already, word for word."""
-        stacks = _by_stack(served)
+        stacks, wanted = _by_stack(served), shapes(served, place)
         # What is in force is good, also what an agent before has brought there.
-        self._good |= {s: own for s, own in stacks.items() if _is_open(own, were_open, place)}
+        self._good |= {s: own for s, own in stacks.items() if _is_open(own, were_open, wanted)}
         self._refused = {
             stack: (seen, why)
             for stack, (seen, why) in self._refused.items()
@@ -71,11 +73,7 @@ class Refusals:
             stack: with_tables(self._good.get(stack, ()), tables) if stack in self._refused else own
             for stack, own in stacks.items()
         }
-        return Accepted(
-            _joined(kept),
-            frozenset(self._refused),
-            tuple(why for _, (_, why) in sorted(self._refused.items())),
-        )
+        return self._told(kept, shapes(_joined(kept), place) if self._refused else wanted)
 
     async def fitting(
         self, accepted: Accepted, were_open: _Shapes, tables: Mapping[str, Table], place: Place
@@ -93,7 +91,9 @@ class Refusals:
             self._take(accepted)
             return accepted
         wanted = _by_stack(accepted.served)
-        kept = {stack: own for stack, own in wanted.items() if _is_open(own, were_open, place)}
+        kept = {
+            stack: own for stack, own in wanted.items() if _is_open(own, were_open, accepted.shapes)
+        }
         new = sorted(wanted.keys() - kept.keys())
         kept |= {stack: with_tables(self._good.get(stack, ()), tables) for stack in new}
         await self._check(_joined(kept), place)
@@ -106,13 +106,17 @@ class Refusals:
                 self._refused[stack] = (shapes(wanted[stack], place), why)
             else:
                 kept = trial
-        result = Accepted(
+        result = self._told(kept, shapes(_joined(kept), place))
+        self._take(result)
+        return result
+
+    def _told(self, kept: Mapping[StackName, tuple[Served, ...]], of_kept: _Shapes) -> Accepted:
+        return Accepted(
             _joined(kept),
+            of_kept,
             frozenset(self._refused),
             tuple(why for _, (_, why) in sorted(self._refused.items())),
         )
-        self._take(result)
-        return result
 
     def _take(self, accepted: Accepted) -> None:
         self._unjudged = frozenset()
@@ -129,8 +133,8 @@ class Refusals:
         await self._haproxy.check(render(served, place, edge.render(served, place)))
 
 
-def _is_open(own: Sequence[Served], were_open: _Shapes, place: Place) -> bool:
-    return all(were_open.get(each.backend) == shapes([each], place)[each.backend] for each in own)
+def _is_open(own: Sequence[Served], were_open: _Shapes, wanted: _Shapes) -> bool:
+    return all(were_open.get(each.backend) == wanted[each.backend] for each in own)
 
 
 def _by_stack(served: Iterable[Served]) -> dict[StackName, tuple[Served, ...]]:
