@@ -89,14 +89,14 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the kernel remembers a TCP connection without packets, seconds (Linux' own values).
+    """How long the kernel remembers a TCP connection without packets, in seconds.
 
     Attributes:
         unacknowledged_s: while one end has not acknowledged what the other has sent.
     """
 
-    established_s: int = 432_000
-    unacknowledged_s: int = 300
+    established_s: int
+    unacknowledged_s: int
 
 
 def suspects(

@@ -68,7 +68,6 @@ class Cluster:
         self._view, self._explain, self._clock = view, explain, clock
         self._reader = WorldReader()
         self._history = History()
-        self._world, self._read_at = World(), -1
         self._leaderless_since: float | None = None
 
     @property
@@ -167,10 +166,7 @@ class Cluster:
 
     def world(self) -> World:
         """Return the world as of the last change."""
-        if self._read_at != self.changes.count:
-            self._world = self._reader.read(self._view.items, self._view.revision)
-            self._read_at = self.changes.count
-        return self._world
+        return self._reader.read(self._view.items, self._view.revision)
 
     def judged(self) -> Judged:
         """Return what every node is held for now, and why."""
