@@ -4,19 +4,17 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from bench.load import SECONDS, wrk
+from bench.load import SECONDS, haproxy, wrk
 from bench.statistics import spread
 from node_agent.gateway.haproxy import HaproxyGateway
 from shared import log
 from tests.contract.gateway_rig import PORT, TARGET, A, B, endpoint, served, set_up_network
-from tests.waiting import until_sync
 
 # Each way in turns, so that all meet the same load of the machine.
 ROUNDS: Final = 8
@@ -65,7 +63,7 @@ async def measure(folder: Path) -> dict[str, Any]:
     configs["server"].write_text(_SERVER)
     configs["bare"].write_text(_BARE)
     with ExitStack() as running:
-        running.enter_context(_haproxy(configs["server"], TARGET))
+        running.enter_context(haproxy(configs["server"], TARGET))
         try:
             status = await gateway.apply(served(endpoint(A), endpoint(B)))
             if status.problems:
@@ -75,8 +73,8 @@ async def measure(folder: Path) -> dict[str, Any]:
             moved = text.replace(f"unix@{own}", f"unix@{folder / 'same'}")
             moved = moved.replace(f"socket {own}", f"socket {folder / 'same'}")
             configs["same"].write_text(moved.replace(f":{PORT}\n", f":{SAME_PORT}\n"))
-            running.enter_context(_haproxy(configs["same"], SAME_PORT))
-            running.enter_context(_haproxy(configs["bare"], BARE_PORT))
+            running.enter_context(haproxy(configs["same"], SAME_PORT))
+            running.enter_context(haproxy(configs["bare"], BARE_PORT))
             ways = {
                 "direct": (f"{A}:{TARGET}", configs["server"]),
                 "gateway": (f"127.0.0.1:{PORT}", own / "haproxy.cfg"),
@@ -127,22 +125,6 @@ def _cpu_s(config: Path) -> float:
         except OSError:
             continue  # no process, or one that has just ended
     return ticks / _TICKS
-
-
-@contextmanager
-def _haproxy(config: Path, port: int) -> Iterator[None]:
-    argv = ["haproxy", "-db", "-f", str(config)]
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        try:
-            until_sync(lambda: bool(_listeners(port)), 10)
-            yield
-        finally:
-            process.kill()
-
-
-def _listeners(port: int) -> str:
-    argv = ["ss", "-Hltn", f"sport = :{port}"]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

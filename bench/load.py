@@ -1,13 +1,17 @@
-"""Load by wrk, one thread with sixty-four connections, and what it costs."""
+"""Load by wrk, one thread with sixty-four connections, what it costs, and HAProxy to send it to."""
 
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.waiting import until_sync
+
 SECONDS: Final = 3
+_LISTENS_S: Final = 10.0
 _WRK: Final = ("wrk", "-t1", "-c64", f"-d{SECONDS}")
 
 
@@ -36,3 +40,22 @@ def machine_s() -> float:
         int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
     )
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def haproxy(config: Path, port: int, within: Sequence[str] = ()) -> Iterator[None]:
+    """Run HAProxy as long as the block, once it listens.
+
+    Args:
+        config: its configuration.
+        port: one of those that it opens.
+        within: a program that runs it elsewhere, such as nsenter.
+    """
+    listening = [*within, "ss", "-Hltn", f"sport = :{port}"]
+    argv = [*within, "haproxy", "-db", "-f", str(config)]
+    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
+        try:
+            until_sync(lambda: bool(subprocess.check_output(listening)), _LISTENS_S)
+            yield
+        finally:
+            process.kill()

@@ -4,7 +4,6 @@ import asyncio
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from bench.load import SECONDS, machine_s, wrk
+from bench.load import SECONDS, haproxy, machine_s, wrk
 from bench.statistics import spread
 from node_agent.balance.balance import Balance
 from node_agent.network.fabric import Topology
@@ -31,7 +30,6 @@ from shared.model import (
 )
 from tests.contract.balance_node import settings
 from tests.contract.balance_rig import PORT, VIP, Box, Rig, endpoint, service
-from tests.waiting import until_sync
 
 SERVICES: Final = 500
 REPLICAS: Final = 10
@@ -181,13 +179,8 @@ def _server(folder: Path, box: Box) -> Iterator[None]:
         f"    http-request return status 200 content-type a/b file {bulk} if {{ path /bulk }}\n"
         "    http-request return status 200 content-type text/plain string twenty-byte-answers\n"
     )
-    argv = ["nsenter", f"--net={box.pin}", "haproxy", "-db", "-f", str(config)]
-    with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-        try:
-            until_sync(lambda: bool(box.run("ss", "-Hltn", f"sport = :{PORT}").stdout), 10)
-            yield
-        finally:
-            process.kill()
+    with haproxy(config, PORT, ("nsenter", f"--net={box.pin}")):
+        yield
 
 
 def main(what: str, folder: Path) -> None:
