@@ -40,6 +40,13 @@ class Seen(msgspec.Struct, frozen=True):
     lease: int
 
 
+class Newest(msgspec.Struct, frozen=True):
+    """The newest epoch that has had a slot's claim, and its key's revision; 0: none has."""
+
+    epoch: int = 0
+    revision: Revision = Revision(0)
+
+
 class SessionNow(msgspec.Struct, frozen=True):
     """This node's session: its lease, and the revision of the key that hangs on it."""
 
@@ -58,6 +65,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
             nodes or more have no session.
         held_off_until: what we have promised to others, or may have before we were started.
         is_failsafe: etcd is lost for all nodes, and each has promised to take nothing.
+        newest: by the claim's key, which epoch nothing may come after.
     """
 
     now: float
@@ -66,14 +74,21 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     trusted_from: float | None = None
     held_off_until: float = 0.0
     is_failsafe: bool = False
+    newest: Mapping[str, Newest] = {}
 
 
 class Write(msgspec.Struct, frozen=True):
-    """A claim to write on condition of the key's revision; under our lease unless it lets go."""
+    """A claim to write on condition of the key's revision; under our lease unless it lets go.
+
+    Attributes:
+        newest: of the slot's epochs, while it is written, nothing else may be known; None: it lets
+            go, and what has run does not matter.
+    """
 
     key: str
     claim: Claim
     expected: Revision
+    newest: Newest | None
 
     @property
     def is_release(self) -> bool:
@@ -190,12 +205,11 @@ def _decide_one(
         return _Outcome(reason="it is not asked for here any more")
     if around.session is None:
         return _Outcome(reason="waits for a session: etcd cannot be reached")
-    if best.id not in slot.running:
-        hindrance = _hindrance(key, best, seen, around, timing)
-        if hindrance is not None:
-            return hindrance
+    hindrance = _hindrance(key, best, slot, seen, around, timing)
+    if hindrance is not None:
+        return hindrance
     expected = seen.revision if seen is not None else Revision(0)
-    return _Outcome(write=_take(me, key, best, expected), reason="takes its claim")
+    return _Outcome(write=_take(me, key, best, expected, around), reason="takes its claim")
 
 
 def _best(slot: _Slot) -> Assignment | None:
@@ -219,32 +233,49 @@ def _ours(key: str, slot: _Slot, seen: Seen, around: Around) -> _Outcome:
         if session is None:
             holder = claim.allocation if around.is_failsafe else None
             return _Outcome(holder=holder, reason="waits for a session: etcd cannot be reached")
-        return _Outcome(write=Write(key, claim, seen.revision), reason="renews its claim")
+        renewal = Write(key, claim, seen.revision, around.newest.get(key, Newest()))
+        return _Outcome(write=renewal, reason="renews its claim")
     if session is None:
         return _Outcome(reason="waits for a session: etcd cannot be reached")
     heir = _best(slot)
-    if heir is None:
+    if heir is None or heir.epoch < _newest(key, seen, around):
         released = msgspec.structs.replace(claim, node=NodeName(""))
-        return _Outcome(write=Write(key, released, seen.revision))
-    return _Outcome(write=_take(claim.node, key, heir, seen.revision), reason="takes its claim")
+        return _Outcome(write=Write(key, released, seen.revision, None))
+    write = _take(claim.node, key, heir, seen.revision, around)
+    return _Outcome(write=write, reason="takes its claim")
 
 
-def _take(me: NodeName, key: str, assignment: Assignment, expected: Revision) -> Write:
+def _take(
+    me: NodeName, key: str, assignment: Assignment, expected: Revision, around: Around
+) -> Write:
     claim = Claim(node=me, allocation=assignment.id, epoch=assignment.epoch)
-    return Write(key, claim, expected)
+    return Write(key, claim, expected, around.newest.get(key, Newest()))
+
+
+def _newest(key: str, seen: Seen | None, around: Around) -> int:
+    """Return the newest epoch that has had the claim: what it wrote to may refuse an older one."""
+    known = around.newest.get(key, Newest()).epoch
+    return max(known, seen.claim.epoch) if seen is not None else known
 
 
 def _hindrance(
-    key: str, best: Assignment, seen: Seen | None, around: Around, timing: Timing
+    key: str,
+    best: Assignment,
+    slot: _Slot,
+    seen: Seen | None,
+    around: Around,
+    timing: Timing,
 ) -> _Outcome | None:
     """Return why a claim that nobody has is not taken yet, or None.
 
     One that was let go is free. One that is absent was under a lease that has ended: its holder has
     ended its work before, unless the lease was ended early, which would show as many at once.
     """
-    if seen is not None:
-        if best.epoch < seen.claim.epoch:
-            return _Outcome(reason=f"epoch {best.epoch} is past: {seen.claim.epoch} has run")
+    newest = _newest(key, seen, around)
+    if best.epoch < newest:
+        why = f"epoch {best.epoch} is past: {newest} has run"
+        return _Outcome(reason=why, is_denied=True)
+    if seen is not None or best.id in slot.running:
         return None
     if around.trusted_from is None:
         return _Outcome(reason="waits: half of the nodes or more have no session")

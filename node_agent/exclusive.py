@@ -9,13 +9,14 @@ What is decided is in node_agent.claims. Here are the store, the clocks and the 
 - nobody else ends anything in time: if this process is frozen, killed or wrong, the fuse burns.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 import structlog
 
 from node_agent import claims
-from node_agent.claims import Around, Decision, Right, Seen, SessionNow, Verdict, Write
+from node_agent.claims import Around, Decision, Newest, Right, Seen, SessionNow, Verdict, Write
 from node_agent.membership import Membership
 from node_agent.runtime import Container, Phase, Runtime
 from shared import codec, keys
@@ -23,7 +24,7 @@ from shared.clock import Clock
 from shared.errors import AmbiguousError, CodecError, ConflictError, LeaseLostError
 from shared.loop import Dirty
 from shared.mirror import View
-from shared.model import AllocId, Assignment, Claim, NodeName, Revision
+from shared.model import AllocId, Assignment, Claim, Epoch, NodeName, Revision
 from shared.store import Compare, Put, Store
 
 _log = structlog.get_logger()
@@ -83,6 +84,7 @@ class Exclusive:
         self._running: Mapping[AllocId, str] = {}  # seen to run, or a step is under way
         self._exposed: Mapping[AllocId, str] | None = None  # those, and what may be started
         self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
+        self._our_epochs: dict[str, Newest] = {}
         self._absent_since: Mapping[str, float] = {}
         # An agent before us may have promised something, and clocks of ours may have stood still.
         self._held_off_until = clock.boot_s() + self._hold_s
@@ -194,6 +196,7 @@ class Exclusive:
             trusted_from=self._trusted_from if self._crowd_is_here else None,
             held_off_until=max(self._held_off_until, self._neighbours.promised_until_boot_s),
             is_failsafe=self._failsafe_until > now,
+            newest=self._newest(),
         )
         return claims.decide(
             self._me,
@@ -215,15 +218,21 @@ class Exclusive:
             Compare(keys.node_alive(self._me), session.revision),
             Compare(keys.desired(self._me), self._manifest_revision),
         ]
+        puts = [Put(write.key, codec.encode(write.claim), lease)]
+        epoch_key, epoch = keys.epoch_of(write.key), write.claim.epoch
+        if write.newest is not None:
+            conditions.append(Compare(epoch_key, write.newest.revision))
+            if epoch > write.newest.epoch:
+                puts.append(Put(epoch_key, codec.encode(Epoch(epoch=epoch))))
         try:
-            revision = await self._store.txn(
-                conditions, [Put(write.key, codec.encode(write.claim), lease)]
-            )
+            revision = await self._store.txn(conditions, puts)
         except (ConflictError, LeaseLostError, AmbiguousError) as error:
             # The watch shows what became of it; until then nothing is assumed.
             _log.info("claim_not_written", key=write.key, reason=str(error))
             return False
         self._ours[write.key] = Seen(write.claim, revision, lease)
+        if len(puts) > 1:
+            self._our_epochs[write.key] = Newest(epoch, revision)
         word = "claim_released" if write.is_release else "claim_taken"
         _log.info(word, key=write.key, epoch=write.claim.epoch, revision=revision)
         return True
@@ -232,6 +241,8 @@ class Exclusive:
         """Return the store's claims, with those we have just written in place of older ones."""
         found: dict[str, Seen] = {}
         for key, item in self.view.items.items():
+            if keys.is_epoch(key):
+                continue
             try:
                 claim = codec.decode(Claim, item.value, key)
             except CodecError as error:
@@ -243,6 +254,26 @@ class Exclusive:
             key: seen for key, seen in self._ours.items() if seen.revision > self.view.revision
         }
         return found | self._ours
+
+    def _newest(self) -> Mapping[str, Newest]:
+        """Return the newest epoch by the claim's key, with what we have just written."""
+        found = {}
+        for key, item in self.view.items.items():
+            if not keys.is_epoch(key):
+                continue
+            try:
+                epoch = codec.decode(Epoch, item.value, key).epoch
+            except CodecError as error:
+                # Whoever knows not what has run starts nothing that is older than anything.
+                _log.error("unreadable_epoch", key=key, reason=str(error))
+                epoch = sys.maxsize
+            found[keys.claim_of(key)] = Newest(epoch, item.mod_revision)
+        self._our_epochs = {
+            key: newest
+            for key, newest in self._our_epochs.items()
+            if newest.revision > self.view.revision
+        }
+        return found | self._our_epochs
 
     def _claimed_here(self) -> dict[AllocId, str]:
         return {

@@ -159,7 +159,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         spec: the version in hand; None: it should not run at all.
         slots: what each slot should have.
         standby_spec: the version that standbys are made of.
-        claimed: per exclusive slot, the epoch of the allocation that has or last had its claim.
+        claimed: per exclusive slot, the newest epoch that has had its claim.
         leaving: slots that a node still stops something of.
         trial: the version that has to prove itself; None: none, all that is ready serves.
         proven: allocations that have been ready for as long as their version demands.

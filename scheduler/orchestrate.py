@@ -174,9 +174,9 @@ def _wanted(
 
 
 def _is_past(asked: Asked, alloc: Alloc) -> bool:
-    """Say whether a newer one has run in the slot meanwhile: then this one never may."""
-    newest = asked.claimed.get(alloc.assignment.slot, -1)
-    return asked.is_exclusive and not alloc.is_ready and alloc.epoch < newest
+    """Say whether a newer one has run in the slot: then this one never may, nor does it now."""
+    newest = asked.claimed.get(alloc.assignment.slot, 0)
+    return asked.is_exclusive and alloc.epoch < newest
 
 
 def _old_surplus(old: Iterable[Alloc]) -> Changes:

@@ -28,6 +28,7 @@ from shared.model import (
     Certificate,
     Claim,
     Closed,
+    Epoch,
     Event,
     FloatingAddress,
     FloatingClaim,
@@ -89,7 +90,7 @@ class WorldReader:
         for item in new:
             known[item.key] = item.mod_revision
             found.put(item)
-        changed = {_range_of(key) for key in (*gone, *(item.key for item in new))}
+        changed = {keys.range_of(key) for key in (*gone, *(item.key for item in new))}
         found.sort(changed)
         return changed
 
@@ -119,12 +120,7 @@ def kind_of(key: str) -> type[Record] | None:
         return Leader
     if key.startswith(keys.NODES):
         return Session if key.endswith("/alive") else NodeSpec
-    return _KINDS.get(_range_of(key))
-
-
-def _range_of(key: str) -> str:
-    """Return the range that a key lies in; the leader's key is alone."""
-    return keys.LEADER if key == keys.LEADER else key[: key.find("/", len(keys.ROOT)) + 1]
+    return Epoch if keys.is_epoch(key) else _KINDS.get(keys.range_of(key))
 
 
 class Found:
@@ -141,11 +137,11 @@ class Found:
                 record: Record | CodecError = codec.decode(kind, item.value, item.key)
             except CodecError as error:
                 record = error
-            self._ranges.setdefault(_range_of(item.key), {})[item.key] = item, record
+            self._ranges.setdefault(keys.range_of(item.key), {})[item.key] = item, record
 
     def remove(self, key: str) -> None:
         """Forget one that is gone."""
-        self._ranges.get(_range_of(key), {}).pop(key, None)
+        self._ranges.get(keys.range_of(key), {}).pop(key, None)
 
     def sort(self, ranges: Iterable[str]) -> None:
         """Bring ranges that have changed into the order of their keys."""
@@ -154,11 +150,11 @@ class Found:
 
     def item(self, key: str) -> KeyValue | None:
         """Return what is at a key, readable or not."""
-        return self._ranges.get(_range_of(key), {}).get(key, (None, None))[0]
+        return self._ranges.get(keys.range_of(key), {}).get(key, (None, None))[0]
 
     def get(self, key: str, kind: type[R]) -> R | None:
         """Return the record at a key."""
-        record = self._ranges.get(_range_of(key), {}).get(key, (None, None))[1]
+        record = self._ranges.get(keys.range_of(key), {}).get(key, (None, None))[1]
         return record if isinstance(record, kind) else None
 
     def under(self, range_: str, kind: type[R]) -> Iterable[tuple[str, R, Revision]]:
@@ -239,12 +235,24 @@ def _routes(found: Found) -> Mapping[StackName, RoutesState]:
 
 
 def _claims(found: Found) -> Mapping[SlotId, Claim]:
-    claims: dict[SlotId, Claim] = {}
-    for key, claim, _ in found.under(keys.CLAIMS, Claim):
-        parts = key.removeprefix(keys.CLAIMS).split(".")
-        if len(parts) == _CLAIM_PARTS and parts[2].isdecimal():
-            claims[StackName(parts[0]), ServiceName(parts[1]), int(parts[2])] = claim
-    return claims
+    claims = found.under(keys.CLAIMS, Claim)
+    return {slot: claim for key, claim, _ in claims if (slot := _slot_of(key)) is not None}
+
+
+def _epochs(found: Found) -> Mapping[SlotId, int]:
+    epochs = found.under(keys.CLAIMS, Epoch)
+    return {
+        slot: one.epoch
+        for key, one, _ in epochs
+        if (slot := _slot_of(keys.claim_of(key))) is not None
+    }
+
+
+def _slot_of(claim: str) -> SlotId | None:
+    parts = claim.removeprefix(keys.CLAIMS).split(".")
+    if len(parts) != _CLAIM_PARTS or not parts[2].isdecimal():
+        return None
+    return StackName(parts[0]), ServiceName(parts[1]), int(parts[2])
 
 
 def _rollouts(found: Found) -> Mapping[ServiceId, RolloutState]:
@@ -308,6 +316,7 @@ _PARTS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Found], Any]]]] = {
     "stacks": ((keys.STACKS,), _stacks),
     "routes": ((keys.ROUTES,), _routes),
     "claims": ((keys.CLAIMS,), _claims),
+    "epochs": ((keys.CLAIMS,), _epochs),
     "rollouts": ((keys.ROLLOUTS,), _rollouts),
     "volumes": ((keys.VOLUMES,), _volumes),
     "removals": ((keys.REMOVALS,), _removals),

@@ -138,7 +138,10 @@ def _acted(world: World) -> World:
         else node
         for name, node in world.nodes.items()
     }
-    return msgspec.structs.replace(world, nodes=nodes, claims=claims)
+    epochs = {slot: max(claim.epoch, world.epochs.get(slot, 0)) for slot, claim in claims.items()}
+    return msgspec.structs.replace(
+        world, nodes=nodes, claims=claims, epochs={**world.epochs, **epochs}
+    )
 
 
 def _claimed(world: World) -> Mapping[SlotId, Claim]:

@@ -86,8 +86,8 @@ def services_of(
     Frozen stacks are left out.
     """
     claimed: dict[ServiceId, dict[int, int]] = defaultdict(dict)
-    for (stack, service, slot), claim in world.claims.items():
-        claimed[stack, service][slot] = claim.epoch
+    for (stack, service, slot), epoch in world.epochs.items():
+        claimed[stack, service][slot] = epoch
     around = Around(
         world=world,
         judged=judged,

@@ -122,6 +122,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         claims: who may run an exclusive slot; one that was let go names no node.
+        epochs: the newest epoch that has had the claim of an exclusive slot, ever.
         networks: those that no stack makes.
         certificates: by their key in etcd, those that were brought or wanted and those issued.
         closed: stacks and services that answer with a page of excuses.
@@ -133,6 +134,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     stacks: Mapping[StackName, StackState] = {}
     routes: Mapping[StackName, RoutesState] = {}
     claims: Mapping[SlotId, Claim] = {}
+    epochs: Mapping[SlotId, int] = {}
     rollouts: Mapping[ServiceId, RolloutState] = {}
     volumes: Mapping[str, VolumeState] = {}
     removals: Mapping[str, RemovalState] = {}

@@ -8,6 +8,8 @@ Pure. One writer per key. `<...>` parts never contain a slash.
                                                                      absence is the truth
       suspects/<node>/<peer>       Suspicion   the peer's agent      yes, by the peer's session
       claims/<stack>.<svc>.<slot>  Claim       the agent that has it yes, by its session
+      claims/<slot as above>/epoch Epoch       the agent that takes  no, and it stays for good
+                                               the claim
       desired/<node>               Manifest    leader                a node's whole desired state
       routes/<stack>               Routes      leader                what gateways serve
       observed/<node>              Report      agent                 on change only
@@ -59,6 +61,12 @@ AUTHORITIES: Final = ROOT + "authorities/"
 CHALLENGES: Final = ROOT + "challenges/"
 CLOSED: Final = ROOT + "closed/"
 LEADER: Final = ROOT + "leader"
+_EPOCH: Final = "/epoch"
+
+
+def range_of(key: str) -> str:
+    """Return which of the ranges above a key lies in; the leader's key is alone."""
+    return LEADER if key == LEADER else key[: key.find("/", len(ROOT)) + 1]
 
 
 def node_spec(node: NodeName) -> str:
@@ -104,6 +112,21 @@ def suspect(node: NodeName, peer: NodeName) -> str:
 def claim(stack: StackName, service: ServiceName, slot: int) -> str:
     """Return the key of the Claim of an exclusive slot."""
     return f"{CLAIMS}{stack}.{service}.{slot}"
+
+
+def epoch_of(claim: str) -> str:
+    """Return the key of the Epoch beside a claim's key."""
+    return claim + _EPOCH
+
+
+def claim_of(epoch: str) -> str:
+    """Return the key of the claim that an Epoch's key is beside."""
+    return epoch.removesuffix(_EPOCH)
+
+
+def is_epoch(key: str) -> bool:
+    """Say whether a key is that of an Epoch."""
+    return key.startswith(CLAIMS) and key.endswith(_EPOCH)
 
 
 def history(name: StackName, generation: int) -> str:

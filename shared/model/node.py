@@ -154,6 +154,16 @@ class Claim(Record, frozen=True, kw_only=True):
     epoch: int
 
 
+class Epoch(Record, frozen=True, kw_only=True):
+    """The newest epoch that has had the claim of an exclusive slot: none before it ever may again.
+
+    Key: claims/<stack>.<service>.<slot>/epoch, for good. Writer: the agent that takes the claim, in
+    the same transaction. A claim is gone with its holder's session; this is not.
+    """
+
+    epoch: int
+
+
 class Leader(Record, frozen=True, kw_only=True):
     """Who leads.
 

@@ -12,18 +12,21 @@ from typing import Final
 import pytest
 
 from shared import codec, keys
-from shared.model import Manifest
-from shared.store import Put
+from shared.model import Manifest, Want
+from shared.store import Put, exactly
+from tests.fakes.runtime import Timings
 from tests.fakes.store import Way
 from tests.sim.checkers import SafetyError
 from tests.sim.cluster import Machinery, SimCluster
 from tests.sim.faults import KINDS
+from tests.sim.host import SimHost
 from tests.sim.rest import complaint
 from tests.sim.run import a_bad_day, run_many, simulate
 from tests.sim.stacks import draw_stack
 
 # `make sim SEEDS=100000` for the night; these with every `make test`.
 SEEDS: Final = int(os.environ.get("SEEDS", "100"))
+HOUR_S: Final = 3600.0
 # More would say the same.
 _FAILURES_MAX: Final = 5
 
@@ -115,6 +118,52 @@ async def a_store_that_is_away(cluster: SimCluster) -> None:
 
 def test_without_the_store_what_dies_is_started_again_and_nothing_moves(tmp_path: Path) -> None:
     simulate(1, a_store_that_is_away, tmp_path, Machinery())
+
+
+async def a_newer_one_that_ended(cluster: SimCluster) -> None:
+    """Let the older of two copies get its image when the newer has run, and nobody leads."""
+    cluster.deploy(draw_stack(cluster.rng, generation=1))
+    await cluster.until(lambda: "" if _asked_of(cluster) else "nobody is asked", 5)
+    (older,) = _asked_of(cluster)
+    await cluster.sleep(1.0)  # all have heard of each other
+    cluster.network.cut([(older.name, other.name) for other in cluster.hosts])
+    await cluster.until(lambda: "" if len(_asked_of(cluster)) > 1 else "one is asked", 5)
+    older.freeze("agent", HOUR_S)
+    for host in cluster.hosts:
+        host.impede(Way.CUT, "scheduler")
+    await cluster.until(lambda: "" if _home_of_ledger(cluster) else "nothing runs", 30)
+    newer = _home_of_ledger(cluster)
+    assert newer not in {None, older}
+    newer.impede(Way.CUT, "agent")
+    older.thaw()
+    await cluster.sleep(20)
+    assert _home_of_ledger(cluster) is None, "the older may never run"
+    cluster.network.mend_all()
+    for host in cluster.hosts:
+        host.heal()
+    await cluster.until(lambda: complaint(cluster), 60)
+
+
+def _asked_of(cluster: SimCluster) -> list[SimHost]:
+    """Return the hosts whose manifests have a copy that may run."""
+    found = []
+    for host in cluster.hosts:
+        for item in cluster.server.list(exactly(keys.desired(host.name))).items:
+            manifest = codec.decode(Manifest, item.value, item.key)
+            if any(a.service == "ledger" and a.want is Want.RUN for a in manifest.assignments):
+                found.append(host)
+    return found
+
+
+def _home_of_ledger(cluster: SimCluster) -> SimHost | None:
+    at = [host for host in cluster.hosts if any(".ledger." in id_ for id_ in host.running())]
+    return at[0] if at else None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_epoch_runs_after_a_newer_one_whoever_is_away(seed: int, tmp_path: Path) -> None:
+    slow = Machinery(timings=Timings(pull_s=5.0))
+    simulate(seed, a_newer_one_that_ended, tmp_path, slow)
 
 
 def test_the_checkers_see_a_write_of_a_deposed_leader(tmp_path: Path) -> None:

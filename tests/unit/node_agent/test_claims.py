@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from node_agent.claims import (
     Around,
     Decision,
+    Newest,
     Right,
     Seen,
     SessionNow,
@@ -58,7 +59,8 @@ def right(decision: Decision, who: Assignment = A) -> Right:
 
 
 def take(who: Assignment, expected: int) -> Write:
-    return Write(KEY, Claim(node=ME, allocation=who.id, epoch=who.epoch), Revision(expected))
+    claim = Claim(node=ME, allocation=who.id, epoch=who.epoch)
+    return Write(KEY, claim, Revision(expected), Newest())
 
 
 def test_a_claim_that_nobody_has_is_taken_before_anything_runs() -> None:
@@ -88,6 +90,19 @@ def test_an_older_epoch_than_the_one_that_has_run_never_runs_again() -> None:
     decision = judge(A, claims=seen(NOBODY, B))
     assert decision.writes == ()
     assert "epoch 50 is past" in decision.verdicts[A.id].reason
+
+
+def test_an_older_epoch_is_past_also_when_the_claim_of_the_newer_ended_with_its_session() -> None:
+    newest = {KEY: Newest(B.epoch, Revision(30))}
+    decision = judge(A, around=msgspec.structs.replace(QUIET, newest=newest))
+    assert decision.writes == ()
+    assert "epoch 50 is past: 60 has run" in decision.verdicts[A.id].reason
+
+
+def test_a_claim_of_ours_goes_to_no_heir_that_is_older() -> None:
+    (write,) = judge(A, claims=seen(ME, B)).writes
+    assert write.is_release
+    assert write.claim.epoch == B.epoch
 
 
 def test_a_claim_from_our_session_before_is_renewed_before_it_counts() -> None:
@@ -178,6 +193,7 @@ AROUND = st.builds(
     trusted_from=st.sampled_from((None, 0.0, 1001.0)),
     held_off_until=st.sampled_from((0.0, 1001.0)),
     is_failsafe=st.booleans(),
+    newest=st.dictionaries(st.just(KEY), st.builds(Newest, st.integers(1, 5), st.just(30))),
 )
 
 
@@ -198,5 +214,10 @@ def test_whatever_is_known_only_the_holder_of_a_valid_claim_may_run(
     for write in decision.writes:
         assert write.claim.node in {ME, NOBODY}
         assert write.expected == (claims[KEY].revision if claims else 0)
-        if write.is_release:
+        if write.newest is None:
+            assert write.is_release
             assert not running
+        else:
+            assert write.newest == around.newest.get(KEY, Newest())
+            is_renewal = bool(claims) and write.claim == claims[KEY].claim
+            assert write.claim.epoch >= write.newest.epoch or is_renewal

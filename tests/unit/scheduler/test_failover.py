@@ -12,8 +12,10 @@ from shared.model import (
     Health,
     Manifest,
     NodeName,
+    ServiceName,
     ServiceSpec,
     Silence,
+    StackName,
     Want,
 )
 from shared.states import AllocState
@@ -113,6 +115,24 @@ def test_of_an_exclusive_slot_only_a_younger_standby_may_take_over() -> None:
     ]
     assert "shop.web.0.s" not in [id_ for id_, _, _ in older]
     assert [(want, slot) for _, want, slot in older] == [(Want.RUN, 1)]
+
+
+def test_of_two_exclusive_copies_the_one_that_ran_last_stays_whatever_the_other_says() -> None:
+    spec = service()
+    spec = msgspec.structs.replace(
+        spec, workload=msgspec.structs.replace(spec.workload, exclusive=True)
+    )
+    state = world(
+        [
+            node("node-1", placed(OLD, spec, 5), statuses=[running(OLD)]),
+            node("node-2", placed(NEW, spec, 9), statuses=[prepared(NEW)]),
+        ],
+        [stack("shop", spec)],
+    )
+    slot = StackName("shop"), ServiceName("web"), 1
+    assert held(at(state))["node-2"] == [(NEW, Want.DRAIN, 1)]
+    newer_ran = msgspec.structs.replace(state, epochs={slot: 9})
+    assert held(at(newer_ran))["node-1"] == [(OLD, Want.DRAIN, 1)]
 
 
 def test_an_exclusive_update_lets_the_old_one_go_once_the_new_one_is_made() -> None:
