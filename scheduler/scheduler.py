@@ -77,9 +77,7 @@ def silent_hosts(view: View) -> frozenset[str]:
     One word is enough: to be wrong costs a reconnection.
     """
     found: set[str] = set()
-    for key, item in view.items.items():
-        if not key.startswith(keys.SUSPECTS):
-            continue
+    for key, item in view.range(keys.SUSPECTS).items():
         try:
             suspicion = codec.decode(Suspicion, item.value, key)
             spec = view.items.get(keys.node_spec(suspicion.node))

@@ -33,6 +33,8 @@ class Word(msgspec.Struct, frozen=True):
 
 def word(world: World) -> Word:
     """Return the votes that count, each in order of name."""
+    if not any(node.suspected_by for node in world.nodes.values()):
+        return Word({}, {})  # as almost always
     living = frozenset(name for name, node in world.nodes.items() if node.alive)
     accused = frozenset(
         name

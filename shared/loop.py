@@ -24,20 +24,34 @@ class Dirty:
     """A flag that wakes one loop; setting it twice is setting it once."""
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
+        self._is_marked = False
+        self._woken: asyncio.Future[None] | None = None
 
     def mark(self) -> None:
         """Ask for another pass."""
-        self._event.set()
+        self._is_marked = True
+        if self._woken is not None:
+            _wake(self._woken)
 
     async def wait(self, seconds: float) -> None:
-        """Return when marked, or after `seconds`; the mark is taken."""
-        try:
-            async with asyncio.timeout(max(seconds, _WAIT_S_MIN)):
-                await self._event.wait()
-        except TimeoutError:
-            pass
-        self._event.clear()
+        """Return when marked, or after `seconds`; the mark is taken. Only one may wait."""
+        assert self._woken is None, "one loop waits for one flag"
+        if not self._is_marked:
+            # Every loop of an agent is in here: an event and a timeout would cost thrice this.
+            loop = asyncio.get_running_loop()
+            self._woken = loop.create_future()
+            timer = loop.call_later(max(seconds, _WAIT_S_MIN), _wake, self._woken)
+            try:
+                await self._woken
+            finally:
+                timer.cancel()
+                self._woken = None
+        self._is_marked = False
+
+
+def _wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 async def reconcile_forever(

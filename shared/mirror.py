@@ -12,6 +12,7 @@ import structlog
 from shared.backoff import Rng, backoff_s
 from shared.clock import Clock
 from shared.errors import CompactedError, StoreError
+from shared.keys import range_of
 from shared.model import Revision
 from shared.store import Batch, KeyRange, KeyValue, Snapshot, Store
 
@@ -27,6 +28,7 @@ class View:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.revision = Revision(0)
         self._items: dict[str, KeyValue] = {}
+        self._ranges: dict[str, dict[str, KeyValue]] = {}
         self._on_change = on_change
 
     @property
@@ -34,22 +36,32 @@ class View:
         """Return the keys now; do not keep it across an await."""
         return self._items
 
+    def range(self, name: str) -> Mapping[str, KeyValue]:
+        """Return the keys of one of the ranges in shared.keys, without a look at all the others."""
+        return self._ranges.get(name, {})
+
     def replace(self, snapshot: Snapshot) -> None:
         """Become the snapshot."""
-        self._items = {item.key: item for item in snapshot.items}
+        self._items, self._ranges = {}, {}
+        for item in snapshot.items:
+            self._put(item)
         self.revision = snapshot.revision
         self._on_change()
 
     def apply(self, batch: Batch) -> None:
         """Apply one batch; a change at or below what is known already is dropped."""
         for change in batch.changes:
-            if change.now is None:
-                self._items.pop(change.key, None)
-            else:
-                self._items[change.key] = change.now
+            if change.now is not None:
+                self._put(change.now)
+            elif self._items.pop(change.key, None) is not None:
+                del self._ranges[range_of(change.key)][change.key]
         self.revision = max(self.revision, batch.revision)
         if batch.changes:
             self._on_change()
+
+    def _put(self, item: KeyValue) -> None:
+        self._items[item.key] = item
+        self._ranges.setdefault(range_of(item.key), {})[item.key] = item
 
 
 async def mirror(store: Store, keys: KeyRange, view: View, clock: Clock, rng: Rng) -> NoReturn:

@@ -86,7 +86,7 @@ class Lookout:
         if watch is None or not watch.answered(way, nonce):
             return False
         self.heard(now)
-        if self._is_all_answered():
+        if watch.again_s() is None and self._is_all_answered():
             self._planned_s = self._round_s
         # Without a suspicion an answer changes nothing: this is the path of almost all.
         return watch.silence is not None and self._conclude(watch, now)

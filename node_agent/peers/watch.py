@@ -72,12 +72,14 @@ class Watch:
 
     def answered(self, way: Way, nonce: int) -> bool:
         """Note an answer; return False if it answers nothing that was asked lately."""
-        for back, (known, sent_s) in enumerate(reversed(self._probes)):
+        number = self._sent
+        for known, sent_s in reversed(self._probes):
             if known == nonce:
-                self.answered_s = max(self.answered_s or sent_s, sent_s)
-                line = self._agent if way is Way.AGENT else self._host
-                self._note(line, self._sent - back)
+                if self.answered_s is None or sent_s > self.answered_s:
+                    self.answered_s = sent_s
+                self._note(self._agent if way is Way.AGENT else self._host, number)
                 return True
+            number -= 1
         return False
 
     def _note(self, line: _Line, number: int) -> None:

@@ -179,8 +179,8 @@ class Handlers:
     def _story(self) -> dict[str, Event]:
         return {
             key: event
-            for key, item in self._view.items.items()
-            if key.startswith(keys.EVENTS) and (event := read_event(item)) is not None
+            for key, item in self._view.range(keys.EVENTS).items()
+            if (event := read_event(item)) is not None
         }
 
     def _sources(self, selection: Selection) -> tuple[Source, ...]:

@@ -15,7 +15,7 @@ from scheduler.api.plan import hold, planned, revision_of
 from scheduler.api.stacks import Stacks, no_stack
 from scheduler.forecast import Start
 from scheduler.story import Now
-from shared import api
+from shared import api, keys
 from shared.clock import Clock
 from shared.errors import NotFoundError
 from shared.http import body_of, reply
@@ -124,7 +124,8 @@ class StackHandlers:
         if name not in stacks:
             raise NotFoundError(no_stack(name, stacks))
         stack, prefix = stacks[name].stack, history_prefix(name)
-        found = past(item for key, item in self._view.items.items() if key.startswith(prefix))
+        kept = self._view.range(keys.HISTORY)
+        found = past(item for key, item in kept.items() if key.startswith(prefix))
         return stack, tuple(one for one in found if one.generation < stack.generation)
 
     async def _seen(self, accepted: api.Accepted) -> api.Accepted:

@@ -1,5 +1,6 @@
 """A kernel's floating addresses, which end by themselves."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from node_agent.floating.floating import KERNEL_LATE_S
@@ -34,6 +35,12 @@ class FakeAddresses:
         self._ends_s = {a: ends_s for a, ends_s in self._ends_s.items() if ends_s > now}
         asked = {a: max(self._says_s[a] - now, 0.0) for a in self._ends_s}
         return asked | forced
+
+    def answers(self, address: str) -> bool:
+        """Say whether an address is answered now."""
+        now, never = self._clock.boot_s(), -math.inf
+        ends_s = self._ends_s.get(address, never)
+        return ends_s > now or self._forced.get(address, never) > now
 
     def power_loss(self) -> None:
         """Forget everything."""

@@ -37,9 +37,9 @@ class Answers:
 
     def holders(self) -> Mapping[str, list[NodeName]]:
         """Return which hosts answer each address."""
-        up = {host.name: host.addresses.up() for host in self._cluster.hosts if host.is_on}
+        on = [(host.name, host.addresses) for host in self._cluster.hosts if host.is_on]
         return {
-            address: [name for name, answered in up.items() if address in answered]
+            address: [name for name, kernel in on if kernel.answers(address)]
             for address in ADDRESSES
         }
 
@@ -65,8 +65,9 @@ class Answers:
         for address, hosts in self.holders().items():
             if hosts:
                 self._silent_since_s.pop(address, None)
-            since_s = self._silent_since_s.setdefault(address, now) if not hosts else now
-            self.unanswered_s = max(self.unanswered_s, now - since_s)
+            else:
+                since_s = self._silent_since_s.setdefault(address, now)
+                self.unanswered_s = max(self.unanswered_s, now - since_s)
             for one, other in combinations(hosts, 2):
                 is_clear = self._cluster.network.is_clear(one, other)
                 pair = address, one, other

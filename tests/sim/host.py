@@ -200,7 +200,7 @@ class SimHost:
         """Say which other host answers an address, as the segment would."""
         others = [host for host in self._cluster.hosts if host is not self and host.is_on]
         known = [host for host in others if self._cluster.network.is_clear(self.name, host.name)]
-        return next((host.name for host in known if address in host.addresses.up()), "")
+        return next((host.name for host in known if host.addresses.answers(address)), "")
 
     # ------------------------------------------------------------ what is true
 

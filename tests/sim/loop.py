@@ -9,10 +9,11 @@ passes a context of its own to its timers.
 """
 
 import asyncio
-import heapq
-import selectors
-from collections.abc import Callable, Coroutine, Generator
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
@@ -86,39 +87,66 @@ class Part:
 PART: Final[ContextVar[Part | None]] = ContextVar("PART", default=None)
 
 
-class _Handle(asyncio.Handle):
-    """A callback that waits while its part is frozen."""
+class _Step(asyncio.TimerHandle):
+    """A callback that waits while its part is frozen, at once or at a time.
 
+    As asyncio's handles, without what those do for debugging: a run is a hundred thousand steps.
+    """
+
+    __slots__ = ()
+
+    # What asyncio's own handles keep and its types do not tell of.
+    _callback: Any
+    _args: Any
     _context: Context
+    _when: float
+
+    def __init__(  # pylint: disable=super-init-not-called
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: asyncio.AbstractEventLoop,
+        context: Context | None,
+    ) -> None:
+        self._callback, self._args, self._loop, self._when = callback, args, loop, when
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._source_traceback = self._repr = None
+
+    def cancel(self) -> None:
+        """Let it not run, and hold on to nothing; the loop passes over it in its time."""
+        self._cancelled = True
+        self._callback = self._args = None
 
     def _run(self) -> None:
-        part = self._context.get(PART)
-        if part is None or part.may_run(self):
-            super()._run()
-
-
-class _TimerHandle(asyncio.TimerHandle):
-    """A timer that waits while its part is frozen."""
-
-    _context: Context
-    _scheduled: bool
-
-    def _run(self) -> None:
-        part = self._context.get(PART)
-        if part is None or part.may_run(self):
-            super()._run()
+        if self._cancelled:
+            return
+        context = self._context
+        part = context.get(PART)
+        if part is not None and not part.may_run(self):
+            return
+        try:
+            context.run(self._callback, *self._args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a loop tells of whatever its callbacks raise
+            self._loop.call_exception_handler(
+                {"message": f"in {self._callback}", "exception": error, "handle": self}
+            )
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is a number."""
+    """An event loop whose time is a number, and which jumps when there is nothing to do."""
 
     # What asyncio's own loop keeps and its types do not tell of.
-    _ready: Any
-    _scheduled: Any
+    _ready: deque[asyncio.Handle]
 
     def __init__(self) -> None:
         self.now_s = 0.0
-        super().__init__(_JumpSelector(self))
+        self._timers: list[tuple[float, int, _Step]] = []
+        self._set = count()  # in this order what is due at the same time
+        super().__init__()
 
     @classmethod
     def here(cls) -> "VirtualLoop":
@@ -135,9 +163,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """Run a callback next, unless its part is frozen."""
-        handle = _Handle(callback, args, self, context if context is not None else copy_context())
-        self._ready.append(handle)
-        return handle
+        step = _Step(self.now_s, callback, args, self, context)
+        self._ready.append(step)
+        return step
 
     def call_at(
         self,
@@ -147,11 +175,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback at a time, or when its part is thawed if that is later."""
-        context = context if context is not None else copy_context()
-        timer = _TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)
-        timer._scheduled = True  # noqa: SLF001 - as BaseEventLoop.call_at does
-        return timer
+        step = _Step(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._set), step))
+        return step
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """Run a callback after so many virtual seconds, or when its part is thawed."""
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
 
     def create_task(
         self,
@@ -171,22 +207,30 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Run what waited, in order."""
         self._ready.extend(handles)
 
+    def _run_once(self) -> None:
+        """Take the steps that can be taken now, after a jump to the next timer if there are none.
 
-class _JumpSelector(selectors.SelectSelector):
-    """Spends virtual time where a real loop would sleep."""
+        Raises:
+            DeadlockError, EndlessError: see there.
+        """
+        timers, ready = self._timers, self._ready
+        while not ready:
+            self._jump()
+        now_s = self.now_s
+        while timers and timers[0][0] <= now_s:
+            ready.append(heappop(timers)[2])
+        for _ in range(len(ready)):
+            ready.popleft()._run()  # noqa: SLF001 - as BaseEventLoop does
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Advance the clock by `timeout`; None: nothing can ever happen again."""
-        if timeout is None:
+    def _jump(self) -> None:
+        if not self._timers:
             raise DeadlockError
-        self._loop.now_s += max(timeout, 0.0)
-        if self._loop.now_s > _TIME_S_MAX:
+        when, _, step = heappop(self._timers)
+        if not step.cancelled():
+            self.now_s = max(self.now_s, when)
+            self._ready.append(step)
+        if self.now_s > _TIME_S_MAX:
             raise EndlessError(f"still running after {_TIME_S_MAX:.0f} virtual seconds")
-        return []
 
 
 class VirtualClock:

@@ -126,18 +126,18 @@ class Network:
         target = self._machines.get(address)
         if target is None or not self._passes(sender, target):
             return
-        for _ in range(self._copies()):
-            delay_s = self._delay_s()
+        weather = STORM if self._is_storm else self.climate
+        for _ in range(self._copies(weather)):
+            delay_s = self._delay_s(weather)
             if way is Way.AGENT:
                 target.deliver(delay_s, way, sender.address, datagram)
             elif target.is_on and self._passes(target, sender):
-                sender.deliver(delay_s + self._delay_s(), way, address, datagram)
+                sender.deliver(delay_s + self._delay_s(weather), way, address, datagram)
 
     def _passes(self, sender: SimNet, target: SimNet) -> bool:
-        return (sender.name, target.name) not in self._cut
+        return not self._cut or (sender.name, target.name) not in self._cut
 
-    def _copies(self) -> int:
-        weather = self._weather()
+    def _copies(self, weather: Weather) -> int:
         if weather is FAIR:
             return 1
         drawn = self._rng.random()
@@ -145,9 +145,5 @@ class Network:
             return 0
         return 2 if drawn > 1 - weather.doubled else 1
 
-    def _delay_s(self) -> float:
-        weather = self._weather()
+    def _delay_s(self, weather: Weather) -> float:
         return 0.0 if weather is FAIR else self._rng.random() * weather.delay_s_max
-
-    def _weather(self) -> Weather:
-        return STORM if self._is_storm else self.climate

@@ -5,6 +5,10 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import keys
 from shared.clock import Clock
 from shared.errors import UnavailableError
 from shared.mirror import View, mirror
@@ -15,6 +19,7 @@ from tests.virtual import on_virtual_time
 from tests.waiting import until
 
 HOUR_S = 3600.0
+KEYS = (keys.LEADER, keys.VIPS + "a", keys.STACKS + "a", keys.STACKS + "b", keys.SUSPECTS + "n/m")
 
 
 class Bench:
@@ -142,3 +147,19 @@ def test_a_view_tells_of_changes_and_not_of_quiet() -> None:
     assert len(told) == 2
     assert view.revision == 10
     assert view.items == {}
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from(KEYS), st.booleans()), max_size=6), max_size=6))
+def test_its_ranges_hold_what_it_holds(batches: list[list[tuple[str, bool]]]) -> None:
+    view = View(lambda: None)
+    for number, changes in enumerate(batches, start=1):
+        revision = Revision(number)
+        items = {key: KeyValue(key, b"", revision, revision) for key, _ in changes}
+        if number % 3 == 0:
+            view.replace(Snapshot(tuple(items.values()), revision))
+        else:
+            found = [Change(key, items[key] if is_put else None) for key, is_put in changes]
+            view.apply(Batch(tuple(found), revision))
+        for name in map(keys.range_of, KEYS):
+            within = {key: item for key, item in view.items.items() if keys.range_of(key) == name}
+            assert view.range(name) == within
