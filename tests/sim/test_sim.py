@@ -27,6 +27,8 @@ from tests.sim.stacks import draw_stack
 # `make sim SEEDS=100000` for the night; these with every `make test`.
 SEEDS: Final = int(os.environ.get("SEEDS", "100"))
 HOUR_S: Final = 3600.0
+# Each kind happens in one seed of five or six: in so many, all of them do.
+_SEEDS_FOR_ALL: Final = 60
 # More would say the same.
 _FAILURES_MAX: Final = 5
 
@@ -45,8 +47,8 @@ def test_bad_days_are_survived() -> None:
         if len(failed) >= _FAILURES_MAX:
             break
     assert not failed, "\n\n".join(map(str, failed))
-    # A fault that never happens proves nothing.
-    assert happened.keys() == KINDS.keys()
+    # A fault that never happens proves nothing; a few seeds cannot have them all.
+    assert SEEDS < _SEEDS_FOR_ALL or happened.keys() == KINDS.keys()
     assert exclusive_starts > SEEDS
     print(f"\n{SEEDS} seeds; runs with each fault: {dict(sorted(happened.items()))}")  # noqa: T201
 
