@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from node_agent.gateway import edge
+from node_agent.gateway.access import AccessLog
 from node_agent.gateway.certificates import Certificates
 from node_agent.gateway.commands import ask_busy, busy, commands, complaint, draining, lines
 from node_agent.gateway.config import CLOSED_MAP, PACE_MS, Place, Served, render, retries
@@ -28,6 +29,7 @@ from node_agent.gateway.slots import Steps, Table, is_holding, steps
 from node_agent.gateway.tls import Loaded
 from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, slots_in, tables
 from shared import codec
+from shared.clock import Clock
 from shared.errors import CodecError, UnavailableError
 from shared.files import write_atomically
 from shared.model import AllocId, Protocol, Record, StackName
@@ -291,6 +293,10 @@ class HaproxyGateway:
                 return named(await answer.text(), self._saved.tables)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"HAProxy shows no figures: {error}") from error
+
+    def access_log(self, clock: Clock) -> AccessLog:
+        """Return what reads back what HAProxy writes of requests."""
+        return AccessLog(self.haproxy.output, self.haproxy.older_output, clock)
 
     def _rotate(self) -> None:
         try:

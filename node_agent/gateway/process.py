@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -23,7 +24,7 @@ _RELOAD_S: Final = 15.0
 _POLL_S: Final = 0.02
 # A filter of ss is a program of at most 64 KiB for the kernel.
 _CUT_AT_ONCE: Final = 100
-_SAID_CHARACTERS: Final = 4000
+_SAID_BYTES: Final = 64 * 1024
 # It lies in memory.
 OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -49,7 +50,8 @@ class Haproxy:
         self._candidate = folder / "haproxy.new"
         # What the candidate holds, if HAProxy has read it; empty: nothing.
         self._checked = ""
-        self._output = folder / "haproxy.log"
+        self.output = folder / "haproxy.log"
+        self.older_output = folder / "haproxy.log.1"
 
     async def is_running(self) -> bool:
         """Say whether a worker answers, and all files are there that it needs for what comes."""
@@ -142,9 +144,11 @@ class Haproxy:
         left = tuple(str(pid) for pid in self.left())
         for socket in (self.admin_socket, self.metrics_socket, self._master_socket):
             socket.unlink(missing_ok=True)
-        self._output.unlink(missing_ok=True)
-        # Appended to, so that it can be cut short while HAProxy has it open.
-        with self._output.open("ab") as output:
+        # What was written of requests stays; it is appended to, so that it can be cut short.
+        descriptor = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as output:
+            os.fchmod(descriptor, 0o600)  # Older agents made it for all to read.
+            begun = output.seek(0, os.SEEK_END)
             process = await asyncio.create_subprocess_exec(
                 *("setsid", "--fork", "haproxy", "-W"),
                 *("-S", self._master_word),
@@ -156,26 +160,42 @@ class Haproxy:
             )
             await process.wait()
         if not await _until(self._is_up, _RELOAD_S):
-            raise HaproxyError(f"HAProxy did not start: {_alert(self._output.read_text())}")
+            raise HaproxyError(f"HAProxy did not start: {_alert(self._said(begun))}")
         _log.info("haproxy_started", replaced=left)
 
-    def _said(self) -> str:
-        """Return the end of what it has written: the beginning may be days old."""
-        return self._output.read_text(errors="replace")[-_SAID_CHARACTERS:]
+    def _said(self, after: int = 0) -> str:
+        """Return the end of what it has written of itself since the file had so many bytes."""
+        try:
+            with self.output.open("rb") as output:
+                end = output.seek(0, os.SEEK_END)
+                output.seek(max(end - _SAID_BYTES, min(after, end)))
+                said = output.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        # Lines of requests, which begin so, say nothing of a start.
+        return "\n".join(line for line in said.splitlines() if not line.startswith("{"))
 
     def rotate(self) -> None:
         """Keep what HAProxy writes within OUTPUT_BYTES_MAX, and as much again in a file beside.
+
+        A line of the very moment in which the file is cut short may be lost.
 
         Raises:
             OSError: the folder is full.
         """
         try:
-            if self._output.stat().st_size <= OUTPUT_BYTES_MAX:
+            if self.output.stat().st_size <= OUTPUT_BYTES_MAX:
                 return
         except FileNotFoundError:
             return
-        write_atomically(self._output.with_suffix(".log.1"), self._output.read_bytes())
-        os.truncate(self._output, 0)
+        beside = self.older_output.with_name(f".{self.older_output.name}.new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with self.output.open("rb") as held, os.fdopen(descriptor, "wb") as moved:
+            # To the very end: what is written while this copies is copied, too.
+            shutil.copyfileobj(held, moved)
+            moved.flush()
+            beside.replace(self.older_output)
+            os.truncate(self.output, 0)
 
     async def _reload(self) -> None:
         before = await self._worker_pid()
