@@ -342,6 +342,26 @@ class ApiClient:
         )
         return self._remote.stream(api.LOGS, api.LogEntry, query=query)
 
+    def access(
+        self,
+        *,
+        stack: str | None = None,
+        service: str | None = None,
+        ago_s: int | None = None,
+        follow: bool = False,
+        tail: int | None = None,
+    ) -> AsyncGenerator[api.AccessEntry, None]:
+        """Yield the requests that gateways carried to services that match, in order of time.
+
+        Raises:
+            NotFoundError: nothing matches; says what there is.
+            SpecError: gateways write of none of them.
+        """
+        numbers = {"ago": ago_s, "tail": tail}
+        query = _query(stack=stack, service=service, follow="1" if follow else "0")
+        query |= {name: str(value) for name, value in numbers.items() if value is not None}
+        return self._remote.stream(api.ACCESS, api.AccessEntry, query=query)
+
     def push_image(self, archive: Path, name: str = "") -> AsyncGenerator[api.ImagePush, None]:
         """Bring an image to all sound nodes; yield how each of them took it, at last the sum.
 

@@ -64,5 +64,6 @@ async def serve(config: Path, clock: Clock) -> None:
         group.create_task(sweeper.run())
         images, probes = AgentImages(runtime.images, settings), AgentProbes(network.find, settings)
         figures = together(gateway.metrics, names.metrics)
-        streams = AgentStreams(runtime, images, settings, probes, figures)
+        access = gateway.access_log(clock)
+        streams = AgentStreams(runtime, images, settings, probes, figures, access)
         group.create_task(streams.serve())

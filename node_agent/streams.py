@@ -1,4 +1,4 @@
-"""The agent's own API, for schedulers: its containers' logs, its images, probes of its network.
+"""The agent's own API, for schedulers: logs, images, probes of its network.
 
 Only over mutual TLS: without certificates there is no listener. It decides nothing.
 """
@@ -13,11 +13,12 @@ import structlog
 from aiohttp import web
 
 from node_agent.figures import Figures
+from node_agent.gateway.access import AccessLog, Wanted
 from node_agent.images import AgentImages
 from node_agent.probes import AgentProbes
 from node_agent.runtime import Container, LogLine
 from shared import http
-from shared.api import AGENT_LOGS, LogEntry
+from shared.api import AGENT_ACCESS, AGENT_LOGS, LogEntry
 from shared.errors import NotFoundError, SpecError, UnavailableError
 from shared.model import AllocId, NodeName
 from shared.settings import AGENT_PORT, Settings
@@ -28,6 +29,12 @@ _log = structlog.get_logger()
 # Each one is an open file and a connection; a person follows a handful, a dashboard some dozen.
 STREAMS_MAX: Final = 64
 TAIL_MAX: Final = 100_000
+# Each holds up to all that a gateway keeps of requests, some 40 MB of objects.
+ACCESS_STREAMS_MAX: Final = 4
+_SERVICE: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*")
+# As many as a stack has, and more.
+_SERVICES_MAX: Final = 1000
+_MS_MAX: Final = 2**53
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*\.[0-9]+\.[a-z0-9]+")
 _ID_CHARACTERS_MAX: Final = 128
 METRICS: Final = "/metrics"
@@ -57,6 +64,7 @@ class AgentStreams:
         settings: of this host.
         probes: what tries the network; None: nobody can ask for it.
         figures: returns the node's, in Prometheus' format; None: there are none.
+        access: what its gateway wrote of requests; None: nothing.
     """
 
     def __init__(
@@ -66,15 +74,18 @@ class AgentStreams:
         settings: Settings,
         probes: AgentProbes | None = None,
         figures: Figures | None = None,
+        access: AccessLog | None = None,
     ) -> None:
         self._runtime, self._images, self._settings = runtime, images, settings
         self._probes, self._figures = probes, figures
-        self._open = 0
+        self._access = access
+        self._open = self._open_access = 0
 
     def application(self) -> web.Application:
         """Return the application, for any listener."""
         app = web.Application(middlewares=[http.refusals])
         app.add_routes([web.get(AGENT_LOGS, self._logs), web.get(METRICS, self._metrics)])
+        app.add_routes([web.get(AGENT_ACCESS, self._requests)])
         app.add_routes(self._images.routes())
         if self._probes is not None:
             app.add_routes(self._probes.routes())
@@ -129,6 +140,39 @@ class AgentStreams:
             return await http.stream(request, lines)
         finally:
             self._open -= 1
+
+    async def _requests(self, request: web.Request) -> web.StreamResponse:
+        wanted = Wanted(
+            services=_services(request.query.get("service", "")),
+            since_ms=http.whole(request, "since", largest=_MS_MAX) or 0,
+            tail=http.whole(request, "tail", largest=TAIL_MAX),
+            follow=http.flag(request, "follow"),
+        )
+        log, node = self._access, self._settings.node
+        if log is None:
+            raise NotFoundError(f"{node} has no gateway that writes of requests")
+        if self._open_access >= ACCESS_STREAMS_MAX:
+            raise UnavailableError(
+                f"{node} already sends {ACCESS_STREAMS_MAX} access logs; end one first"
+            )
+
+        async def entries(put: http.Put) -> None:
+            async with aclosing(log.read(wanted)) as source:
+                async for entry in source:
+                    await put(entry)
+
+        self._open_access += 1
+        try:
+            return await http.stream(request, entries)
+        finally:
+            self._open_access -= 1
+
+
+def _services(text: str) -> frozenset[str]:
+    names = text.split(",")
+    if len(names) > _SERVICES_MAX or not all(_SERVICE.fullmatch(name) for name in names):
+        raise SpecError(f"service: expected STACK.SERVICE, several with commas, got {text[:80]!r}")
+    return frozenset(names)
 
 
 def _checked(text: str) -> AllocId:

@@ -251,7 +251,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def pools(self) -> Pools:
         """Return what addresses are cut from."""
-        return Pools(pool=self.pool, vips=self.vips)
+        return Pools(pool=self.pool, vips=self.vips, pool6=self.pool6)
 
     @property
     def timing(self) -> Timing:

@@ -26,10 +26,12 @@ class Pools(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         pool: the nodes' subnets.
         vips: services' virtual addresses.
+        pool6: IPv6 addresses that end with an IPv4 one.
     """
 
     pool: str = ""
     vips: str = ""
+    pool6: str = ""
 
 
 def gateway_of(subnet: str) -> str:

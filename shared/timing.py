@@ -39,6 +39,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         address_grace_s: who finds that the lease of a floating address's claim has ended waits
             this much longer: the holder may have it for as long without a lease. An agent's restart
             and an election of etcd fit into it, and the kernel, which counts in whole seconds.
+        level_s: nodes, claims and suspicions have been as they are for this long before a floating
+            address moves to a node that has two fewer, and every move begins this anew. Longer than
+            a node that flaps is mistrusted: a move ends connections, and waiting costs nothing.
         leader_ttl_s: of the leader's lease, should nobody who could revoke it notice its end.
         boot_patience_s: an agent that starts waits this long for etcd to say what it should run
             before it starts again what it ran last: a host that was away must not bring back what
@@ -66,6 +69,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     contact_s: float
     takeover_s: float
     address_grace_s: float
+    level_s: float
     leader_ttl_s: float
     boot_patience_s: float
     flap_window_s: float
@@ -89,6 +93,7 @@ LAN: Final = Timing(
     contact_s=0.28,
     takeover_s=0.4,
     address_grace_s=4.0,
+    level_s=90.0,
     leader_ttl_s=2.0,
     boot_patience_s=5.0,
     flap_window_s=300.0,
@@ -111,6 +116,7 @@ WAN: Final = Timing(
     contact_s=1.2,
     takeover_s=1.4,
     address_grace_s=6.0,
+    level_s=150.0,
     leader_ttl_s=5.0,
     boot_patience_s=10.0,
     flap_window_s=600.0,
@@ -133,6 +139,7 @@ PATIENT: Final = Timing(
     contact_s=4.0,
     takeover_s=4.5,
     address_grace_s=15.0,
+    level_s=900.0,
     leader_ttl_s=15.0,
     boot_patience_s=30.0,
     flap_window_s=1800.0,

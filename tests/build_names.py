@@ -22,7 +22,8 @@ from shared.subnets import Pools
 
 POOL = "198.19.0.0/16"
 VIPS = "198.18.200.0/24"
-POOLS = Pools(pool=POOL, vips=VIPS)
+POOL6 = "fd00:68::/96"
+POOLS = Pools(pool=POOL, vips=VIPS, pool6=POOL6)
 OWN = "198.19.1.1"
 
 
@@ -79,7 +80,7 @@ def local(address: str, *networks: str, stack: str = "shop", dns: tuple[str, ...
 
 
 def snapshot(*stacks: Routes, containers: Iterable[Local] = ()) -> Snapshot:
-    return Snapshot(pool=POOL, vips=VIPS, routes=stacks, containers=tuple(containers))
+    return Snapshot(pool=POOL, vips=VIPS, pool6=POOL6, routes=stacks, containers=tuple(containers))
 
 
 def table(*stacks: Routes, containers: Iterable[Local] = ()) -> Table:

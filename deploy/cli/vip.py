@@ -91,7 +91,8 @@ def vip_ls(connection: Connection, *, is_json: bool) -> None:
 def vip_move(connection: Connection, address: str, node: str) -> None:
     """Let NODE answer ADDRESS; connections to the host that has it now end.
 
-    It stays there until that host is lost or cordoned, or you move it again.
+    It stays there until that host is lost or cordoned, or you move it again; addresses that nobody
+    moved are spread evenly by themselves, see docs/floating.md.
     """
     found = connection.run(lambda client: client.move_floating(address, NodeName(node)))
     click.echo(f"{found.address} goes from {found.holder or 'nobody'} to {node}")

@@ -8,6 +8,7 @@ by its watchers' word, and it has dropped it because it has no answer from them 
 """
 
 import enum
+import ipaddress
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -16,9 +17,11 @@ import msgspec
 
 from node_agent.floating.convicted import Convicted
 from node_agent.floating.homes import NodeNow, candidates, homes
+from node_agent.floating.level import Declined, level
 from shared import keys
 from shared.labels import meets
 from shared.model import FloatingAddress, FloatingClaim, NodeName, Revision
+from shared.store import Compare, Condition, Unchanged
 from shared.timing import Timing
 
 # The first choice may be unable to for reasons that only it knows: the next waits so much longer.
@@ -63,6 +66,11 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
             nodes or more have no session.
         held_off_until: what we have promised to others, or may have before we were started.
         refused_until: by address, when to try again what this node could not.
+        calm_since: since when nodes and claims are as they are and nobody who has a session is
+            suspected; None: somebody is.
+        as_of: up to which revision everything under a prefix was read for that.
+        declined: what nodes did not take when it was their turn.
+        segments: the networks of this node's interfaces.
     """
 
     now: float
@@ -79,6 +87,10 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     trusted_from: float | None = None
     held_off_until: float = 0.0
     refused_until: Mapping[str, float] = {}
+    calm_since: float | None = None
+    as_of: Mapping[str, Revision] = {}
+    declined: Declined = frozenset()
+    segments: tuple[str, ...] = ()
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +101,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         words: keys of the watchers' words that it relies on, with their revisions.
         is_fast: another may still have it for `takeover_s`.
         is_asked: ask the segment first whether somebody answers the address.
+        unchanged: prefixes under which nothing may have been written after a revision.
     """
 
     address: str
@@ -97,6 +110,16 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     words: Mapping[str, Revision] = {}
     is_fast: bool = False
     is_asked: bool = False
+    unchanged: Mapping[str, Revision] = {}
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Return what must still be so when it is written."""
+        return (
+            Compare(keys.vip(self.address), self.expected),
+            *(Compare(key, revision) for key, revision in self.words.items()),
+            *(Unchanged(prefix, revision) for prefix, revision in self.unchanged.items()),
+        )
 
     @property
     def is_take(self) -> bool:
@@ -121,7 +144,12 @@ class _One(msgspec.Struct, frozen=True):
 
 
 class _Case(msgspec.Struct, frozen=True):
-    """One address; `rank`: which choice for it this node is, None: none, or it has a holder."""
+    """One address.
+
+    Attributes:
+        rank: which choice for it this node is; None: none, or it has a holder.
+        level_to: who should have it instead, so that nodes have equally many.
+    """
 
     me: NodeName
     record: FloatingAddress
@@ -130,6 +158,7 @@ class _Case(msgspec.Struct, frozen=True):
     rank: int | None
     around: Around
     timing: Timing
+    level_to: NodeName | None = None
 
     @property
     def address(self) -> str:
@@ -157,6 +186,8 @@ def decide(
     known = tuple(nodes)
     said = {address: seen.claim for address, seen in claims.items()}
     wanted = homes(records, said, known, around.convicted.keys())
+    is_calm = around.calm_since is not None
+    move = level(records, said, known, around.declined) if is_calm else None
     found: dict[str, _One] = {}
     for address in sorted(records.keys() | claims.keys() | around.up):
         record, seen = records.get(address), claims.get(address)
@@ -165,7 +196,8 @@ def decide(
             continue
         ranking = wanted.get(address, ())
         rank = ranking.index(me) if me in ranking else None
-        case = _Case(me, record, seen, known, rank, around, timing)
+        to = move.to if move is not None and move.address == address else None
+        case = _Case(me, record, seen, known, rank, around, timing, to)
         is_ours = seen is not None and seen.claim.node == me
         found[address] = _ours(case, seen) if is_ours and seen is not None else _others(case)
     wakes = [one.wake_s - around.now for one in found.values() if one.wake_s is not None]
@@ -192,6 +224,12 @@ def _ours(case: _Case, seen: Seen) -> _One:
     if heir is not None:
         left = FloatingClaim(heir=heir, moves=case.record.moves, since_s=seen.claim.since_s)
         return _One(write=Write(address=address, claim=left, expected=seen.revision))
+    level_s = _level_s(case)
+    if level_s is not None and around.lease and level_s <= around.now:
+        left = FloatingClaim(heir=case.level_to or NOBODY, moves=seen.claim.moves)
+        left = msgspec.structs.replace(left, since_s=seen.claim.since_s)
+        levelled = Write(address=address, claim=left, expected=seen.revision)
+        return _One(write=msgspec.structs.replace(levelled, unchanged=around.as_of))
     is_cut_off = not around.is_in_contact or address in around.doubted
     is_over = is_cut_off or around.now >= around.until
     kept = _One() if is_over else _One(Right.KEEP, wake_s=around.until)
@@ -201,7 +239,13 @@ def _ours(case: _Case, seen: Seen) -> _One:
         again = Write(address=address, claim=seen.claim, expected=seen.revision)
         return msgspec.structs.replace(kept, write=again)
     ripe_s = around.ripe_at.get(address, 0.0)
-    return _One(wake_s=ripe_s) if around.now < ripe_s else _One(Right.UP)
+    return _One(wake_s=ripe_s) if around.now < ripe_s else _One(Right.UP, wake_s=level_s)
+
+
+def _level_s(case: _Case) -> float | None:
+    """Return when this address is to be let go, so that nodes have equally many; None: never."""
+    since_s = case.around.calm_since
+    return None if case.level_to is None or since_s is None else since_s + case.timing.level_s
 
 
 def _heir(case: _Case, claim: FloatingClaim) -> NodeName | None:
@@ -246,7 +290,8 @@ def _way(case: _Case) -> tuple[float, Write] | None:
     around, timing, seen = case.around, case.timing, case.seen
     free_s = around.free_since.get(case.address, around.now)
     if seen is not None and not seen.claim.node:
-        is_ours = seen.claim.heir == case.me
+        # Handed over by its holder, nobody else answers it; where it cannot be had, that is said.
+        is_ours = seen.claim.heir == case.me and _fits(case.record, around.segments)
         return free_s, msgspec.structs.replace(_take(case), is_asked=not is_ours)
     holder = seen.claim.node if seen is not None else around.last_holder.get(case.address, NOBODY)
     if holder in around.convicted:
@@ -261,6 +306,13 @@ def _way(case: _Case) -> tuple[float, Write] | None:
     after_s = free_s + timing.address_grace_s + timing.claim_margin_s
     free_s = max(after_s, around.trusted_from, around.held_off_until)
     return free_s, msgspec.structs.replace(_take(case), is_asked=True)
+
+
+def _fits(record: FloatingAddress, segments: Iterable[str]) -> bool:
+    address = ipaddress.ip_address(record.address)
+    return bool(record.prefix_length) or any(
+        address in ipaddress.ip_network(segment) for segment in segments
+    )
 
 
 def _take(case: _Case) -> Write:

@@ -25,7 +25,7 @@ from shared.clock import Clock
 from shared.errors import AmbiguousError, ConflictError, HostError, LeaseLostError, StoreError
 from shared.loop import Dirty
 from shared.model import FloatingClaim, NodeName, NodeSpec, Revision
-from shared.store import Compare, Condition, Delete, Op, Put, Store, under
+from shared.store import Compare, Delete, Op, Put, Store, under
 
 _log = structlog.get_logger()
 
@@ -212,6 +212,10 @@ class Floating:
             trusted_from=self.look.trusted_from,
             held_off_until=max(self._held_off_until, self._neighbours.promised_until_boot_s),
             refused_until={address: until for address, (until, _) in self._refused.items()},
+            calm_since=self.look.calm_since,
+            as_of=self.look.as_of,
+            declined=self.look.declined,
+            segments=self.segments,
         )
         return decide(self._me, records, seen, nodes, around, self._timing)
 
@@ -252,11 +256,7 @@ class Floating:
             self._unripe.add(address)
         losses = self._losses
         claim = self._claim(write)
-        conditions: list[Condition] = [
-            Compare(keys.vip(address), write.expected),
-            Compare(keys.node_alive(self._me), session.revision),
-            *(Compare(key, revision) for key, revision in write.words.items()),
-        ]
+        conditions = [Compare(keys.node_alive(self._me), session.revision), *write.conditions]
         op = self._op(address, claim, session.lease.id if write.is_take else 0)
         try:
             revision = await self._store.txn(conditions, [op])
@@ -309,7 +309,13 @@ class Floating:
         if claim is not None:
             self.look.wrote(address, Seen(claim, revision, lease if write.is_take else 0))
         word = "address_claimed" if write.is_take else "address_let_go"
-        _log.info(word, address=address, revision=revision, is_fast=write.is_fast)
+        _log.info(
+            word,
+            address=address,
+            revision=revision,
+            is_fast=write.is_fast,
+            is_levelled=bool(write.unchanged),
+        )
 
     async def _is_unanswered(self, write: Write) -> bool:
         """Say whether nobody on the segment answers the address that we are about to take."""

@@ -2,7 +2,7 @@
 
 Pure. The one with the fewest addresses is first; of equal ones that which weighs most with the
 address (rendezvous hashing), so that addresses spread, and no node is first for all. Who has one
-keeps it: a node that comes back takes nothing from those that are well.
+keeps it: a node that comes back takes nothing from those that are well, see level.py for later.
 """
 
 from collections.abc import Iterable, Mapping
@@ -75,9 +75,10 @@ def homes(
 def _ranking(
     address: str, allowed: Iterable[NodeName], loads: Mapping[NodeName, int], heir: NodeName
 ) -> tuple[NodeName, ...]:
-    weighed = sorted(allowed, key=lambda node: (_weight(address, node), node), reverse=True)
+    weighed = sorted(allowed, key=lambda node: (weight(address, node), node), reverse=True)
     return tuple(sorted(weighed, key=lambda node: (node != heir, loads.get(node, 0))))
 
 
-def _weight(address: str, node: NodeName) -> bytes:
+def weight(address: str, node: NodeName) -> bytes:
+    """Return how much a node weighs with an address: of equal nodes the heaviest is chosen."""
     return blake2b(f"{address}/{node}".encode(), digest_size=8).digest()

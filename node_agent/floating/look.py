@@ -42,6 +42,10 @@ class Look:
         free_since: by address, since when nobody has its claim as far as we see.
         last_holder: by address, who had it last.
         convicted_since: by node, since when its host is unreachable as far as we see.
+        calm_since: since when nodes and claims are as they are and nobody who has a session is
+            suspected; None: somebody is.
+        declined: addresses with nodes that were to take them and did not, though they have a
+            session ever since.
     """
 
     def __init__(self, clock: Clock, hold_s: float, changed: Callable[[], None]) -> None:
@@ -55,6 +59,15 @@ class Look:
         self._specs: tuple[NodeSpec, ...] = ()
         self.present: frozenset[NodeName] = frozenset()
         self.trusted_from: float | None = None
+        self.calm_since: float | None = None
+        self._calm: object = None
+        self._heirs: Mapping[str, NodeName] = {}
+        self.declined: frozenset[tuple[str, NodeName]] = frozenset()
+
+    @property
+    def as_of(self) -> Mapping[str, Revision]:
+        """Return up to which revision claims and suspicions were read."""
+        return {keys.VIPS: self.claims.revision, keys.SUSPECTS: self.words.revision}
 
     @property
     def is_complete(self) -> bool:
@@ -132,6 +145,38 @@ class Look:
         self.free_since = {address: self.free_since.get(address, now) for address in free}
         self.last_holder |= holders
         self.convicted_since = {node: self.convicted_since.get(node, now) for node in gone}
+        self._remember_heirs(seen)
+        self._remember_calm(now, frozenset(addresses), seen)
+
+    def _remember_heirs(self, seen: Mapping[str, Seen]) -> None:
+        """Note who did not take what was left to it."""
+        passed = {
+            (address, heir)
+            for address, heir in self._heirs.items()
+            if address in seen and seen[address].claim.node not in {"", heir}
+        }
+        known = self.declined | passed
+        self.declined = frozenset(one for one in known if one[1] in self.present)
+        self._heirs = {a: one.claim.heir for a, one in seen.items() if one.claim.heir}
+
+    def _remember_calm(
+        self, now: float, addresses: frozenset[str], seen: Mapping[str, Seen]
+    ) -> None:
+        revisions = frozenset((address, one.revision) for address, one in seen.items())
+        around = (self._specs, self.present, addresses, revisions)
+        if self._is_anybody_suspected():
+            self.calm_since = None
+        elif self.calm_since is None or around != self._calm:
+            self.calm_since = now
+        self._calm = around
+
+    def _is_anybody_suspected(self) -> bool:
+        """Say whether there is a word about a node that has a session; one that cannot be read is.
+
+        What is said of a host that has been off for days is no suspicion any more.
+        """
+        accused = {key.removeprefix(keys.SUSPECTS).partition("/")[0] for key in self.words.items}
+        return bool(accused & self.present)
 
 
 def holder_of(item: KeyValue) -> NodeName:

@@ -6,9 +6,10 @@ from pathlib import Path
 import structlog
 
 from node_agent.gateway import tls
+from node_agent.gateway.asking import HaproxyError
 from node_agent.gateway.edge import LIST
 from node_agent.gateway.extras import KeyPair
-from node_agent.gateway.process import Haproxy, HaproxyError
+from node_agent.gateway.process import Haproxy
 from node_agent.gateway.tls import Has, Loaded
 from shared.files import write_atomically
 

@@ -34,6 +34,8 @@ _NOWHERE_PORT: Final = 1
 # HAProxy needs two descriptors per connection and some of its own.
 _CONNECTIONS_MAX: Final = 8000
 _DESCRIPTORS_SPARE: Final = 500
+# Of a path, in an access log.
+_PATH_BYTES_MAX: Final = 512
 # What only a gateway may say of a client, and some applications believe.
 _SAID_OF_CLIENTS: Final = (
     "forwarded",
@@ -270,9 +272,11 @@ def log_lines(service: str, unless: str = "") -> str:
         "service": service,
         "method": "method",
         "host": "capture.req.hdr(0)",
-        "path": "capture.req.uri",
+        # Not what follows a question mark: tokens and passwords are sent there.
+        "path": "capture.req.hdr(1)",
     }
-    parts = ['"at":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"', '"client":"%ci"']
+    parts = ['"at":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"', '"at_ms":%[date(0,ms)]']
+    parts += ['"client":"%ci"']
     parts += [f'"{name}":"%[{sample},json(utf8s)]"' for name, sample in quoted.items()]
     parts += ['"backend":"%b"', '"replica":"%s"', '"address":"%si"', '"status":%ST']
     parts += ['"bytes":%B', '"wait_ms":%Tw', '"connect_ms":%Tc', '"answer_ms":%Tr', '"all_ms":%Ta']
@@ -282,6 +286,7 @@ def log_lines(service: str, unless: str = "") -> str:
         "unique-id-format %[uuid()]",
         "unique-id-header x-request-id",
         "http-request capture req.hdr(host) len 128",
+        f"http-request capture path len {_PATH_BYTES_MAX}",
         f"log-format '{{{','.join(parts)}}}'",
     ]
     if unless:

@@ -14,6 +14,8 @@ import msgspec
 import structlog
 
 from node_agent.gateway import edge
+from node_agent.gateway.access import AccessLog
+from node_agent.gateway.asking import HaproxyError
 from node_agent.gateway.certificates import Certificates
 from node_agent.gateway.commands import ask_busy, busy, commands, complaint, draining, lines
 from node_agent.gateway.config import CLOSED_MAP, PACE_MS, Place, Served, render, retries
@@ -22,12 +24,13 @@ from node_agent.gateway.gateway import GatewayStatus
 from node_agent.gateway.maps import Map, Maps, closed_map
 from node_agent.gateway.metrics import named
 from node_agent.gateway.opening import openable, speaks_six
-from node_agent.gateway.process import Haproxy, HaproxyError, cut_connections
+from node_agent.gateway.process import Condition, Haproxy, cut_connections
 from node_agent.gateway.refusal import Accepted, Refusals
 from node_agent.gateway.slots import Steps, Table, is_holding, steps
 from node_agent.gateway.tls import Loaded
 from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, slots_in, tables
 from shared import codec
+from shared.clock import Clock
 from shared.errors import CodecError, UnavailableError
 from shared.files import write_atomically
 from shared.model import AllocId, Protocol, Record, StackName
@@ -89,8 +92,15 @@ class HaproxyGateway:
 
     async def apply(self, routes: AllRoutes, extras: Extras = NO_EXTRAS) -> GatewayStatus:
         """Make the whole of `routes` and `extras` true and say what is in force."""
-        is_running = await self.haproxy.is_running()
+        condition = await self.haproxy.look()
+        is_running = condition is Condition.RUNS
         self._rotate()
+        if condition is Condition.SILENT:
+            # Another one beside it would get half of the connections, and it the other half.
+            self._is_certain = False
+            return self._with_problem(
+                "HAProxy runs and does not answer; it is ended if it stays so"
+            )
         is_known = self._applied == (routes, extras)
         is_settled = self._is_certain and not self._status.problems and is_known
         if not is_settled or (self._served and not is_running):
@@ -101,9 +111,7 @@ class HaproxyGateway:
                 self._maps.forget()
                 self._certificates.forget()
                 _log.error("gateway_failed", reason=str(error))
-                # What was acknowledged before is still in force, or nothing is.
-                self._status = msgspec.structs.replace(self._status, problems=(str(error),))
-                return self._status
+                return self._with_problem(str(error))
             self._is_certain, self._applied = True, (dict(routes), extras)
             acked = {
                 stack: self._status.acked[stack] if stack in outcome.late else revision
@@ -112,6 +120,11 @@ class HaproxyGateway:
             }
             self._status = GatewayStatus(acked=acked, problems=outcome.problems)
         self._status = msgspec.structs.replace(self._status, busy=await self._busy())
+        return self._status
+
+    def _with_problem(self, problem: str) -> GatewayStatus:
+        # What was acknowledged before is still in force, or nothing is.
+        self._status = msgspec.structs.replace(self._status, problems=(problem,))
         return self._status
 
     async def _make_true(self, routes: AllRoutes, extras: Extras, *, is_running: bool) -> _Outcome:
@@ -291,6 +304,10 @@ class HaproxyGateway:
                 return named(await answer.text(), self._saved.tables)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"HAProxy shows no figures: {error}") from error
+
+    def access_log(self, clock: Clock) -> AccessLog:
+        """Return what reads back what HAProxy writes of requests."""
+        return AccessLog(self.haproxy.output, self.haproxy.older_output, clock)
 
     def _rotate(self) -> None:
         try:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from node_agent.gateway import edge
+from node_agent.gateway.asking import HaproxyError
 from node_agent.gateway.commands import complaint, lines
 from node_agent.gateway.config import CLOSED_PAGE
-from node_agent.gateway.process import Haproxy, HaproxyError
+from node_agent.gateway.process import Haproxy
 from shared.files import write_atomically
 
 Map = Mapping[str, str]

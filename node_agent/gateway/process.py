@@ -1,7 +1,9 @@
 """The HAProxy process of a node: started so that it outlives us, adopted, reloaded, spoken to."""
 
 import asyncio
+import enum
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -11,29 +13,37 @@ from typing import Final
 import structlog
 
 from node_agent import process as processes
+from node_agent.gateway import predecessors
+from node_agent.gateway.asking import COMMAND_S, HaproxyError, SilentError, ask
 from node_agent.gateway.commands import old_workers
-from shared.errors import HafenError
 from shared.files import write_atomically
 
 _log = structlog.get_logger()
 
-# A command takes well under a millisecond, a reload of 1,000 services about half a second.
-_COMMAND_S: Final = 5.0
+# A reload of 1,000 services takes about half a second.
 _RELOAD_S: Final = 15.0
 _POLL_S: Final = 0.02
 # A filter of ss is a program of at most 64 KiB for the kernel.
 _CUT_AT_ONCE: Final = 100
-_SAID_CHARACTERS: Final = 4000
+_SAID_BYTES: Final = 64 * 1024
+# Questions in a row without an answer, COMMAND_S each. Ending it ends its connections, so that 15 s
+# are a hundred times what a process waits for its turn where twenty want the processor.
+_SILENCES_MAX: Final = 3
 # It lies in memory.
 OUTPUT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
-class HaproxyError(HafenError):
-    """HAProxy refused something, or does not answer; the message is its own line."""
-
-
 class ConfigRefusedError(HaproxyError):
     """The configuration is wrong; it has not reached HAProxy."""
+
+
+class Condition(enum.Enum):
+    """What is known of HAProxy after a question to it."""
+
+    RUNS = "runs"  # it answers
+    GONE = "gone"  # nothing can be asked: it does not run, or a file of it is not there
+    SILENT = "silent"  # it runs and has not answered: busy, or it stands still
+    FROZEN = "frozen"  # it has not for so long that it must be ended
 
 
 class Haproxy:
@@ -49,23 +59,41 @@ class Haproxy:
         self._candidate = folder / "haproxy.new"
         # What the candidate holds, if HAProxy has read it; empty: nothing.
         self._checked = ""
-        self._output = folder / "haproxy.log"
+        self._silences = 0
+        self.output = folder / "haproxy.log"
+        self.older_output = folder / "haproxy.log.1"
 
     async def is_running(self) -> bool:
         """Say whether a worker answers, and all files are there that it needs for what comes."""
+        return await self.look() is Condition.RUNS
+
+    async def look(self) -> Condition:
+        """Ask the worker; how often in a row it did not answer is remembered."""
         files = (self.admin_socket, self.metrics_socket, self._master_socket, self._config)
-        if not all(file.exists() for file in files):
-            return False
+        condition = Condition.GONE
+        if all(file.exists() for file in files):
+            condition = await self._asked()
+        self._silences = self._silences + 1 if condition is Condition.SILENT else 0
+        return Condition.FROZEN if self._silences >= _SILENCES_MAX else condition
+
+    async def _asked(self) -> Condition:
         try:
             await self.command("show version")
+        except SilentError:
+            return Condition.SILENT
         except HaproxyError:
-            return False
-        return True
+            return Condition.GONE
+        return Condition.RUNS
 
     def left(self) -> tuple[int, ...]:
         """Return the processes of this HAProxy, also those that nobody can speak to any more."""
-        mark = ("-S", self._master_word)
-        return processes.running(lambda arguments: mark in pairwise(arguments))
+        return processes.running(self._has_mark)
+
+    def _has_mark(self, arguments: tuple[str, ...]) -> bool:
+        return ("-S", self._master_word) in pairwise(arguments)
+
+    def _is_ours(self, pid: int) -> bool:
+        return self._has_mark(processes.arguments_of(pid))
 
     async def command(self, line: str) -> str:
         """Send one line to the worker and return its whole answer.
@@ -73,7 +101,7 @@ class Haproxy:
         Raises:
             HaproxyError: nothing answers.
         """
-        return await _ask(self.admin_socket, line)
+        return await ask(self.admin_socket, line)
 
     async def old_workers(self) -> tuple[int, ...]:
         """Return the workers that a reload has replaced and that still have requests in flight.
@@ -81,7 +109,7 @@ class Haproxy:
         Raises:
             HaproxyError: the master does not answer.
         """
-        return old_workers(await _ask(self._master_socket, "show proc"))
+        return old_workers(await ask(self._master_socket, "show proc"))
 
     async def command_to(self, worker: int, commands: str) -> str:
         """Send one line, commands separated by semicolons, to one worker; return its answers.
@@ -90,7 +118,7 @@ class Haproxy:
             HaproxyError: nothing answers.
         """
         addressed = "; ".join(f"@!{worker} {command}" for command in commands.split("; "))
-        return await _ask(self._master_socket, addressed)
+        return await ask(self._master_socket, addressed)
 
     async def load(self, config: str) -> None:
         """Make a running HAProxy serve `config`, or start one; no connection is dropped.
@@ -105,12 +133,15 @@ class Haproxy:
         if config != self._checked:
             await self.check(config)
         self._checked = ""
-        is_running = await self.is_running()
+        condition = Condition.FROZEN if self._silences >= _SILENCES_MAX else await self.look()
         self._candidate.replace(self._config)
-        if is_running:
+        if condition is Condition.RUNS:
             await self._reload()
-        else:
-            await self._start()
+            return
+        if condition is Condition.FROZEN:
+            why = f"it answered none of {_SILENCES_MAX} questions in a row, {COMMAND_S:g} s each"
+            await predecessors.end(self.left(), self._is_ours, why)
+        await self._start()
 
     async def stop(self) -> None:
         """End HAProxy, connections included; idempotent."""
@@ -118,7 +149,7 @@ class Haproxy:
         if pid is not None:
             process = await _run("kill", "-TERM", str(pid))
             _log.info("haproxy_stopped", pid=pid, code=process[0])
-            await _until(self._is_silent, _COMMAND_S)
+            await _until(self._is_silent, COMMAND_S)
 
     async def check(self, config: str) -> None:
         """Let HAProxy read a configuration.
@@ -137,14 +168,18 @@ class Haproxy:
     async def _start(self) -> None:
         """Start it in a session of its own, re-parented: it lives on when this agent ends.
 
-        One that runs and cannot be spoken to finishes its requests once the new one listens.
+        One that runs and cannot be spoken to finishes its requests once the new one listens; it is
+        killed if it goes on listening.
         """
-        left = tuple(str(pid) for pid in self.left())
+        before = self.left()
+        left = tuple(str(pid) for pid in before)
         for socket in (self.admin_socket, self.metrics_socket, self._master_socket):
             socket.unlink(missing_ok=True)
-        self._output.unlink(missing_ok=True)
-        # Appended to, so that it can be cut short while HAProxy has it open.
-        with self._output.open("ab") as output:
+        # What was written of requests stays; it is appended to, so that it can be cut short.
+        descriptor = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as output:
+            os.fchmod(descriptor, 0o600)  # Older agents made it for all to read.
+            begun = output.seek(0, os.SEEK_END)
             process = await asyncio.create_subprocess_exec(
                 *("setsid", "--fork", "haproxy", "-W"),
                 *("-S", self._master_word),
@@ -156,32 +191,49 @@ class Haproxy:
             )
             await process.wait()
         if not await _until(self._is_up, _RELOAD_S):
-            raise HaproxyError(f"HAProxy did not start: {_alert(self._output.read_text())}")
+            raise HaproxyError(f"HAProxy did not start: {_alert(self._said(begun))}")
         _log.info("haproxy_started", replaced=left)
+        await predecessors.until_left(before, self._is_ours)
 
-    def _said(self) -> str:
-        """Return the end of what it has written: the beginning may be days old."""
-        return self._output.read_text(errors="replace")[-_SAID_CHARACTERS:]
+    def _said(self, after: int = 0) -> str:
+        """Return the end of what it has written of itself since the file had so many bytes."""
+        try:
+            with self.output.open("rb") as output:
+                end = output.seek(0, os.SEEK_END)
+                output.seek(max(end - _SAID_BYTES, min(after, end)))
+                said = output.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+        # Lines of requests, which begin so, say nothing of a start.
+        return "\n".join(line for line in said.splitlines() if not line.startswith("{"))
 
     def rotate(self) -> None:
         """Keep what HAProxy writes within OUTPUT_BYTES_MAX, and as much again in a file beside.
+
+        A line of the very moment in which the file is cut short may be lost.
 
         Raises:
             OSError: the folder is full.
         """
         try:
-            if self._output.stat().st_size <= OUTPUT_BYTES_MAX:
+            if self.output.stat().st_size <= OUTPUT_BYTES_MAX:
                 return
         except FileNotFoundError:
             return
-        write_atomically(self._output.with_suffix(".log.1"), self._output.read_bytes())
-        os.truncate(self._output, 0)
+        beside = self.older_output.with_name(f".{self.older_output.name}.new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with self.output.open("rb") as held, os.fdopen(descriptor, "wb") as moved:
+            # To the very end: what is written while this copies is copied, too.
+            shutil.copyfileobj(held, moved)
+            moved.flush()
+            beside.replace(self.older_output)
+            os.truncate(self.output, 0)
 
     async def _reload(self) -> None:
         before = await self._worker_pid()
         # The master closes the connection once it has taken the order, or answers when it is done.
         with suppress(HaproxyError):
-            await _ask(self._master_socket, "reload")
+            await ask(self._master_socket, "reload")
 
         async def is_new() -> bool:
             return await self._worker_pid() not in {None, before}
@@ -200,7 +252,7 @@ class Haproxy:
 
     async def _master_pid(self) -> int | None:
         try:
-            shown = await _ask(self._master_socket, "show proc")
+            shown = await ask(self._master_socket, "show proc")
         except HaproxyError:
             return None
         rows = [line.split() for line in shown.splitlines()]
@@ -212,22 +264,6 @@ class Haproxy:
 
     async def _is_silent(self) -> bool:
         return not await self.is_running()
-
-
-async def _ask(path: Path, line: str) -> str:
-    try:
-        async with asyncio.timeout(_COMMAND_S):
-            reader, writer = await asyncio.open_unix_connection(path)
-            try:
-                writer.write(f"{line}\n".encode())
-                await writer.drain()
-                # The master waits for more commands until it is told that there are none.
-                writer.write_eof()
-                return (await reader.read(-1)).decode(errors="replace")
-            finally:
-                writer.close()
-    except (OSError, TimeoutError) as error:
-        raise HaproxyError(f"HAProxy does not answer at {path}: {error}") from error
 
 
 async def _run(*argv: str) -> tuple[int, str]:

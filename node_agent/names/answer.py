@@ -94,12 +94,13 @@ def _may_ask(table: Table, asker: Asker, server: str) -> bool:
         return False
     if address.is_loopback or address.is_unspecified or address.is_multicast:
         return False
-    if not table.is_private(str(address)):
+    known = str(address) if str(address) in table.replicas else table.four_of(str(address))
+    if not table.is_private(known):
         return not asker.is_shut
-    if str(address) not in table.replicas:
-        service = table.virtual.get(str(address))
+    if known not in table.replicas:
+        service = table.virtual.get(known)
         return service is not None and asker.sees(service.networks)
-    service, endpoint = table.replicas[str(address)]
+    service, endpoint = table.replicas[known]
     return asker.sees(service.networks_of(endpoint))
 
 

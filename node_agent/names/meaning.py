@@ -181,8 +181,9 @@ def _reverse(table: Table, asker: Asker, labels: Sequence[str]) -> Meaning:
     service = table.virtual.get(address)
     if service is not None and asker.sees(service.networks):
         return Pointer(_full(service.name, service.stack))
-    if address in table.replicas:
-        service, endpoint = table.replicas[address]
+    known = address if address in table.replicas else table.four_of(address)
+    if known in table.replicas:
+        service, endpoint = table.replicas[known]
         if asker.sees(service.networks_of(endpoint)):
             return Pointer(_full(endpoint.allocation))
     return Nothing(exists=False) if table.is_private(address) else Elsewhere()

@@ -41,12 +41,14 @@ class Snapshot(Record, frozen=True, kw_only=True):
     Attributes:
         pool: what all nodes' containers have their addresses from; never asked of others.
         vips: the same of services' virtual addresses; empty: there are none.
+        pool6: the same of IPv6, each of which ends with an IPv4 address; empty: there are none.
         routes: of every stack.
         containers: this node's.
     """
 
     pool: str = ""
     vips: str = ""
+    pool6: str = ""
     routes: tuple[Routes, ...] = ()
     containers: tuple[Local, ...] = ()
 
@@ -71,6 +73,7 @@ def snapshot_of(
     return Snapshot(
         pool=pools.pool,
         vips=pools.vips,
+        pool6=pools.pool6,
         routes=tuple(each for _, (_, each) in sorted(routes.items())),
         containers=tuple(each for each in locals_ if each.addresses),
     )

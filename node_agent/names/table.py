@@ -14,6 +14,8 @@ from shared.model import Endpoint, EndpointState, Routes, ServiceName, ServiceRo
 
 # Its last two labels; private use of .internal is reserved, so no public name is ever hidden.
 ZONE: Final = ("hafen", "internal")
+# The bits of an IPv6 address that are an IPv4 one.
+_FOUR: Final = 2**32 - 1
 NO_NETWORKS: Final[frozenset[str]] = frozenset()
 
 
@@ -84,6 +86,7 @@ class Table:
         self._internal = _internal(snapshot.routes)
         self._askers = self._locals(snapshot)
         self._private = _private(snapshot)
+        self._pool6 = ipaddress.IPv6Network(snapshot.pool6) if snapshot.pool6 else None
 
     def asker(self, address: str) -> Asker | None:
         """Return who has `address`; None: no container that anybody knows, and not this node."""
@@ -101,6 +104,13 @@ class Table:
         """Say whether `address` is one of the cluster's, about which nobody else is asked."""
         known = address in self.replicas or address in self.virtual
         return known or any(ipaddress.ip_address(address) in each for each in self._private)
+
+    def four_of(self, address: str) -> str:
+        """Return the IPv4 address that one of the cluster's IPv6 ends with, or itself."""
+        parsed = ipaddress.ip_address(address)
+        if self._pool6 is None or parsed not in self._pool6:
+            return address
+        return str(ipaddress.IPv4Address(int(parsed) & _FOUR))
 
     def _add(self, stack: StackName, routes: ServiceRoutes) -> None:
         networks = frozenset(joined.network for joined in routes.networks)
@@ -142,6 +152,6 @@ def _private(snapshot: Snapshot) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6
     subnets = {network.subnet for each in snapshot.routes for network in each.networks}
     return tuple(
         ipaddress.ip_network(subnet, strict=False)
-        for subnet in sorted(subnets | {snapshot.pool, snapshot.vips})
+        for subnet in sorted(subnets | {snapshot.pool, snapshot.vips, snapshot.pool6})
         if subnet
     )

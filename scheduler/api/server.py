@@ -7,6 +7,7 @@ from typing import Final, NoReturn
 
 from aiohttp import web
 
+from scheduler.api.access_handlers import AccessHandlers
 from scheduler.api.changes import Changes
 from scheduler.api.cluster import Cluster, Explain
 from scheduler.api.edge_handlers import EdgeHandlers
@@ -70,6 +71,7 @@ class ApiServer:
         agents = client_context(settings.tls) if settings.tls is not None else None
         self._gatherer = Gatherer(store, settings)
         self._handlers = Handlers(self._cluster, view, agents, clock)
+        self._access_handlers = AccessHandlers(self._cluster, agents, clock)
         self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
         self._volume_handlers = VolumeHandlers(self._cluster)
@@ -95,6 +97,7 @@ class ApiServer:
         app = web.Application(middlewares=[http.refusals], client_max_size=BODY_BYTES_MAX)
         for part in (
             self._handlers,
+            self._access_handlers,
             self._stack_handlers,
             self._volume_handlers,
             self._network_handlers,

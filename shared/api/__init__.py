@@ -35,6 +35,7 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     DELETE /v1/closed/{stack}[.{service}]               ->  ClosedView
     GET    /v1/why?stack=&service=&allocation=              WhyView
     GET    /v1/logs?stack=&service=&allocation=&follow=&tail=   stream of LogEntry
+    GET    /v1/access?stack=&service=&ago=&follow=&tail=    stream of AccessEntry
     GET    /v1/events?follow=                               stream of model.Event
     PUT    /v1/images?name=                     archive ->  stream of ImagePush, a node each
     GET    /v1/images?name=                                 ImageHolders
@@ -46,6 +47,7 @@ stream lives, and a last line that is an ErrorBody says why it broke off. The ag
 (settings.AGENT_PORT) has
 
     GET    /v1/allocations/{id}/logs?follow=&tail=          stream of LogEntry
+    GET    /v1/access?service=&since=&follow=&tail=         stream of AccessEntry
     PUT    /v1/images?name=                     archive ->  stream of one ImageHeld
     GET    /v1/images?name=                                 ImageHeld
     POST   /v1/probes                     ProbeRequest  ->  ProbeAnswer
@@ -54,6 +56,7 @@ An archive is the body itself, a docker-archive or oci-archive tar file; with `n
 called so and not as the archive says. The same archive again changes nothing.
 """
 
+from shared.api.access import AccessEntry
 from shared.api.asked import (
     Abort,
     Accepted,
@@ -109,6 +112,8 @@ from shared.api.net import (
 )
 from shared.api.networks import NetworkList, NetworkView, PoolView
 from shared.api.paths import (
+    ACCESS,
+    AGENT_ACCESS,
     AGENT_IMAGES,
     AGENT_LOGS,
     AGENT_PROBES,
@@ -165,6 +170,8 @@ from shared.api.views import (
 )
 
 __all__ = [
+    "ACCESS",
+    "AGENT_ACCESS",
     "AGENT_IMAGES",
     "AGENT_LOGS",
     "AGENT_PROBES",
@@ -202,6 +209,7 @@ __all__ = [
     "WHY",
     "Abort",
     "Accepted",
+    "AccessEntry",
     "AllocationList",
     "AllocationView",
     "AuthorityView",

@@ -26,7 +26,9 @@ from shared.model import (
     ServiceRoutes,
     StackName,
 )
+from tests.contract.access_cases import ACCESS_CASES
 from tests.contract.acme_cases import ACME_CASES
+from tests.contract.gateway_frozen import FROZEN_CASES
 from tests.contract.gateway_lost import LOST_CASES
 from tests.contract.gateway_rig import (
     PORT,
@@ -373,6 +375,8 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
         of_two_services_on_one_port_one_is_served_and_the_other_a_problem,
         an_idle_connection_gets_one_more_answer_after_a_reload,
         *LOST_CASES,
+        *FROZEN_CASES,
+        *ACCESS_CASES,
         *SOCKET_CASES,
         *ROUTE_CASES,
         *TLS_CASES,

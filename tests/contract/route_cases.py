@@ -1,7 +1,6 @@
 """What gateway_cases.py runs with HTTP routes: by host and path, hot, believing no client."""
 
 import asyncio
-import json
 from typing import Final
 
 import msgspec
@@ -308,26 +307,6 @@ async def the_ports_of_routes_close_with_the_last_of_them(gateway: HaproxyGatewa
             raise AssertionError(f"port {port} is still open")
 
 
-async def requests_are_written_down_where_a_service_asks_for_it(gateway: HaproxyGateway) -> None:
-    async with replica(A), echoing(B):
-        log = Traffic(access_log=True)
-        await gateway.apply(
-            {
-                **routed("a", [route(HOST)], endpoint(A)),
-                **routed("b", [route("b.test")], endpoint(B), traffic=log),
-            }
-        )
-        await ask(HOST)
-        body = (await ask('b.test/x"y')).body
-        path = gateway.run_dir / "haproxy" / "haproxy.log"
-        await until(lambda: '"b.test"' in path.read_text(), 10)
-    (line,) = [one for one in path.read_text().splitlines() if one.startswith("{")]
-    said = json.loads(line)
-    assert (said["service"], said["host"], said["path"]) == ("b.web", "b.test", '/x"y')
-    assert (said["status"], said["method"], said["client"]) == (200, "GET", "127.0.0.1")
-    assert f"x-request-id: {said['request']}" in body
-
-
 async def figures_name_services_and_replicas(gateway: HaproxyGateway) -> None:
     async with replica(A):
         await gateway.apply(routed("a", [route(HOST)], endpoint(A)))
@@ -358,6 +337,5 @@ ROUTE_CASES: Final = (
     a_stack_that_haproxy_refuses_stays_as_it_was_and_the_others_get_in,
     an_agent_that_has_just_started_keeps_what_a_refusal_would_replace,
     the_ports_of_routes_close_with_the_last_of_them,
-    requests_are_written_down_where_a_service_asks_for_it,
     figures_name_services_and_replicas,
 )

@@ -13,6 +13,7 @@ import pytest
 from deploy.lab.ground import leftovers
 from deploy.lab.tally import Outcome
 from shared import codec
+from shared.timing import LAN
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 NAME: Final = "itest-vip"
 HOSTS: Final = ("node-1", "node-2", "node-3")
 VIP: Final = "198.18.0.50"
+MORE: Final = ("198.18.0.52", "198.18.0.53")
 FILE: Final = """
 services:
   web:
@@ -54,10 +56,16 @@ def holder(cluster: Cluster) -> str:
     return str(view(cluster).get("holder", ""))
 
 
-def answering(cluster: Cluster) -> list[str]:
-    """Return the hosts whose kernels have the address."""
+def holders(cluster: Cluster) -> dict[str, str]:
+    """Return who is said to have each address."""
+    found = cluster.json("vip", "ls")["addresses"]
+    return {str(each["address"]): str(each.get("holder", "")) for each in found}
+
+
+def answering(cluster: Cluster, vip: str = VIP) -> list[str]:
+    """Return the hosts whose kernels have an address."""
     argv = ("ip", "-o", "addr", "show", "dev", "eth0")
-    return [h for h in HOSTS if f"{VIP}/" in cluster.inside(h, *argv, ok=False)]
+    return [h for h in HOSTS if f"{vip}/" in cluster.inside(h, *argv, ok=False)]
 
 
 @contextmanager
@@ -140,6 +148,26 @@ def test_it_goes_where_it_is_moved_and_is_back_when_somebody_removes_it(cluster:
     until_sync(lambda: answering(cluster) == [other] == [holder(cluster)], 20)
     cluster.inside(other, "ip", "addr", "del", f"{VIP}/32", "dev", "eth0")
     until_sync(lambda: answering(cluster) == [other], 20)
+
+
+def test_after_a_failure_they_are_levelled_and_the_one_that_was_sent_stays(
+    cluster: Cluster,
+) -> None:
+    for vip in MORE:
+        cluster.run("vip", "add", vip)
+    until_sync(lambda: sorted(holders(cluster).values()) == list(HOSTS), 30)
+    sent_to = holders(cluster)[VIP]
+    gone = next(host for host in HOSTS if host != sent_to)
+    cluster.lab("kill", gone)
+    until_sync(lambda: {"", gone}.isdisjoint(holders(cluster).values()), 30)
+    cluster.lab("boot", gone)
+    until_sync(lambda: sorted(holders(cluster).values()) == list(HOSTS), LAN.level_s + 90)
+    assert holders(cluster)[VIP] == sent_to
+    until_sync(lambda: answering(cluster) == [sent_to], 20)
+    said = holders(cluster)
+    until_sync(lambda: all(answering(cluster, vip) == [said[vip]] for vip in MORE), 20)
+    for vip in MORE:
+        cluster.run("vip", "rm", "-y", vip)
 
 
 def test_what_cannot_be_one_is_refused_and_one_that_is_removed_is_dropped(

@@ -179,7 +179,9 @@ def _under_way(cluster: SimCluster) -> str:
 
 async def recovers(cluster: SimCluster) -> None:
     """Demand rest of a cluster in which nothing is wrong any more."""
-    rest_s = REST_S + PROFILES[cluster.made.profile].flap_limit_s
+    timing = PROFILES[cluster.made.profile]
+    # Three addresses are level after two moves.
+    rest_s = REST_S + timing.flap_limit_s + 2 * timing.level_s
     await cluster.until(lambda: _under_way(cluster), rest_s)
     for update in rollouts(cluster):
         if update.phase is RolloutPhase.FAILED and update.spec.workload.image in BAD:

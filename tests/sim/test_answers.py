@@ -1,10 +1,15 @@
 """Floating addresses in virtual time: whom a fault leaves with them, and for how long with two."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from shared import codec, keys
+from shared.model import Availability, FloatingClaim, NodeSpec, Revision
+from shared.store import Put, exactly, under
+from shared.timing import PROFILES
 from tests.sim.cluster import Machinery, SimCluster
 from tests.sim.faults import KINDS, heal_all
 from tests.sim.host import SimHost
@@ -52,7 +57,7 @@ def _after(fault: Fault, seen: dict[str, float]) -> Callable[[SimCluster], Await
         seen["longest_s"] = cluster.answers.longest_s
         seen["longest_apart_s"] = cluster.answers.longest_apart_s
         heal_all(cluster)
-        await cluster.until(cluster.answers.complaint, 60)
+        await cluster.until(cluster.answers.held_by_one_each, 60)
         assert cluster.answers.longest_s == seen["longest_s"]
 
     return scenario
@@ -113,7 +118,7 @@ async def a_host_that_comes_back(cluster: SimCluster) -> None:
     await _held(cluster)
     holder = _host_with_some(cluster)
     holder.power_loss()
-    await cluster.until(cluster.answers.complaint, 10)
+    await cluster.until(cluster.answers.held_by_one_each, 10)
     moved = cluster.answers.holders()
     holder.boot()
     await cluster.sleep(20.0)
@@ -126,6 +131,77 @@ def test_addresses_stay_where_they_are(
     scenario: Callable[[SimCluster], Awaitable[None]], seed: int, tmp_path: Path
 ) -> None:
     simulate(seed, scenario, tmp_path, Machinery())
+
+
+async def _left_to_one(cluster: SimCluster) -> None:
+    """Cordon all hosts but one until that one has everything."""
+    await _held(cluster)
+    keeper, *others = cluster.hosts
+    _set(cluster, others, Availability.CORDONED)
+
+    def elsewhere() -> str:
+        held = cluster.answers.holders()
+        return "" if all(names == [keeper.name] for names in held.values()) else f"{held}"
+
+    await cluster.until(elsewhere, 10)
+    _set(cluster, others, Availability.ACTIVE)
+    cluster.answers.unanswered_s = 0.0
+
+
+def _set(cluster: SimCluster, hosts: Sequence[SimHost], availability: Availability) -> None:
+    for host in hosts:
+        key = keys.node_spec(host.name)
+        (item,) = cluster.server.list(exactly(key)).items
+        spec = codec.decode(NodeSpec, item.value, key)
+        spec = msgspec.structs.replace(spec, availability=availability)
+        cluster.server.txn([], [Put(key, codec.encode(spec))])
+
+
+def _moves(cluster: SimCluster, since: Revision) -> list[tuple[float, str]]:
+    """Return who took which address since then, by the clock of who took it."""
+    batch = cluster.server.replay(under(keys.VIPS), since)
+    changes = batch.changes if batch is not None else ()
+    claims = [codec.decode(FloatingClaim, c.now.value, c.key) for c in changes if c.now]
+    return [(claim.since_s, claim.node) for claim in claims if claim.node]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_after_failures_addresses_are_levelled_one_at_a_time_and_never_have_two_holders(
+    seed: int, tmp_path: Path
+) -> None:
+    level_s = PROFILES["lan"].level_s
+
+    async def levelled(cluster: SimCluster) -> None:
+        await _left_to_one(cluster)
+        before, began_s = cluster.revision(), cluster.loop.now_s
+        await cluster.until(cluster.answers.complaint, 3 * level_s)
+        # Clocks run 1 % apart.
+        assert cluster.loop.now_s - began_s > 2 * level_s * 0.98
+        moves = _moves(cluster, before)
+        assert len({node for _, node in moves}) == len(moves) == 2
+        assert moves[1][0] - moves[0][0] > level_s * 0.98
+        assert cluster.answers.longest_s == cluster.answers.longest_apart_s == 0.0
+        assert cluster.answers.unanswered_s < 0.1
+        await cluster.sleep(2 * level_s)
+        assert _moves(cluster, before) == moves, "level is level"
+
+    simulate(seed, levelled, tmp_path, APART)
+
+
+def test_nothing_is_levelled_while_a_host_comes_and_goes(tmp_path: Path) -> None:
+    level_s = PROFILES["lan"].level_s
+
+    async def flaps(cluster: SimCluster) -> None:
+        await _left_to_one(cluster)
+        before = cluster.answers.holders()
+        for _ in range(6):
+            await cluster.sleep(level_s / 2)
+            cluster.hosts[-1].power_loss()
+            await cluster.sleep(level_s / 4)
+            cluster.hosts[-1].boot()
+        assert cluster.answers.holders() == before
+
+    simulate(1, flaps, tmp_path, Machinery())
 
 
 def test_three_addresses_go_to_three_hosts(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ def test_virtual_addresses_are_from_a_network_of_their_own_or_there_are_none(
     assert load(written(tmp_path, BASE)).pools == Pools(pool="198.19.0.0/16")
     with_vips = load(written(tmp_path, 'vips = "198.18.128.0/17"' + BASE))
     assert with_vips.pools == Pools(pool="198.19.0.0/16", vips="198.18.128.0/17")
+    with_six = load(written(tmp_path, 'pool6 = "fd00:68::/96"' + BASE))
+    assert with_six.pools == Pools(pool="198.19.0.0/16", pool6="fd00:68::/96")
 
 
 @pytest.mark.parametrize(

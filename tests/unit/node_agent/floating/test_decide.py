@@ -27,7 +27,7 @@ ME, OTHER, THIRD = NAMES[:3]
 VIP = "198.18.0.50"
 RECORD = FloatingAddress(address=VIP)
 NODES = tuple(NodeNow(node_spec(name)) for name in NAMES[:3])
-QUIET = Around(now=1000.0, lease=7, until=1005.0, trusted_from=0.0)
+QUIET = Around(now=1000.0, lease=7, until=1005.0, trusted_from=0.0, segments=("198.18.0.0/24",))
 WORDS = {OTHER: {ME: Revision(70), THIRD: Revision(71)}}
 
 
@@ -198,6 +198,8 @@ def test_one_that_was_let_go_is_taken_at_once_and_asked_about_unless_it_was_hand
     assert only(decision) == Write(
         address=VIP, claim=FloatingClaim(node=ME), expected=Revision(90), is_asked=False
     )
+    # Where no interface has its network the kernel says so, and the next one takes it.
+    assert only(judge(seen("", heir=ME), segments=("198.18.7.0/24",))).is_asked
     decision = judge(seen("", heir=first), nodes=NODES)
     if first == ME:
         assert only(decision).is_asked is False

@@ -20,6 +20,9 @@ ASKER, SHUT, OWN_DNS, STRANGER = "198.19.1.9", "198.19.1.8", "198.19.1.7", "198.
 HOST = ("198.18.0.53",)
 MANY = 150
 
+# Of shop.back, which is on an internal network.
+BACK6 = "fd00:68::c613:105"
+
 
 def cluster(*more: Local) -> tuple[Routes, tuple[Local, ...]]:
     many = [replica(f"shop.many.{n}.a", f"198.19.2.{n}") for n in range(1, MANY + 1)]
@@ -35,7 +38,7 @@ def cluster(*more: Local) -> tuple[Routes, tuple[Local, ...]]:
     containers = (
         local(ASKER, "shop_default"),
         local(SHUT, "in"),
-        local(OWN_DNS, "shop_default", dns=("198.18.0.77", "127.0.0.1", "198.19.1.5")),
+        local(OWN_DNS, "shop_default", dns=("198.18.0.77", "127.0.0.1", "198.19.1.5", BACK6)),
         *more,
     )
     return shop, containers
@@ -195,7 +198,8 @@ def test_a_containers_own_servers_are_asked_unless_it_could_not_reach_them_itsel
 def test_no_question_leaves_from_internal_networks() -> None:
     assert servers(SHUT) == dns.rcode.REFUSED
     assert addresses(reply(question("back"), SHUT)) == ["198.19.1.5"]
-    shop, containers = cluster(local("198.19.1.6", "in", dns=("198.18.0.77", "198.19.1.5")))
+    own = ("198.18.0.77", "198.19.1.5", BACK6)
+    shop, containers = cluster(local("198.19.1.6", "in", dns=own))
     found = answer(
         table(shop, containers=containers),
         "198.19.1.6",
@@ -203,7 +207,7 @@ def test_no_question_leaves_from_internal_networks() -> None:
         host=HOST,
     )
     assert isinstance(found, Forward)
-    assert found.servers == ("198.19.1.5",)
+    assert found.servers == ("198.19.1.5", BACK6)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What a name means to who asks."""
 
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -171,6 +173,10 @@ def test_each_replica_gives_one_address_of_each_family() -> None:
     assert asked("db", routes("shop", service("db", one))) == replicas("198.19.1.2", "fd00::2")
 
 
+def six(address: str) -> str:
+    return ipaddress.ip_address(address).reverse_pointer
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
@@ -185,6 +191,11 @@ def test_each_replica_gives_one_address_of_each_family() -> None:
         ("999.8.8.8.in-addr.arpa", Elsewhere()),
         ("8.8.in-addr.arpa", Elsewhere()),
         (f"2{'.0' * 29}.d.f.ip6.arpa", Elsewhere()),
+        (six("fd00:68::198.19.1.2"), Pointer("shop.web.1.a.hafen.internal.")),
+        (six("fd00:68::198.19.1.4"), Nothing(exists=False)),
+        (six("fd00:68::198.19.99.99"), Nothing(exists=False)),
+        (six("fd00:68::9"), Nothing(exists=False)),
+        (six("fd00:69::198.19.1.2"), Elsewhere()),
     ],
 )
 def test_an_address_is_named_to_who_sees_it_and_never_asked_about_elsewhere(

@@ -10,7 +10,7 @@ from shared.model import AllocId, Manifest, NodeName, Revision, Routes, StackNam
 from shared.store import KeyValue
 from shared.store import Snapshot as Listed
 from tests.build import assignment, running
-from tests.build_names import POOL, POOLS, VIPS, replica, routes, service
+from tests.build_names import POOL, POOL6, POOLS, VIPS, replica, routes, service
 
 SHOP = StackName("shop")
 
@@ -61,11 +61,11 @@ async def test_routes_are_told_whole_and_then_acknowledged() -> None:
     rig, shop = Rig(), routes("shop", service("web", replica("shop.web.1.a", "198.19.1.2")))
     rig.list(7, shop)
     await rig.part.one_pass()
-    assert rig.names.told == [Snapshot(pool=POOL, vips=VIPS, routes=(shop,))]
+    assert rig.names.told == [Snapshot(pool=POOL, vips=VIPS, pool6=POOL6, routes=(shop,))]
     assert (rig.part.acked(SHOP), rig.changes) == (7, 1)
     rig.list(8)
     await rig.part.one_pass()
-    assert rig.names.told[-1] == Snapshot(pool=POOL, vips=VIPS)
+    assert rig.names.told[-1] == Snapshot(pool=POOL, vips=VIPS, pool6=POOL6)
     assert (rig.part.acked(SHOP), rig.changes) == (0, 2)
 
 
