@@ -96,13 +96,13 @@ class Answers:
         """Return why the addresses are not at rest; nothing is asked of a cluster without any."""
         if not self._cluster.server.list(under(keys.FLOATING)).items:
             return ""
-        if wrong := self.held_by_one_each():
-            return wrong
-        held = [hosts[0] for hosts in self.holders().values()]
-        loads = [held.count(host.name) for host in self._cluster.hosts if host.is_on]
-        return f"not level: {held}" if max(loads) - min(loads) > 1 else ""
-
-    def held_by_one_each(self) -> str:
-        """Return which addresses one host alone does not answer."""
         wrong = {a: hosts for a, hosts in self.holders().items() if len(hosts) != 1}
         return f"answered by: {wrong}" if wrong else ""
+
+    def uneven(self) -> str:
+        """Return why the addresses are not level, which takes long: moves wait for calm."""
+        if wrong := self.complaint():
+            return wrong
+        held = [name for hosts in self.holders().values() for name in hosts]
+        loads = [held.count(host.name) for host in self._cluster.hosts if host.is_on]
+        return f"not level: {held}" if max(loads) - min(loads) > 1 else ""

@@ -57,7 +57,7 @@ def _after(fault: Fault, seen: dict[str, float]) -> Callable[[SimCluster], Await
         seen["longest_s"] = cluster.answers.longest_s
         seen["longest_apart_s"] = cluster.answers.longest_apart_s
         heal_all(cluster)
-        await cluster.until(cluster.answers.held_by_one_each, 60)
+        await cluster.until(cluster.answers.complaint, 60)
         assert cluster.answers.longest_s == seen["longest_s"]
 
     return scenario
@@ -118,7 +118,7 @@ async def a_host_that_comes_back(cluster: SimCluster) -> None:
     await _held(cluster)
     holder = _host_with_some(cluster)
     holder.power_loss()
-    await cluster.until(cluster.answers.held_by_one_each, 10)
+    await cluster.until(cluster.answers.complaint, 10)
     moved = cluster.answers.holders()
     holder.boot()
     await cluster.sleep(20.0)
@@ -174,7 +174,7 @@ def test_after_failures_addresses_are_levelled_one_at_a_time_and_never_have_two_
     async def levelled(cluster: SimCluster) -> None:
         await _left_to_one(cluster)
         before, began_s = cluster.revision(), cluster.loop.now_s
-        await cluster.until(cluster.answers.complaint, 3 * level_s)
+        await cluster.until(cluster.answers.uneven, 3 * level_s)
         # Clocks run 1 % apart.
         assert cluster.loop.now_s - began_s > 2 * level_s * 0.98
         moves = _moves(cluster, before)
