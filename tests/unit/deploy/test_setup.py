@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.host.checks import needs_of
+from deploy.host.needs import needs_of
 from deploy.lab.lab import LAB_NEEDS
 from deploy.lab.plan import hosts_of, settings_of
 
