@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import SpecError
-from tests.integration.typist import ROOT, type_
+from tests.forked import ROOT
+from tests.integration.typist import type_
 from tests.waiting import until_sync
 
 # Says who types for it, then dies without a word.
