@@ -28,8 +28,9 @@ check-types:
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports
 
+# By file: what the tests of a file share, such as all syntax trees, is made once.
 check-tests:
-	$(PYTHON) -m pytest -q -n auto -m "not real" tests/unit tests/test_tidy.py
+	$(PYTHON) -m pytest -q -n auto --dist loadfile -m "not real" tests/unit tests/test_tidy.py
 
 test: setup ## Every test there is, also those on real etcd, crun, HAProxy and kernel (as root)
 	@deploy/setup/host.sh --tests

@@ -4,10 +4,9 @@ import ast
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -61,68 +60,104 @@ def is_written(path: Path) -> bool:
     return not (hidden or MADE & set(parts) or "_pb2" in path.name or ".egg-info" in parts[0])
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield (path below the root, content) of every text file of the project."""
-    for path in sorted(ROOT.rglob("*")):
-        wanted = path.suffix in TEXT or path.name in {"Makefile", "run", "LICENSE"}
-        if wanted and is_written(path) and path.is_file():
-            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
+    """Return (path below the root, content) of every text file of the project."""
+    tops = [path for path in ROOT.iterdir() if is_written(path)]  # not .venv with its thousands
+    paths = sorted(path for top in tops for path in (top, *top.rglob("*")))
+    return tuple(
+        (str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+        for path in paths
+        if path.suffix in TEXT or path.name in {"Makefile", "run", "LICENSE"}
+        if is_written(path) and path.is_file()
+    )
+
+
+class Module(NamedTuple):
+    """What the rules ask of one module: its syntax tree is walked once and not kept."""
+
+    is_empty: bool
+    doc: str
+    functions: tuple[tuple[str, int], ...]  # name, lines
+    coroutines: tuple[str, ...]
+    calls: tuple[tuple[str, int], ...]  # the last part of what is called, line
+    imported: frozenset[str]  # in all places; `from a import b` gives a and a.b
+    strings: frozenset[str]
+
+    @classmethod
+    def of(cls, code: str) -> "Module":
+        """Parse a module."""
+        tree = ast.parse(code)
+        nodes = list(ast.walk(tree))
+        functions = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        calls = [n for n in nodes if isinstance(n, ast.Call)]
+        constants = [n.value for n in nodes if isinstance(n, ast.Constant)]
+        return cls(
+            is_empty=not tree.body,
+            doc=ast.get_docstring(tree) or "",
+            functions=tuple((n.name, (n.end_lineno or 0) - n.lineno + 1) for n in functions),
+            coroutines=tuple(n.name for n in functions if isinstance(n, ast.AsyncFunctionDef)),
+            calls=tuple((_called(n.func), n.lineno) for n in calls),
+            imported=frozenset(name for node in nodes for name in _imported(node)),
+            strings=frozenset(value for value in constants if isinstance(value, str)),
+        )
+
+
+def _called(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.module is not None, "relative imports are banned"
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
 
 
 @cache
-def modules(*trees: str) -> dict[str, ast.Module]:
-    """Return module name -> syntax tree of everything in these packages."""
+def tree(folder: str) -> dict[str, Module]:
+    """Return module name -> module of everything in a package."""
     found = {}
-    for tree in trees:
-        for path in sorted((ROOT / tree).rglob("*.py")):
-            if is_written(path):
-                parts = path.relative_to(ROOT).with_suffix("").parts
-                name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-                found[name] = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if is_written(path):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found[name] = Module.of(path.read_text(encoding="utf-8"))
     return found
 
 
-def too_long_functions(tree: ast.Module) -> list[str]:
+def modules(*folders: str) -> dict[str, Module]:
+    """Return module name -> module of everything in these packages."""
+    return {name: module for folder in folders for name, module in tree(folder).items()}
+
+
+def too_long_functions(module: Module) -> list[str]:
     """Return the functions of a module that are longer than the house allows."""
-    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    spans = [(node.name, (node.end_lineno or 0) - node.lineno + 1) for node in functions]
-    return [f"{name}: {lines} lines" for name, lines in spans if lines > FUNCTION_LINES_MAX]
+    return [
+        f"{name}: {lines} lines" for name, lines in module.functions if lines > FUNCTION_LINES_MAX
+    ]
 
 
-def is_pure(tree: ast.Module) -> bool:
+def is_pure(module: Module) -> bool:
     """Say whether a module claims to be pure: a paragraph after the first begins with the word."""
-    paragraphs = (ast.get_docstring(tree) or "").split("\n\n")
+    paragraphs = module.doc.split("\n\n")
     return any(paragraph.startswith(("Pure.", "Pure,")) for paragraph in paragraphs[1:])
 
 
-def imported(tree: ast.Module) -> set[str]:
-    """Return every name that a module imports, in all places: `from a import b` gives a and a.b."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None, "relative imports are banned"
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def impurities(tree: ast.Module, pure: set[str]) -> list[str]:
+def impurities(module: Module, pure: set[str]) -> list[str]:
     """Return what a module does that pure code may not; `pure` are modules that it may import."""
-    ours = {name for name in imported(tree) if name.split(".")[0] in PACKAGES}
-    found = [name for name in sorted(imported(tree)) if _roots(name) & IMPURE]
+    ours = {name for name in module.imported if name.split(".")[0] in PACKAGES}
+    found = [name for name in sorted(module.imported) if _roots(name) & IMPURE]
     # `from shared.model import Stack` gives a module and a thing in it: one of them is the module.
     found += [
         name for name in sorted(ours) if name not in pure and name.rpartition(".")[0] not in pure
     ]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-            name = node.func.id if isinstance(node.func, ast.Name) else name
-            found += [f"{name}() in line {node.lineno}"] if name in IMPURE_CALLS else []
-        if isinstance(node, ast.AsyncFunctionDef):
-            found.append(f"async {node.name}")
-    return found
+    found += [f"{name}() in line {line}" for name, line in module.calls if name in IMPURE_CALLS]
+    return found + [f"async {name}" for name in module.coroutines]
 
 
 def _roots(name: str) -> set[str]:
@@ -130,27 +165,28 @@ def _roots(name: str) -> set[str]:
     return {".".join(parts[: end + 1]) for end in range(len(parts))}
 
 
-def strings(tree: ast.Module) -> set[str]:
+def named(module: Module) -> set[str]:
     """Return every string of a module, and what stands before its colon: `package.module:name`."""
-    constants = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
-    texts_ = {value for value in constants if isinstance(value, str)}
-    return texts_ | {text.partition(":")[0] for text in texts_}
+    return {*module.strings, *(text.partition(":")[0] for text in module.strings)}
 
 
-def dead(trees: dict[str, ast.Module], entries: set[str]) -> list[str]:
+def dead(trees: dict[str, Module], entries: set[str]) -> list[str]:
     """Return the modules that nobody imports, or starts by name, or by a file name beside it."""
     alive = set(entries)
-    for name, tree in trees.items():
+    for name, module in trees.items():
         started = {
-            f"{name.rpartition('.')[0]}.{text[:-3]}" for text in strings(tree) if text[-3:] == ".py"
+            f"{name.rpartition('.')[0]}.{text[:-3]}"
+            for text in module.strings
+            if text[-3:] == ".py"
         }
-        alive |= (imported(tree) | strings(tree) | started) - {name}
+        alive |= (module.imported | named(module) | started) - {name}
     packages = {name.rpartition(".")[0] for name in trees}
     programs = {name for name in trees if name.endswith((".__main__", ".conftest"))}
     return sorted(
         name
         for name in set(trees) - alive - packages - programs
-        if not name.rpartition(".")[2].startswith("test_") and (trees[name].body or "." not in name)
+        if not name.rpartition(".")[2].startswith("test_")
+        and not (trees[name].is_empty and "." in name)
     )
 
 
@@ -164,18 +200,19 @@ def test_no_file_is_longer_than_the_house_allows() -> None:
 
 
 def test_no_function_is_longer_than_the_house_allows() -> None:
-    found = {name: too_long_functions(tree) for name, tree in modules(*PYTHON_TREES).items()}
+    trees = modules(*PYTHON_TREES)
+    found = {name: too_long_functions(module) for name, module in trees.items()}
     assert {name: functions for name, functions in found.items() if functions} == {}
 
 
 def test_every_module_says_what_it_owns() -> None:
     trees = modules(*PYTHON_TREES)
-    assert [n for n, tree in trees.items() if tree.body and not ast.get_docstring(tree)] == []
+    assert [name for name, each in trees.items() if not (each.is_empty or each.doc)] == []
 
 
 def test_pure_modules_do_nothing_but_decide() -> None:
     trees = modules(*PACKAGES)
-    pure = {name for name, tree in trees.items() if is_pure(tree)}
+    pure = {name for name, module in trees.items() if is_pure(module)}
     # `from deploy.compose import tree` names a package too; what matters is the module in it.
     packages = {name.rpartition(".")[0] for name in trees}
     found = {
@@ -249,15 +286,10 @@ def test_every_link_in_a_page_leads_to_a_file() -> None:
 
 
 def test_every_test_that_a_page_names_is_there() -> None:
-    named = set(re.findall(r"`([a-z_]{12,})`", (ROOT / "docs" / "elsewhere.md").read_text()))
-    found = {
-        node.name
-        for tree in modules("tests").values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    assert named
-    assert named <= found, named - found
+    wanted = set(re.findall(r"`([a-z_]{12,})`", (ROOT / "docs" / "elsewhere.md").read_text()))
+    found = {name for module in modules("tests").values() for name, _ in module.functions}
+    assert wanted
+    assert wanted <= found, wanted - found
 
 
 @pytest.mark.parametrize(
@@ -274,9 +306,9 @@ def test_every_test_that_a_page_names_is_there() -> None:
     ],
 )
 def test_the_purity_rule_sees(code: str) -> None:
-    assert len(impurities(ast.parse(code), {"shared.model"})) >= 1
+    assert len(impurities(Module.of(code), {"shared.model"})) >= 1
     allowed = "from shared.model import Stack\nimport math\nfrom urllib.parse import urlsplit"
-    assert impurities(ast.parse(allowed), {"shared.model"}) == []
+    assert impurities(Module.of(allowed), {"shared.model"}) == []
 
 
 def test_the_rule_against_dead_modules_sees_one() -> None:
@@ -287,7 +319,7 @@ def test_the_rule_against_dead_modules_sees_one() -> None:
         "a.e": "x = 1",
         "a.d": "import a.b\ny = 'a.c:main', 'e.py'",
     }
-    trees = {name: ast.parse(text) for name, text in code.items()}
+    trees = {name: Module.of(text) for name, text in code.items()}
 
     assert dead(trees, set()) == ["a.d"]
     assert dead(trees, {"a.d"}) == []

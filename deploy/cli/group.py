@@ -30,8 +30,8 @@ class Lazy(msgspec.Struct, frozen=True):
     is_linux_only: bool = False
 
 
-class HafenGroup(click.Group):
-    """The root group: finds commands lazily and turns errors into exit codes."""
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy] | None = None, **given: Any) -> None:
         super().__init__(*args, **given)
@@ -67,6 +67,10 @@ class HafenGroup(click.Group):
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+class HafenGroup(LazyGroup):
+    """The root group: turns errors into exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; no error leaves this as a traceback unless HAFEN_DEBUG asks for it."""

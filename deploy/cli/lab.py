@@ -5,20 +5,27 @@ import sys
 import time
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
 
-from deploy.cli.demo import demo, echo, whoami
+from deploy.cli.group import Lazy, LazyGroup
 from deploy.cli.lab_faults import FAULTS, name_option
 from deploy.cli.listing import json_option
 from deploy.lab.disks import DISK_MIB_MAX, DISK_MIB_MIN
 from deploy.lab.lab import Lab, LabStatus
-from deploy.lab.ready import DEADLINE_S, wait_ready
+from deploy.lab.plan import READY_S
 from shared.errors import SpecError
 
+_MORE: Final = {
+    "demo": Lazy("deploy.cli.demo", "demo", "A host dies under load, versions come."),
+    "whoami": Lazy("deploy.cli.demo", "whoami", "Write an image that says who it is."),
+    "echo": Lazy("deploy.cli.demo", "echo", "Write the image of an echo server."),
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, lazy=_MORE)
 def lab() -> None:
     """Virtual hosts on this Linux machine, each with its own network, processes and disk.
 
@@ -36,7 +43,7 @@ def lab() -> None:
 @click.option(
     "--deadline",
     "deadline_s",
-    default=DEADLINE_S,
+    default=READY_S,
     show_default=True,
     metavar="SECONDS",
     help="How long --wait waits.",
@@ -72,6 +79,8 @@ async def _up(lab_: Lab, making: Awaitable[None], wait_s: float | None) -> None:
     nodes = len(lab_.nodes)
     _say(f"{nodes} hosts are on after {time.monotonic() - began_s:.1f} s")
     if wait_s is not None:
+        from deploy.lab.ready import wait_ready  # noqa: PLC0415 - brings an HTTP client along
+
         await wait_ready(lab_, deadline_s=wait_s, progress=_say)
         _say(f"the cluster is whole after {time.monotonic() - began_s:.1f} s")
     click.echo(f"lab {lab_.name} is up: {', '.join(lab_.nodes)}")
@@ -114,9 +123,6 @@ def load(archive: Path, name: str) -> None:
 
 for fault in FAULTS:
     lab.add_command(fault)
-lab.add_command(demo)
-lab.add_command(whoami)
-lab.add_command(echo)
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -5,7 +5,6 @@ Keys are written with mode 0600 before a byte of them is on disk; nothing here p
 
 import datetime as dt
 import ipaddress
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from deploy.host.files import write_file
 from shared import signing
 from shared.certificates import pem, private_pem
 from shared.errors import SettingsError
@@ -109,17 +109,3 @@ def write_issued(issued: Issued, certificate: Path, key: Path) -> None:
     """Write a certificate (0644) and its key (0600)."""
     write_file(key, issued.key, _KEY_MODE)
     write_file(certificate, issued.certificate, _CERT_MODE)
-
-
-def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file in one step: nobody, not even after a crash, finds half of it."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        # The umask may have taken bits away; a key's mode must not depend on it.
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

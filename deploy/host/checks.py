@@ -1,18 +1,15 @@
 """What a host must have before anything is started on it; a lack is a line that says what to do."""
 
 import datetime as dt
-import os
-import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from deploy.host import sockets
+from deploy.host.needs import missing, needs_of, require_root
 from deploy.host.parts import etcd_dir
 from shared.errors import HostError
 from shared.seal import read_key
@@ -23,26 +20,6 @@ from shared.settings import (
     ETCD_PEER_PORT,
     Settings,
     TlsSettings,
-)
-
-
-class Need(msgspec.Struct, frozen=True):
-    """A program that must be on PATH: any of `programs`; `package` is Debian's for the first."""
-
-    programs: tuple[str, ...]
-    package: str
-
-
-_MEMBER: Final = (Need(("etcd",), "etcd-server"), Need(("nice",), "coreutils"))
-_AGENT: Final = (
-    Need(("crun", "runc"), "crun"),
-    Need(("conmon",), "conmon"),
-    Need(("skopeo",), "skopeo"),
-    Need(("umoci",), "umoci"),
-    Need(("haproxy",), "haproxy"),
-    Need(("nft",), "nftables"),
-    Need(("ip",), "iproute2"),
-    Need(("setpriv",), "util-linux"),
 )
 
 
@@ -62,30 +39,6 @@ def check_host(settings: Settings, *, now: dt.datetime) -> None:
     ]
     if problems:
         raise HostError("\n".join(problems))
-
-
-def require_root(what: str) -> None:
-    """Refuse anyone but root.
-
-    Raises:
-        HostError: says how to become root.
-    """
-    if os.geteuid() != 0:
-        raise HostError(f"{what} must be root, it makes namespaces and cgroups: use `sudo {what}`")
-
-
-def needs_of(settings: Settings) -> tuple[Need, ...]:
-    """Return the programs that the parts of this host start."""
-    return (*(_MEMBER if settings.member is not None else ()), *_AGENT)
-
-
-def missing(needs: Iterable[Need]) -> list[str]:
-    """Return a line for each program that is not on PATH."""
-    return [
-        f"{need.programs[0]} is not installed: apt-get install {need.package}"
-        for need in needs
-        if not any(shutil.which(program) for program in need.programs)
-    ]
 
 
 def wanted_ports(settings: Settings) -> Mapping[int, str]:

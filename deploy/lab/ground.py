@@ -13,12 +13,11 @@ from typing import Final
 
 import msgspec
 
-from deploy.host.certificates import Authority, write_file, write_issued
+from deploy.host.files import write_file
 from deploy.host.settings_text import toml
 from deploy.lab import cgroups, command, disks, network, record
 from deploy.lab.hosts import power_off
 from deploy.lab.plan import RUN_ROOT, STATE_ROOT, Host, Paths, hosts_file, settings_of
-from shared.seal import KEY_BYTES
 
 # A lab is for an afternoon; a year is for the one that was forgotten.
 _VALID_DAYS: Final = 365
@@ -52,6 +51,10 @@ async def make(paths: Paths, hosts: Sequence[Host], disk_mib: int | None) -> Non
 
 
 def _make_files(paths: Paths, hosts: tuple[Host, ...]) -> None:
+    # Cryptography is slow to import, and every other command of a lab does without.
+    from deploy.host.certificates import Authority, write_issued  # noqa: PLC0415
+    from shared.seal import KEY_BYTES  # noqa: PLC0415
+
     now = dt.datetime.now(dt.UTC)
     paths.pki.mkdir(mode=0o700)
     authority = Authority.make(f"hafen lab {paths.lab}", now=now, valid_days=_VALID_DAYS)

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from deploy.host.checks import Need, missing, needs_of, require_root
+from deploy.host.needs import Need, missing, needs_of, require_root
 from deploy.lab import cgroups, cuts, disks, ground, hosts, network, programs, record
 from deploy.lab.plan import CLIENT, Host, Paths, Way, check_name, hosts_of, members_of, settings_of
 from deploy.lab.programs import Program

@@ -38,6 +38,8 @@ LOCK_ROOT: Final = Path("/run")
 CGROUP: Final = "hafen-lab"
 # Marks our routes among those of the machine; a number that /etc/iproute2/rt_protos leaves free.
 ROUTE_PROTOCOL: Final = 219
+# A cluster is whole some seconds after its hosts are on; a busy machine may take much longer.
+READY_S: Final = 60.0
 
 # A longer name would push the path of an API socket past the kernel's 108 bytes.
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")

@@ -8,16 +8,16 @@ import aiohttp
 import msgspec
 
 from deploy.lab.lab import Lab
+from deploy.lab.plan import READY_S
 from shared import api
 from shared.errors import ConvergenceError
 
-DEADLINE_S: Final = 60.0
 _ANSWER_S: Final = 2.0
 _POLL_S: Final = 0.1
 
 
 async def wait_ready(
-    lab: Lab, *, deadline_s: float = DEADLINE_S, progress: Callable[[str], None] = print
+    lab: Lab, *, deadline_s: float = READY_S, progress: Callable[[str], None] = print
 ) -> None:
     """Return when the API of every host that is on says that the nodes of all of them are ready.
 

@@ -15,7 +15,7 @@ from typing import IO, Final
 
 import msgspec
 
-from deploy.host.certificates import write_file
+from deploy.host.files import write_file
 from deploy.lab.cgroups import started_ticks
 from deploy.lab.plan import LOCK_ROOT, STATE_ROOT, Host, Paths
 from shared.errors import HostError, NotFoundError

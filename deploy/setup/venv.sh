@@ -10,17 +10,26 @@ cd "$(dirname "$0")/../.."
 kind=${1-runtime}
 venv=.venv
 stamp=$venv/.stamp-$kind
+code='shared node_agent scheduler deploy'
 case $kind in
 runtime) files='requirements/build.txt requirements/runtime.txt' ;;
-dev) files='requirements/build.txt requirements/runtime.txt requirements/dev.txt' ;;
-bench) files='requirements/build.txt requirements/bench.txt' ;;
+dev) files='requirements/build.txt requirements/runtime.txt requirements/dev.txt' code="$code tests bench" ;;
+bench) files='requirements/build.txt requirements/bench.txt' code="$code tests bench" ;;
 *) echo "venv.sh: runtime, dev or bench, not $kind" >&2; exit 2 ;;
 esac
+
+# Our own code, as pip does with packages: who may not write beside it, or is told not to by
+# PYTHONDONTWRITEBYTECODE, would compile it again in every process, half a second for each part of a host.
+# Only changed files are compiled; what cannot be written stays as it is, and Python does without.
+compile() {
+    # shellcheck disable=SC2086
+    $venv/bin/python -m compileall -qq $code || true
+}
 
 # The stamp holds what was installed: a changed pin, a moved tree or another Python installs again.
 # shellcheck disable=SC2086
 state=$(pwd && python3 -V && cat pyproject.toml $files | sha256sum)
-[ -x $venv/bin/hafen ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ] && exit 0
+[ -x $venv/bin/hafen ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ] && { compile; exit 0; }
 
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
     echo "venv.sh: hafen needs Python 3.11 or newer; python3 is $(python3 -V)" >&2
@@ -35,3 +44,4 @@ done
 # No isolation: the build would fetch a setuptools of its own that no hash has seen.
 $venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . >&2
 echo "$state" >"$stamp"
+compile

@@ -30,7 +30,7 @@ from shared.clock import Clock
 from shared.errors import CodecError, HafenError, HostError
 from shared.mirror import View
 from shared.model import Authority, Challenge, NodeSpec
-from shared.settings import AcmeSettings, Settings
+from shared.settings import AcmeSettings
 from shared.store import Store
 
 _log = structlog.get_logger()
@@ -60,12 +60,8 @@ class _Proof(msgspec.Struct, frozen=True):
     response: Any
 
 
-def acme_fetch(store: Store, view: View, settings: Settings, clock: Clock) -> Fetch | None:
-    """Return how to ask the ACME server that the settings name; None: they name none."""
-    acme = settings.acme
-    if acme is None:
-        return None
-    port = settings.gateway.http_port
+def acme_fetch(store: Store, view: View, acme: AcmeSettings, port: int, clock: Clock) -> Fetch:
+    """Return how to ask an ACME server whose proofs this cluster's gateways answer on `port`."""
 
     async def fetch(hosts: tuple[str, ...], desk: Desk) -> Made:
         if not acme.agree:

@@ -26,7 +26,7 @@ from shared.model import (
     Stack,
     StackName,
 )
-from shared.settings import AcmeSettings, EtcdSettings, SecretsSettings, Settings
+from shared.settings import AcmeSettings
 from tests.build import node_spec, service
 from tests.contract.gateway_rig import A, endpoint, replica
 from tests.contract.route_cases import HOST
@@ -90,16 +90,7 @@ class Cluster(IssuingRig):
         self.changed = asyncio.Event()
         super().__init__(gateway.run_dir, self.changed.set)
         self.gateway = gateway
-        self.settings = Settings(
-            node="node-1",
-            address="127.0.0.1",
-            subnet="198.19.1.0/24",
-            pool="198.19.0.0/16",
-            etcd=EtcdSettings(endpoints=()),
-            secrets=SecretsSettings(key=self.key),
-            gateway=PORTS,
-            acme=AcmeSettings(directory=directory, agree=True, ca=ca, email="ops@example.org"),
-        )
+        self.acme = AcmeSettings(directory=directory, agree=True, ca=ca, email="ops@example.org")
         self.edge = EdgeView(self.changed.set, self.key)
 
     async def begin(self, group: asyncio.TaskGroup, spec: ServiceSpec) -> list[asyncio.Task[None]]:
@@ -109,7 +100,7 @@ class Cluster(IssuingRig):
         await self.put(keys.node_alive(node), Session(node=node, boot_id="b", version="1"))
         stack = Stack(name=StackName("a"), generation=1, services=(spec,))
         await self.put(keys.stack(stack.name), stack)
-        fetch = acme_fetch(self.store, self.view, self.settings, self.clock)
+        fetch = acme_fetch(self.store, self.view, self.acme, PORTS.http_port, self.clock)
         return [
             *await self.lead(group, fetch),
             *(

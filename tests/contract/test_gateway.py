@@ -5,18 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.contract import gateway_cases
-from tests.contract.case import ALONE, run_case
+from tests.contract.case import run_case
+from tests.forked import Apart
 
 pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("case", sorted(gateway_cases.CASES))
 def test_gateway(case: str, tmp_path: Path) -> None:
-    run_case(
-        "gateway_cases",
-        case,
-        str(tmp_path),
-        timeout_s=100,
-        isolation=ALONE,
-        under=("tini", "-s", "--"),
-    )
+    run_case("gateway_cases", case, str(tmp_path), timeout_s=100, apart=Apart.PROCESSES)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract import names_cases
-from tests.contract.case import ALONE, run_case
+from tests.contract.case import run_case
+from tests.forked import Apart
 
 pytestmark = pytest.mark.real
 
@@ -13,4 +14,5 @@ pytestmark = pytest.mark.real
 @pytest.mark.parametrize("case", sorted(names_cases.CASES))
 def test_names(case: str, tmp_path: Path) -> None:
     log = tmp_path / "names" / "names.log"
-    run_case("names_cases", case, str(tmp_path), timeout_s=90, isolation=ALONE, log=log)
+    apart = Apart.PROCESSES
+    run_case("names_cases", case, str(tmp_path), timeout_s=90, apart=apart, log=log)

@@ -12,6 +12,7 @@ from typing import Any
 from deploy.lab.images import build_whoami
 from deploy.lab.plan import Paths
 from shared.errors import NotFoundError
+from tests.integration.typist import type_
 from tests.waiting import until_sync
 
 _HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
@@ -29,12 +30,12 @@ class Cluster:
 
     def run(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `hafen --lab NAME WORDS`; with `ok` it must end with 0."""
-        return _run([*_HAFEN, "--lab", self.name, *words], ok=ok)
+        return _run("--lab", self.name, *words, ok=ok)
 
     def lab(self, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
         """Run `hafen lab WORDS --name NAME`."""
         verb, *rest = words
-        return _run([*_HAFEN, "lab", verb, "--name", self.name, *rest], ok=ok)
+        return _run("lab", verb, "--name", self.name, *rest, ok=ok)
 
     def inside(self, where: str, *argv: str, ok: bool = True) -> str:
         """Run a program in a host or on the client and return what it printed."""
@@ -129,9 +130,9 @@ class Cluster:
         )
 
 
-def _run(argv: Sequence[str], *, ok: bool) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
-    assert not ok or done.returncode == 0, f"{argv}: {done.returncode}\n{done.stdout}{done.stderr}"
+def _run(*words: str, ok: bool) -> subprocess.CompletedProcess[str]:
+    done = type_(*words)
+    assert not ok or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done
 
 

@@ -17,6 +17,7 @@ from shared.model import AllocationStatus, Event, Manifest, NodeName, Report, Re
 from shared.states import AllocState
 from tests.build import assignment, service, workload
 from tests.integration.api_rig import SHOP, Rig, cluster, upload
+from tests.integration.typist import type_
 
 ROOT = Path(__file__).parents[2]
 HAFEN = (sys.executable, "-c", "from deploy.cli.main import main; main()")
@@ -29,13 +30,16 @@ services:
 NODE_1 = NodeName("node-1")
 
 
+def environment(rig: Rig) -> dict[str, str]:
+    return {**os.environ, "HAFEN_HOST": f"unix:{rig.socket}", "PYTHONPATH": str(ROOT)}
+
+
 async def start(rig: Rig, *arguments: str, stdout: int = PIPE, stderr: int = PIPE) -> Process:
-    environment = {**os.environ, "HAFEN_HOST": f"unix:{rig.socket}", "PYTHONPATH": str(ROOT)}
     return await asyncio.create_subprocess_exec(
         *HAFEN,
         *arguments,
         cwd=rig.socket.parent,
-        env=environment,
+        env=environment(rig),
         stdin=DEVNULL,
         stdout=stdout,
         stderr=stderr,
@@ -43,9 +47,10 @@ async def start(rig: Rig, *arguments: str, stdout: int = PIPE, stderr: int = PIP
 
 
 async def hafen(rig: Rig, *arguments: str) -> tuple[int | None, str, str]:
-    process = await start(rig, *arguments)
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(
+        type_, *arguments, environment=environment(rig), folder=rig.socket.parent
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 async def shop_runs(rig: Rig, *, is_routed: bool = False) -> None:

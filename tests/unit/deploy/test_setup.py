@@ -1,16 +1,20 @@
-"""The set-up script of a host, run with programs of our own in place of apt and dpkg."""
+"""The set-up scripts, run with programs of our own in place of apt, dpkg and pip."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from deploy.host.checks import needs_of
+from deploy.host.needs import needs_of
 from deploy.lab.lab import LAB_NEEDS
 from deploy.lab.plan import hosts_of, settings_of
 
-SCRIPT = Path(__file__).parents[3] / "deploy" / "setup" / "host.sh"
+ROOT = Path(__file__).parents[3]
+SCRIPT = ROOT / "deploy" / "setup" / "host.sh"
 APT = """#!/bin/sh
 if [ -x /usr/sbin/policy-rc.d ]; then policy=held; else policy=free; fi
 echo "apt $policy $*" >> "$LOG"
@@ -111,3 +115,61 @@ def test_what_only_tests_need_is_installed_only_for_tests(machine: Machine) -> N
     assert machine.log == []
     machine.run("--tests", MISSING="runc")
     assert any(line.endswith(" install --no-install-recommends runc") for line in machine.log)
+
+
+class Checkout:
+    """A copy of what `venv.sh` reads, with one module; its pip installs nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.module = root / "shared" / "module.py"
+        self.compiled = Path(importlib.util.cache_from_source(str(self.module)))
+        for folder in ("deploy/setup", "requirements", "shared", ".venv/bin"):
+            (root / folder).mkdir(parents=True)
+        shutil.copy(ROOT / "deploy" / "setup" / "venv.sh", root / "deploy" / "setup")
+        for name in ("pyproject.toml", "requirements/build.txt", "requirements/runtime.txt"):
+            (root / name).touch()
+        self.module.write_text("x = 1\n")
+        (root / ".venv" / "bin" / "python").symlink_to(sys.executable)
+        self._program("pip", "#!/bin/sh\n")
+        self._program("hafen", "#!/bin/sh\n")
+
+    def _program(self, name: str, text: str) -> None:
+        path = self._root / ".venv" / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def set_up(self) -> subprocess.CompletedProcess[str]:
+        """Run `venv.sh` as where Python is told to write nothing."""
+        return subprocess.run(
+            [self._root / "deploy" / "setup" / "venv.sh"],
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+
+def test_code_is_compiled_where_no_process_may_and_again_when_it_has_changed(
+    tmp_path: Path,
+) -> None:
+    checkout = Checkout(tmp_path)
+    assert checkout.set_up().returncode == 0
+    first = checkout.compiled.read_bytes()
+
+    checkout.module.write_text("x = 1\nchanged = True\n")
+    os.utime(checkout.module, (0, 0))  # seconds count, and all of this may be in one
+    again = checkout.set_up()
+
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert checkout.compiled.read_bytes() != first
+
+
+def test_code_that_cannot_be_compiled_is_no_failure_of_the_set_up(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path)
+    checkout.compiled.parent.touch()  # a file in the way stops root, too
+
+    done = checkout.set_up()
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == ["venv.sh: installing runtime packages into .venv"]

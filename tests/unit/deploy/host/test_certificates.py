@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.host.certificates import Authority, Issued, write_file, write_issued
+from deploy.host.certificates import Authority, Issued, write_issued
 from deploy.host.checks import certificate_problems, key_problems
+from deploy.host.files import write_file
 from shared.errors import SettingsError
 from shared.settings import TlsSettings
 

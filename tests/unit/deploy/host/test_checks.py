@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from deploy.host.checks import Need, etcd_dir_problems, missing, needs_of, wanted_ports
+from deploy.host.checks import etcd_dir_problems, wanted_ports
+from deploy.host.needs import Need, missing, needs_of
 from tests.unit.deploy.host.test_parts import settings
 
 

@@ -1,0 +1,29 @@
+"""What programs start without: every one of these costs a tenth of a second or more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("scheduler.scheduler", {"acme", "josepy", "requests", "OpenSSL"}),
+        ("node_agent.names.serve", {"aiohttp", "cryptography", "grpc", "pyroute2"}),
+        ("deploy.host.__main__", {"aiohttp", "click", "grpc", "pyroute2"}),
+        ("deploy.cli.lab", {"aiohttp", "cryptography", "rich", "ruamel"}),
+    ],
+)
+def test_a_program_starts_without_what_it_may_never_need(module: str, unwanted: set[str]) -> None:
+    program = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) & unwanted == set()
