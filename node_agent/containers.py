@@ -12,7 +12,7 @@ import structlog
 from node_agent.actions import Create, Remove, Start, Step, Stop
 from node_agent.claims import Verdict
 from node_agent.contents import Contents
-from node_agent.decide import Allowed, decide, may_start
+from node_agent.decide import PERIOD_S, Allowed, decide, may_start
 from node_agent.exclusive import Exclusive
 from node_agent.execute import Executor, Wanted
 from node_agent.health import ProbeState
@@ -91,6 +91,9 @@ class Containers:
     async def one_pass(self) -> float:
         """Compare once and begin the steps; return when to look again, seconds."""
         manifest = self._manifest.read()
+        if manifest is None and not self._manifest.is_current:
+            # Its journal is lost: what runs here may well be wanted, and only etcd can say.
+            return PERIOD_S
         desired = {a.id: a for a in manifest.assignments} if manifest is not None else {}
         # Before listing: a step that ends meanwhile is still taken for under way, never done twice.
         in_flight = self._executor.in_flight
