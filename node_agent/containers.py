@@ -101,7 +101,6 @@ class Containers:
         observed = {container.id: container for container in containers}
         now = self._clock.monotonic_s()
         self._tracks = follow(self._tracks, containers, desired, now)
-        self._write_journal(manifest)
         self._prober.follow(containers, self._tracks)
         verdicts = self._exclusive.judge(
             desired.values(), self._manifest.revision, containers, in_flight
@@ -129,6 +128,9 @@ class Containers:
         )
         self._before = {status.id: status for status in found}
         self._told_report(found, manifest)
+        # What was begun gets as far as it can alone: a disk takes longer than what it waits for.
+        await asyncio.sleep(0)
+        self._write_journal(manifest)
         wait_s = decision.wake_in_s
         return wait_s if allowed.begin else min(wait_s, self._begin_at - now)
 
