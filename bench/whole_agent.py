@@ -24,6 +24,7 @@ from node_agent.peers.sockets import SocketNet
 from shared import log
 from shared.clock import SystemClock
 from shared.etcd.store import EtcdStore
+from shared.process import settle_memory
 from shared.settings import AGENT_PEER_PORT, EtcdSettings, Settings
 from shared.subnets import gateway_of
 from tests.fakes.addresses import FakeAddresses
@@ -81,4 +82,5 @@ async def _answers(address_: str, ports: Iterable[int], within_s: float) -> bool
 
 if __name__ == "__main__":
     log.set_up(level="warning", part="bench")
+    settle_memory()
     asyncio.run(serve(settings(Path(sys.argv[1]), sys.argv[2])))
