@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from bench import gateway, names, peers, place, services, start, steady, store
+from bench import gateway, names, peers, place, services, start, steady, store, whole
 
 Figures = dict[str, Any]
 BENCHMARKS: Final[dict[str, Callable[[], Coroutine[Any, Any, Figures]]]] = {
@@ -25,6 +25,7 @@ BENCHMARKS: Final[dict[str, Callable[[], Coroutine[Any, Any, Figures]]]] = {
     "store": store.run,
     "start": start.run,
     "steady": steady.run,
+    "whole": whole.run,
 }
 OUT: Final = Path(__file__).parent / "out"
 

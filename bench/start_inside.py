@@ -17,7 +17,9 @@ from shared.api import StackUpload
 from shared.etcd.store import EtcdStore
 from shared.model import (
     AllocationStatus,
+    Joined,
     Manifest,
+    Network,
     NodeName,
     Protocol,
     PublishedPort,
@@ -31,10 +33,13 @@ from shared.settings import DEFAULT_PATH, load
 from shared.store import Store, exactly
 
 STACK = StackName("bench")
+# As from a Compose file, whose services are on a network.
+NETWORK = Network(name="bench_default")
 SPEC = ServiceSpec(
     name=ServiceName("web"),
     workload=Workload(
         image="hafen.local/whoami:1",
+        networks=(Joined(network=NETWORK.name),),
         stop_grace_period_s=1.0,
         ports=(PublishedPort(published=8080, target=80, protocol=Protocol.HTTP),),
     ),
@@ -110,7 +115,7 @@ class Watcher:
 
 async def one_start(api: ApiClient, watcher: Watcher) -> tuple[float, float]:
     """Deploy, wait for the answer; return ms until it and until the report."""
-    await api.deploy(STACK, StackUpload(services=(SPEC,)))
+    await api.deploy(STACK, StackUpload(services=(SPEC,), networks=(NETWORK,)))
     began = await watcher.next_manifest()
     reported, address = await watcher.next_running()
     await asyncio.to_thread(until_answers, address)

@@ -195,8 +195,9 @@ class Agent:
         self._containers.dirty.mark()
 
     def _routes_changed(self) -> None:
-        self._gateway_dirty.mark()
+        # Whose way is longest begins: nft works on while the others are thought about.
         self._network_dirty.mark()
+        self._gateway_dirty.mark()
         self._names.dirty.mark()
 
     def _nodes_changed(self) -> None:

@@ -12,7 +12,7 @@ import structlog
 from node_agent.actions import Create, Remove, Start, Step, Stop
 from node_agent.claims import Verdict
 from node_agent.contents import Contents
-from node_agent.decide import Allowed, decide, may_start
+from node_agent.decide import PERIOD_S, Allowed, decide, may_start
 from node_agent.exclusive import Exclusive
 from node_agent.execute import Executor, Wanted
 from node_agent.health import ProbeState
@@ -91,6 +91,9 @@ class Containers:
     async def one_pass(self) -> float:
         """Compare once and begin the steps; return when to look again, seconds."""
         manifest = self._manifest.read()
+        if manifest is None and not self._manifest.is_current:
+            # Its journal is lost: what runs here may well be wanted, and only etcd can say.
+            return PERIOD_S
         desired = {a.id: a for a in manifest.assignments} if manifest is not None else {}
         # Before listing: a step that ends meanwhile is still taken for under way, never done twice.
         in_flight = self._executor.in_flight
@@ -98,7 +101,6 @@ class Containers:
         observed = {container.id: container for container in containers}
         now = self._clock.monotonic_s()
         self._tracks = follow(self._tracks, containers, desired, now)
-        self._write_journal(manifest)
         self._prober.follow(containers, self._tracks)
         verdicts = self._exclusive.judge(
             desired.values(), self._manifest.revision, containers, in_flight
@@ -126,6 +128,9 @@ class Containers:
         )
         self._before = {status.id: status for status in found}
         self._told_report(found, manifest)
+        # What was begun gets as far as it can alone: a disk takes longer than what it waits for.
+        await asyncio.sleep(0)
+        self._write_journal(manifest)
         wait_s = decision.wake_in_s
         return wait_s if allowed.begin else min(wait_s, self._begin_at - now)
 

@@ -38,6 +38,8 @@ class Journal:
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / _FILE
         self._written: Page | None = None
+        # What is kept of each track: most are the same from one pass to the next.
+        self._kept: dict[AllocId, tuple[Track, Track]] = {}
 
     def read(self, now: float) -> Page:
         """Return the page as of `now`; an empty one if there is none or it cannot be read.
@@ -61,9 +63,13 @@ class Journal:
         Raises:
             OSError: the disk is full or broken. What runs goes on; the caller says so and retries.
         """
-        kept = {id_: durable(track) for id_, track in tracks.items()}
-        page = Page(manifest=manifest, tracks=kept)
+        self._kept = {id_: self._durable(id_, track) for id_, track in tracks.items()}
+        page = Page(manifest=manifest, tracks={id_: kept for id_, (_, kept) in self._kept.items()})
         if page == self._written:
             return
         write_atomically(self._path, codec.encode(page))
         self._written = page
+
+    def _durable(self, id_: AllocId, track: Track) -> tuple[Track, Track]:
+        known = self._kept.get(id_)
+        return known if known is not None and known[0] is track else (track, durable(track))

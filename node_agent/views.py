@@ -10,6 +10,7 @@ from shared import codec, keys
 from shared.errors import CodecError
 from shared.mirror import View
 from shared.model import Manifest, Network, NodeName, NodeSpec, Revision, Routes, StackName
+from shared.store import KeyValue
 
 
 class ManifestView:
@@ -17,6 +18,7 @@ class ManifestView:
 
     def __init__(self, view: View, node: NodeName, last: Manifest | None) -> None:
         self._view, self._key, self._last = view, keys.desired(node), last
+        self._read: KeyValue | None = None
         self.problem = ""
 
     @property
@@ -31,9 +33,14 @@ class ManifestView:
         return item.mod_revision if item is not None else Revision(0)
 
     def read(self) -> Manifest | None:
-        """Return the manifest to obey; None: nobody ever gave this node one."""
-        self.problem = ""
+        """Return the manifest to obey; None: nobody ever gave this node one.
+
+        As long as the record is the same, the manifest is the same object.
+        """
         item = self._view.items.get(self._key)
+        if item is not None and item is self._read:
+            return self._last
+        self._read, self.problem = item, ""
         if item is None:
             if self._view.revision and self._last is not None and self._last.assignments:
                 # The leader writes an empty manifest, it never deletes one: etcd lost its data.
@@ -52,10 +59,15 @@ class RoutesView:
     def __init__(self, view: View) -> None:
         self._view = view
         self._good: dict[StackName, tuple[Revision, Routes]] = {}
+        self._is_read = False
         self.problems: tuple[str, ...] = ()
 
     def read(self) -> Mapping[StackName, tuple[Revision, Routes]] | None:
-        """Return the routes to serve; None: etcd was not read yet, leave the gateway as it is."""
+        """Return the routes to serve; None: etcd was not read yet, leave the gateway as it is.
+
+        As long as no stack's are others, it is the same object, and so are those of each stack:
+        whoever has found what follows from them may go by that.
+        """
         if not self._view.revision:
             return None
         problems: list[str] = []
@@ -72,8 +84,10 @@ class RoutesView:
                 problems.append(f"{error}; the routes before are kept")
                 if known is not None:
                     found[stack] = known
-        self._good, self.problems = found, tuple(problems)
-        return found
+        self.problems = tuple(problems)
+        if found != self._good or not self._is_read:
+            self._good, self._is_read = found, True
+        return self._good
 
 
 def present_nodes(view: View) -> frozenset[NodeName]:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ def main(part: str, serve: Callable[[Path, Clock], Awaitable[None]]) -> None:
     parser.add_argument("--config", type=Path, default=DEFAULT_PATH)
     parser.add_argument("--log-level", default="info")
     arguments = parser.parse_args()
+    settle_memory()
     try:
         log.set_up(level=arguments.log_level, part=part, node=load(arguments.config).node)
         asyncio.run(_until_signalled(serve(arguments.config, SystemClock())))
@@ -36,6 +38,15 @@ def main(part: str, serve: Callable[[Path, Clock], Awaitable[None]]) -> None:
         if bugs is not None or expected is None:
             raise
         sys.exit(max(_refuse(part, error) for error in leaves(expected)))
+
+
+def settle_memory() -> None:
+    """Let the collector look no more through what was imported: it is there until the end.
+
+    A whole collection stops everything, answers to other hosts' probes too.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _refuse(part: str, error: HafenError) -> int:

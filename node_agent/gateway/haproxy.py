@@ -21,6 +21,7 @@ from node_agent.gateway.commands import ask_busy, busy, commands, complaint, dra
 from node_agent.gateway.config import CLOSED_MAP, PACE_MS, Place, Served, render, retries
 from node_agent.gateway.extras import NO_EXTRAS, Extras
 from node_agent.gateway.gateway import GatewayStatus
+from node_agent.gateway.known import Known
 from node_agent.gateway.maps import Map, Maps, closed_map
 from node_agent.gateway.metrics import named
 from node_agent.gateway.opening import openable, speaks_six
@@ -28,7 +29,7 @@ from node_agent.gateway.process import Condition, Haproxy, cut_connections
 from node_agent.gateway.refusal import Accepted, Refusals
 from node_agent.gateway.slots import Steps, Table, is_holding, steps
 from node_agent.gateway.tls import Loaded
-from node_agent.gateway.wanted import EDGE, AllRoutes, gone, served, slots_in, tables
+from node_agent.gateway.wanted import EDGE, AllRoutes, gone, slots_in
 from shared import codec
 from shared.clock import Clock
 from shared.errors import CodecError, UnavailableError
@@ -82,6 +83,7 @@ class HaproxyGateway:
         self._certificates = Certificates(self._folder / edge.CERTIFICATES, self.haproxy)
         self._saved = self._read()
         self._refusals = Refusals(self.haproxy, self._saved.in_place)
+        self._known = Known()
         # An agent that starts cannot know how far the one before it came: it says all of it again.
         self._is_certain = False
         self._applied: tuple[AllRoutes, Extras] | None = None
@@ -129,13 +131,14 @@ class HaproxyGateway:
 
     async def _make_true(self, routes: AllRoutes, extras: Extras, *, is_running: bool) -> _Outcome:
         before = self._saved.tables
-        after = tables(routes, before)
+        after = self._known.tables(routes, before)
         were_open = self._saved.opened if is_running else {}
         place = self._place()
         # One that runs, and that nobody can speak to any more, has its ports until it is replaced.
         ours = self._saved.opened if not is_running and self.haproxy.left() else were_open
-        found, problems = openable(served(routes, after), ours, place)
-        accepted = self._refusals.known(found, were_open, after, place)
+        found, problems = openable(self._known.served(routes, after), ours, place)
+        shapes = self._known.shapes(found, place)
+        accepted = self._refusals.known(found, shapes, were_open, after, place)
         # First what a worker can be told, also one that a reload is about to replace: requests
         # that it holds must learn of their new replica, and a refused reload must hold up nothing.
         await self._say(accepted.served, before, were_open)
@@ -230,12 +233,16 @@ class HaproxyGateway:
         refuses to change a slot of a worker that stops.
         """
         now = asyncio.get_running_loop().time()
-        held_s = {each.service_id: _held_s(each) for each in all_}
         for key, table in after.items():
+            had = before.get(key)
+            if had is table:
+                continue
             if not is_holding(table):
                 self._lost_at.pop(key, None)
-            elif key in before and not is_holding(before[key]):
+            elif had is not None and not is_holding(had):
                 self._lost_at.setdefault(key, now)
+        lost = self._lost_at.keys()
+        held_s = {each.service_id: _held_s(each) for each in all_ if each.service_id in lost}
         self._lost_at = {
             key: at
             for key, at in self._lost_at.items()
@@ -256,6 +263,8 @@ class HaproxyGateway:
             if not were_open.get(each.backend, "").startswith(each.port.protocol):
                 continue
             told = before.get(each.service_id, Table())
+            if told is each.table and self._is_certain:
+                continue
             count = min(slots_in(were_open[each.backend]), len(told.slots))
             known = Table(slots=each.table.slots[:count])
             change = (

@@ -56,12 +56,16 @@ class Refusals:
     def known(
         self,
         served: Sequence[Served],
+        wanted: _Shapes,
         were_open: _Shapes,
         tables: Mapping[str, Table],
         place: Place,
     ) -> Accepted:
-        """Return `served` without what was refused already, word for word."""
-        stacks, wanted = _by_stack(served), shapes(served, place)
+        """Return `served`, of which `wanted` are the shapes, without what was refused already.
+
+        What is another by a word is tried again.
+        """
+        stacks = _by_stack(served)
         # What is in force is good, also what an agent before has brought there.
         self._good |= {s: own for s, own in stacks.items() if _is_open(own, were_open, wanted)}
         self._refused = {

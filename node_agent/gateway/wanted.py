@@ -4,7 +4,7 @@ Pure.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -36,11 +36,12 @@ def served(routes: AllRoutes, slots: Mapping[str, Table]) -> tuple[Served, ...]:
         one
         for stack, (_, stack_routes) in sorted(routes.items())
         for service in stack_routes.services
-        for one in _of_service(stack, service, slots[f"{stack}.{service.service}"])
+        for one in of_service(stack, service, slots[f"{stack}.{service.service}"])
     )
 
 
-def _of_service(stack: StackName, service: ServiceRoutes, table: Table) -> Iterator[Served]:
+def of_service(stack: StackName, service: ServiceRoutes, table: Table) -> Iterator[Served]:
+    """Yield what leads to the replicas of one service."""
     # UDP and what only one node has are the kernel's.
     ports = [
         port for port in service.ports if port.protocol is not Protocol.UDP and not port.is_host
@@ -76,14 +77,17 @@ def shapes(all_: Iterable[Served], place: Place) -> dict[str, str]:
     The last word of a backend's is its number of slots, the first its protocol.
     """
     kept = tuple(all_)
-    found = {each.backend: _shape(each, place) for each in kept}
-    text = edge.render(kept, place)
-    if text:
-        found[EDGE] = f"{EDGE} {place.http_port} {place.https_port} {_digest(text)}"
-    return found
+    return {each.backend: shape(each, place) for each in kept} | shape_of_edge(kept, place)
 
 
-def _shape(each: Served, place: Place) -> str:
+def shape_of_edge(all_: Sequence[Served], place: Place) -> dict[str, str]:
+    """Return the same of the frontends of routes; empty: there are none."""
+    text = edge.render(all_, place)
+    return {EDGE: f"{EDGE} {place.http_port} {place.https_port} {_digest(text)}"} if text else {}
+
+
+def shape(each: Served, place: Place) -> str:
+    """Return what of one backend only a reload can change."""
     bare = msgspec.structs.replace(each, table=Table(slots=(Slot(number=1),)))
     # A stack's part in the frontends of routes is known by this, too.
     headers = edge.headers([each])
@@ -112,6 +116,7 @@ def gone(before: Mapping[str, Table], after: Mapping[str, Table]) -> tuple[str, 
     found = {
         address
         for key, table in before.items()
+        if table is not after.get(key)
         for address in gone_addresses(table, after.get(key, Table()))
     }
     return tuple(sorted(found))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from node_agent.names.names import Names, NamesStatus
-from node_agent.names.snapshot import snapshot_of
+from node_agent.names.snapshot import Local, containers_of, snapshot_of
 from node_agent.views import RoutesView
 from shared.loop import Dirty
 from shared.model import AllocationStatus, Manifest, Revision, StackName
@@ -27,8 +27,7 @@ class NamesPart:
         self, names: Names, pools: Pools, routes: RoutesView, changed: Callable[[], None]
     ) -> None:
         self._names, self._pools, self._routes, self._changed = names, pools, routes, changed
-        self._found: tuple[AllocationStatus, ...] = ()
-        self._manifest: Manifest | None = None
+        self._containers: tuple[Local, ...] = ()
         self._acked: Mapping[StackName, Revision] = {}
         self._status = NamesStatus()
         self.dirty = Dirty()
@@ -47,8 +46,9 @@ class NamesPart:
 
     def look(self, found: tuple[AllocationStatus, ...], manifest: Manifest | None) -> None:
         """Note this node's containers, which may ask."""
-        if (found, manifest) != (self._found, self._manifest):
-            self._found, self._manifest = found, manifest
+        containers = containers_of(manifest, found)
+        if containers != self._containers:
+            self._containers = containers
             self.dirty.mark()
 
     async def one_pass(self) -> float:
@@ -56,9 +56,7 @@ class NamesPart:
         routes = self._routes.read()
         if routes is None:
             return PERIOD_S  # etcd was not read yet: what the agent before us told is better.
-        status = await self._names.apply(
-            snapshot_of(self._pools, routes, self._manifest, self._found)
-        )
+        status = await self._names.apply(snapshot_of(self._pools, routes, self._containers))
         acked = {stack: revision for stack, (revision, _) in routes.items()}
         if acked != self._acked or status.problems != self._status.problems:
             self._changed()

@@ -56,27 +56,37 @@ class Snapshot(Record, frozen=True, kw_only=True):
 def snapshot_of(
     pools: Pools,
     routes: Mapping[StackName, tuple[Revision, Routes]],
-    manifest: Manifest | None,
-    statuses: Iterable[AllocationStatus],
+    containers: tuple[Local, ...],
 ) -> Snapshot:
     """Return what names say on this node.
 
     Args:
         pools: what the cluster's own addresses are from.
         routes: per stack, with their mod_revision.
+        containers: this node's.
+    """
+    return Snapshot(
+        pool=pools.pool,
+        vips=pools.vips,
+        pool6=pools.pool6,
+        routes=tuple(each for _, (_, each) in sorted(routes.items())),
+        containers=containers,
+    )
+
+
+def containers_of(
+    manifest: Manifest | None, statuses: Iterable[AllocationStatus]
+) -> tuple[Local, ...]:
+    """Return this node's containers, which may ask.
+
+    Args:
         manifest: what this node should run; None: nobody said.
         statuses: what it runs, for the addresses that containers have.
     """
     found: dict[AllocId, str] = {status.id: status.address for status in statuses}
     assignments = manifest.assignments if manifest is not None else ()
     locals_ = (_local(each, found.get(each.id, "")) for each in assignments)
-    return Snapshot(
-        pool=pools.pool,
-        vips=pools.vips,
-        pool6=pools.pool6,
-        routes=tuple(each for _, (_, each) in sorted(routes.items())),
-        containers=tuple(each for each in locals_ if each.addresses),
-    )
+    return tuple(each for each in locals_ if each.addresses)
 
 
 def _local(assignment: Assignment, address: str) -> Local:

@@ -6,41 +6,20 @@ agent that starts while etcd is away leaves the kernel as it was.
 
 import functools
 import ipaddress
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from node_agent.network.fabric import Topology
-from shared.model import (
-    AllocId,
-    Endpoint,
-    Network,
-    NodeName,
-    NodeSpec,
-    Protocol,
-    Record,
-    ServiceRoutes,
-)
-from shared.subnets import is_address
+from node_agent.network.parts import Member, Part, Parts
+from shared.model import AllocId, NodeName, NodeSpec, Record
 
 # What services of an older version are on, which say no network: one of their own, as before.
 NAMELESS: Final = ""
 # Combinations of networks that were sorted.
 _KNOWN_MAX: Final = 1 << 15
-
-
-class Member(Record, frozen=True):
-    """A container of the cluster, by its allocation.
-
-    Attributes:
-        addresses: its own first, then fixed ones.
-    """
-
-    allocation: AllocId
-    node: NodeName
-    addresses: tuple[str, ...]
-    networks: tuple[str, ...]
 
 
 class Local(Record, frozen=True, kw_only=True):
@@ -89,7 +68,11 @@ class Cluster(Record, frozen=True, kw_only=True):
 
 
 def cluster_of(
-    topology: Topology, before: Cluster, used: Collection[str], edge: Collection[int] = ()
+    topology: Topology,
+    before: Cluster,
+    used: Collection[str],
+    edge: Collection[int] = (),
+    parts: Collection[Part] | None = None,
 ) -> Cluster:
     """Return what the kernel needs of `topology`.
 
@@ -99,24 +82,22 @@ def cluster_of(
             while containers are on it: they may still be ending.
         used: networks of this node's containers.
         edge: the ports on which gateways take HTTP routes, once there are any.
+        parts: of the stacks, if somebody has them; see parts.Parts.
     """
-    networks = list(_networks(topology))
+    if parts is None:
+        parts = Parts().of(topology)
+    networks = [*(each for part in parts for each in part.networks), *topology.networks]
     closed = {name: before.closed[name] for name in sorted(used) if name in before.closed}
     closed |= {each.name: each.internal for each in networks}
-    services = [
-        service for _, (_, routes) in sorted(topology.routes.items()) for service in routes.services
-    ]
-    ports = {(port.protocol is Protocol.UDP, port.published) for s in services for port in s.ports}
-    if any(service.routes for service in services):
-        ports |= {(False, port) for port in edge}
+    of_edge = frozenset(edge if any(part.has_routes for part in parts) else ())
     return Cluster(
         sites=tuple(_site(node) for node in topology.nodes),
-        members=tuple(_members(services, topology.nodes)),
+        members=tuple(itertools.chain.from_iterable(part.members for part in parts)),
         closed=closed,
         subnets=collapsed(each.subnet for each in networks if each.subnet),
-        tcp=tuple(sorted(port for is_udp, port in ports if not is_udp and port)),
-        udp=tuple(sorted(port for is_udp, port in ports if is_udp and port)),
-        vips=tuple(sorted({service.vip for service in services if service.vip})),
+        tcp=tuple(sorted(of_edge.union(*(part.tcp for part in parts)))),
+        udp=tuple(sorted(frozenset().union(*(part.udp for part in parts)))),
+        vips=tuple(sorted(frozenset().union(*(part.vips for part in parts)))),
     )
 
 
@@ -132,7 +113,7 @@ def located(cluster: Cluster, locals_: Mapping[AllocId, Local]) -> dict[AllocId,
     One that it does not list yet keeps what it was attached with. A fixed address that two have,
     because one is still ending, stays with the one that has it.
     """
-    listed = {member.allocation: member for member in cluster.members}
+    listed = {each.allocation: each for each in cluster.members if each.allocation in locals_}
     found: dict[AllocId, Local] = {}
     taken = {address for each in locals_.values() for address in each.addresses}
     for id_, local in sorted(locals_.items()):
@@ -157,7 +138,9 @@ def with_awaited(
     taken = {address for each in here.values() for address in each.addresses}
     found = dict(here)
     for member in cluster.members:
-        if member.node != node or member.allocation in here or taken & {*member.addresses}:
+        if member.node != node or member.allocation in here:
+            continue
+        if taken and not taken.isdisjoint(member.addresses):
             continue
         own, *fixed = member.addresses
         found[member.allocation] = Local(address=own, fixed=tuple(fixed), networks=member.networks)
@@ -175,30 +158,6 @@ def _site(node: NodeSpec) -> Site:
     return Site(node.name, node.address, node.subnet)
 
 
-def _networks(topology: Topology) -> Iterator[Network]:
-    for _, (_, routes) in sorted(topology.routes.items()):
-        yield from routes.networks
-    yield from topology.networks
-
-
-def _members(services: Collection[ServiceRoutes], nodes: Collection[NodeSpec]) -> Iterator[Member]:
-    own = {node.address for node in nodes}
-    for service in services:
-        names = tuple(sorted(joined.network for joined in service.networks))
-        for endpoint in service.endpoints:
-            addresses = _addresses(endpoint)
-            if not addresses or endpoint.address in own:
-                continue  # It has no network, or its node's.
-            asked = names if endpoint.networks is None else tuple(sorted(endpoint.networks))
-            yield Member(endpoint.allocation, endpoint.node, addresses, asked)
-
-
-def _addresses(endpoint: Endpoint) -> tuple[str, ...]:
-    """Return the endpoint's addresses, its own first; what is no address is left out."""
-    found = (endpoint.address, *endpoint.addresses)
-    return tuple(dict.fromkeys(each for each in found if is_address(each)))
-
-
 def networks_of(one: Member | Local) -> tuple[str, ...]:
     """Return what a container is on, sorted."""
     return _sorted(one.networks)
@@ -207,6 +166,11 @@ def networks_of(one: Member | Local) -> tuple[str, ...]:
 @functools.lru_cache(_KNOWN_MAX)
 def _sorted(networks: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(networks))) or (NAMELESS,)
+
+
+def fixed_of(cluster: Cluster) -> tuple[tuple[NodeName, tuple[str, ...]], ...]:
+    """Return the fixed addresses that there are, and where: only these need routes of their own."""
+    return tuple((each.node, each.addresses) for each in cluster.members if len(each.addresses) > 1)
 
 
 def is_closed(cluster: Cluster, networks: Collection[str]) -> bool:

@@ -61,9 +61,21 @@ class ContainerNetwork(Protocol):
     async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:
         """Return the container's attachment, made now if it has none; idempotent.
 
+        It need not be let in by others yet, see `admit`.
+
         Raises:
             RuntimeFailureError: no address is free (says how many there are), the one asked for is
                 still another container's (says whose), or the kernel refused.
+        """
+        ...
+
+    async def admit(self, id_: AllocId) -> None:
+        """Return when a container that is attached is on its networks.
+
+        Apart from attaching, so that its process can be made meanwhile.
+
+        Raises:
+            RuntimeFailureError: the kernel refused.
         """
         ...
 

@@ -39,7 +39,8 @@ class Table:
     def __init__(self, nft: Nftables) -> None:
         self.there: Ruleset | None = None
         self._nft = nft
-        self._chains: Chains = {}
+        # As nft prints them; None: as they are now, they were never listed.
+        self._chains: Chains | None = None
         # How many strangers there had been when it was right; None: it may not be.
         self._strangers: int | None = None
 
@@ -57,10 +58,26 @@ class Table:
         script = rules.change(self.there, wanted)
         if not script:
             return
-        is_learnt = not rules.changes_chains(self.there, wanted)
+        if rules.changes_chains(self.there, wanted):
+            self._chains = None
         await self._send(script, wanted)
-        if not is_learnt:
-            await self._learn(wanted)
+
+    async def learn(self) -> None:
+        """Remember how nft prints what was changed, unless somebody else has been there since.
+
+        Not part of a change: listing takes longer than the change, and whoever waits for the rules
+        need not wait for this. Until then a stranger's change has the table made new.
+
+        Raises:
+            HostError: the table is not what was made.
+        """
+        if self._chains is not None or self.there is None or self._strangers is None:
+            return
+        if await self._nft.strangers() != self._strangers:
+            return
+        await self._learn(self.there)
+        if await self._nft.strangers() != self._strangers:
+            self._chains = None
 
     async def _load(self, wanted: Ruleset) -> None:
         for _ in range(_TRIES):
@@ -93,6 +110,8 @@ class Table:
         now = await self._nft.strangers()
         if now == self._strangers:
             return True
+        if self._chains is None:
+            return False
         found = await self._listed()
         if found is None or found.chains != self._chains or found.items != _items(there):
             return False

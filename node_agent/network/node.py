@@ -8,7 +8,7 @@ which a reboot empties with it; the agent may be killed at any moment and finds 
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from pyroute2 import NetlinkError
@@ -18,19 +18,22 @@ from node_agent.network.address_book import AddressBook, link_name
 from node_agent.network.cluster import (
     Cluster,
     Local,
+    Site,
     cluster_of,
     decode,
     encode,
+    fixed_of,
     located,
     networks_of,
-    with_awaited,
 )
 from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.network.mending import Said, mend
 from node_agent.network.network import HOST, NOTHING, Asked, Attachment
 from node_agent.network.nft import Table
+from node_agent.network.parts import Parts
 from node_agent.network.plan import BRIDGE, Host, clashes, plan_of
-from node_agent.network.policy import Frame, Ruleset, ruleset_of
+from node_agent.network.policy import Frame
+from node_agent.network.rulings import Rulings
 from node_agent.nftables import Nftables
 from shared.errors import HostError, RuntimeFailureError
 from shared.files import write_atomically
@@ -42,6 +45,14 @@ _log = structlog.get_logger()
 _CLUSTER: Final = "network.cluster"
 _LOOPBACK: Final = "lo"
 _REFUSED: Final = (NetlinkError, OSError)
+
+
+class _Asked(NamedTuple):
+    """What links and routes follow from."""
+
+    sites: tuple[Site, ...]
+    fixed: tuple[tuple[NodeName, tuple[str, ...]], ...]
+    here: Mapping[AllocId, Local]
 
 
 class NodeNetwork:
@@ -61,10 +72,10 @@ class NodeNetwork:
         self._table = Table(nft)
         self._acked: Mapping[StackName, Revision] = {}
         self._mtu = 0
-        # What the kernel was made to have, without a problem; None: it may not have it.
-        self._mended: tuple[Cluster, dict[AllocId, Local]] | None = None
-        # What rules were found for last, and the rules.
-        self._ruled: tuple[tuple[Cluster, dict[AllocId, Local]], Ruleset] | None = None
+        self._parts = Parts()
+        # What links and routes were found for, and made without a problem; None: they may not be.
+        self._mended: _Asked | None = None
+        self._rulings = Rulings(NodeName(settings.node), self._frame())
         # Over addresses and links, and over the rules.
         self._lock, self._rules_lock = asyncio.Lock(), asyncio.Lock()
 
@@ -89,16 +100,18 @@ class NodeNetwork:
         problems: list[str] = []
         is_in_force = False
         try:
-            problems += await self._follow(topology, looks=looks)
-            await self._make_rules()
-            is_in_force = True
-        except HostError as error:
-            problems.append(str(error))
+            await self._follow(topology, looks=looks)
         except OSError as error:
             problems.append(f"cannot note containers' addresses: {error}")
+        else:
+            async with asyncio.TaskGroup() as group:
+                noting = group.create_task(self._note())
+                refused = await self._try_rules(learns=looks)
+            is_in_force = not refused
+            problems += [*refused, *noting.result()]
         try:
             async with self._lock:
-                said, failed = await asyncio.to_thread(self._mend, looks=looks)
+                said, failed = await self._whole(looks=looks)
             problems += said
             if is_in_force:
                 self._acked = _acked(topology, failed)
@@ -110,19 +123,22 @@ class NodeNetwork:
     # ------------------------------------------------------------ containers
 
     async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:
-        """Return the container's attachment, made now if it has none.
-
-        It is on its networks when this returns.
-        """
+        """Return the container's attachment, made now if it has none."""
         if asked.mode == HOST:
             return Attachment(self._settings.address, "")
         try:
             async with self._lock:
                 local = await asyncio.to_thread(self._attach, id_, asked)
-            await self._make_rules()
-        except (*_REFUSED, HostError) as error:
+        except _REFUSED as error:
             raise RuntimeFailureError(f"cannot attach {id_} to the network: {error}") from error
         return Attachment(local.address, str(self._book.pin(id_)))
+
+    async def admit(self, id_: AllocId) -> None:
+        """Return when the rules have the container, as all that are attached."""
+        try:
+            await self._make_rules()
+        except HostError as error:
+            raise RuntimeFailureError(f"cannot attach {id_} to the network: {error}") from error
 
     async def find(self, id_: AllocId) -> Attachment | None:
         """Return the attachment that the container has, or None."""
@@ -142,17 +158,36 @@ class NodeNetwork:
                 ) from error
 
     def _attach(self, id_: AllocId, asked: Asked) -> Local:
+        before = self._book.all()
         local, pin = self._book.take(id_, asked), self._book.pin(id_)
         is_whole = namespaces.is_pinned(pin) and (not local.address or links.is_up(link_name(id_)))
         if not is_whole:
-            self._mended = None
+            whole, self._mended = self._mended, None
             links.remove(link_name(id_), pin)
             links.make(pin, self._link(id_, local) if local.address else None)
+            self._mended = whole
+        self._follow_book(before)
         return local
 
     def _detach(self, id_: AllocId) -> None:
+        before = self._book.all()
         links.remove(link_name(id_), self._book.pin(id_))
         self._book.free(id_)
+        self._follow_book(before)
+
+    def _follow_book(self, before: Mapping[AllocId, Local]) -> None:
+        """Count a link that was made whole, or removed whole, as what it is.
+
+        Others wait while all are looked at. A fixed address may need a route elsewhere: that is
+        looked at.
+        """
+        now = self._book.all()
+        changed = {id_ for id_ in before.keys() | now.keys() if before.get(id_) != now.get(id_)}
+        has_fixed = any(some[id_].fixed for some in (before, now) for id_ in changed & some.keys())
+        if self._mended is not None and self._mended.here == before and not has_fixed:
+            self._mended = self._mended._replace(here=now)
+        elif changed:
+            self._mended = None
 
     def _link(self, id_: AllocId, local: Local) -> links.Link:
         settings = self._settings
@@ -160,32 +195,46 @@ class NodeNetwork:
 
     # ------------------------------------------------------------ the whole
 
-    async def _follow(self, topology: Topology, *, looks: bool) -> list[str]:
-        """Take over what the leader says, and write it down for the next agent."""
+    async def _follow(self, topology: Topology, *, looks: bool) -> None:
+        """Take over what the leader says."""
         async with self._lock:
-            here = await asyncio.to_thread(self._book.look if looks else self._book.all)
+            here = await asyncio.to_thread(self._book.look) if looks else self._book.all()
             used = {name for each in here.values() for name in networks_of(each)}
-            self._cluster = cluster_of(topology, self._cluster, used, self._settings.gateway.ports)
+            ports, parts = self._settings.gateway.ports, self._parts.of(topology)
+            found = cluster_of(topology, self._cluster, used, ports, parts)
+            # The same is the same object, which the rules are known by.
+            if found != self._cluster:
+                self._cluster = found
             for id_, local in located(self._cluster, here).items():
                 if local != here[id_]:
                     await asyncio.to_thread(self._book.put, id_, local)
-            if self._cluster == self._noted:
-                return []
-            try:
-                await asyncio.to_thread(_write, self._file, self._cluster)
-            except OSError as error:
-                return [f"cannot write {self._file}, which the next agent starts with: {error}"]
-            self._noted = self._cluster
+
+    async def _note(self) -> list[str]:
+        """Write down what rules are made of, for the next agent; return what is in the way."""
+        noting = self._cluster
+        if noting is self._noted:
             return []
+        try:
+            await asyncio.to_thread(_write, self._file, noting)
+        except OSError as error:
+            return [f"cannot write {self._file}, which the next agent starts with: {error}"]
+        self._noted = noting
+        return []
+
+    async def _try_rules(self, *, learns: bool) -> list[str]:
+        """Return why the rules are not in force; nothing: they are."""
+        try:
+            await self._make_rules()
+            if learns:
+                async with self._rules_lock:
+                    await self._table.learn()
+        except HostError as error:
+            return [str(error)]
+        return []
 
     async def _make_rules(self) -> None:
         async with self._rules_lock:
-            here = await asyncio.to_thread(self._book.all)
-            node = NodeName(self._settings.node)
-            asked = self._cluster, with_awaited(self._cluster, node, here)
-            if self._ruled is None or self._ruled[0] != asked:
-                self._ruled = asked, ruleset_of(self._frame(), *asked)
-            await self._table.make(self._ruled[1])
+            await self._table.make(self._rulings.of(self._cluster, self._book.all()))
 
     def _frame(self) -> Frame:
         settings = self._settings
@@ -225,16 +274,24 @@ class NodeNetwork:
             found = kernel.look()
         return found, host, [problem] if problem else []
 
-    def _mend(self, *, looks: bool) -> Said:
-        """Make everything but the rules whole, containers' links first: routes lead to them.
+    async def _whole(self, *, looks: bool) -> Said:
+        """Make everything but the rules whole.
 
         A look costs some ms for each container. Unless one is due, what was whole counts as whole
         for as long as the same is wanted.
         """
         here = self._book.all()
-        if not looks and self._mended == (self._cluster, here):
+        asked = _Asked(self._cluster.sites, fixed_of(self._cluster), here)
+        if not looks and self._mended == asked:
             return [], frozenset()
         self._mended = None
+        said, failed = await asyncio.to_thread(self._mend, here)
+        if not said and not failed:
+            self._mended = asked
+        return said, failed
+
+    def _mend(self, here: Mapping[AllocId, Local]) -> Said:
+        """Mend what is not whole, containers' links first: routes lead to them."""
         found, host, problems = self._make_devices()
         linked = {id_: local for id_, local in here.items() if local.address}
         mended = [self._mend_link(id_, local, found, problems) for id_, local in linked.items()]
@@ -245,10 +302,7 @@ class NodeNetwork:
         )
         problems += clashes(host, wanted, found.foreign)
         said, failed = mend(host, wanted, found)
-        problems += said
-        if not problems and not failed:
-            self._mended = self._cluster, here
-        return problems, failed
+        return [*problems, *said], failed
 
     def _mend_link(
         self, id_: AllocId, local: Local, found: kernel.Found, problems: list[str]

@@ -7,7 +7,7 @@ that a container of this node is on, whoever its members are.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -67,6 +67,24 @@ class Ruleset(msgspec.Struct, frozen=True, kw_only=True):
     chains: Mapping[str, tuple[str, ...]]
 
 
+class Own(msgspec.Struct, frozen=True, kw_only=True):
+    """What this node's own containers make of the rules, whoever else there is.
+
+    Attributes:
+        used: the networks that they are on.
+        sets, maps, chains: as in Ruleset.
+    """
+
+    used: frozenset[str]
+    sets: Mapping[str, Elements]
+    maps: Mapping[str, tuple[str, Mapping[str, str]]]
+    chains: Mapping[str, tuple[str, ...]]
+
+
+# By network, the sets of its members.
+Members = Mapping[str, Mapping[str, Elements]]
+
+
 def ruleset_of(frame: Frame, cluster: Cluster, locals_: Mapping[AllocId, Local]) -> Ruleset:
     """Return the table for a node.
 
@@ -75,34 +93,80 @@ def ruleset_of(frame: Frame, cluster: Cluster, locals_: Mapping[AllocId, Local])
         cluster: all others.
         locals_: this node's containers, as `cluster.located` has them.
     """
-    here = {id_: each for id_, each in locals_.items() if each.address}
-    used = {name for each in here.values() for name in networks_of(each)}
-    members = _members(cluster, here, used)
-    combos = {networks_of(each) for each in here.values()}
-    into, outof, ways_out = _verdicts(cluster, here)
-    families = (V4, V6) if frame.pool6 else (V4,)
+    own = own_of(frame, locals_, shut_of(cluster, locals_))
+    return joined(frame, cluster, own, members_of(frame, cluster, locals_, own.used))
+
+
+def joined(frame: Frame, cluster: Cluster, own: Own, members: Members) -> Ruleset:
+    """Return the table made of its parts."""
     sets = {
         "tcp_ports": _ports((*cluster.tcp, *frame.host_ports.get("tcp", ()))),
         "udp_ports": _ports((*cluster.udp, *frame.host_ports.get("udp", ()))),
         "vips4": Elements(V4, frozenset(cluster.vips)),
         "cluster4": _networks((frame.pool, *cluster.subnets)),
-        **_in_families("nodes", _nodes(frame, cluster), frame, families),
-        **_in_families("open", ways_out, frame, families),
+        **_in_families("nodes", _nodes(frame, cluster), frame),
+        **own.sets,
     }
-    for name, addresses in members.items():
-        sets |= _in_families(f"net_{identifier(name)}_", addresses, frame, families)
+    for name in own.used:
+        sets |= members[name]
+    return Ruleset(frame=frame, sets=sets, maps=own.maps, chains=own.chains)
+
+
+def shut_of(cluster: Cluster, locals_: Mapping[AllocId, Local]) -> dict[tuple[str, ...], bool]:
+    """Return the combinations of networks that containers are on: whether none has a way out."""
+    combos = {networks_of(each) for each in locals_.values() if each.address}
+    return {combo: is_closed(cluster, combo) for combo in combos}
+
+
+def own_of(
+    frame: Frame, locals_: Mapping[AllocId, Local], shut: Mapping[tuple[str, ...], bool]
+) -> Own:
+    """Return what this node's containers make of the rules; `shut` as `shut_of` has it."""
+    into, outof, ways_out = _verdicts([each for each in locals_.values() if each.address], shut)
     maps: dict[str, tuple[str, Mapping[str, str]]] = {}
     for stem, verdicts in (("into", into), ("outof", outof)):
         maps[f"{stem}4"] = (V4, verdicts)
         if frame.pool6:
             sixes = {six_of(frame.pool6, address): chain for address, chain in verdicts.items()}
             maps[f"{stem}6"] = (V6, sixes)
-    chains = {
-        name: rules
-        for combo in combos
-        for name, rules in _chains(combo, frame, closed=is_closed(cluster, combo)).items()
+    return Own(
+        used=frozenset(name for combo in shut for name in combo),
+        sets=_in_families("open", ways_out, frame),
+        maps=maps,
+        chains={
+            name: rules
+            for combo, closed in shut.items()
+            for name, rules in _chains(combo, frame, closed=closed).items()
+        },
+    )
+
+
+def members_of(
+    frame: Frame,
+    cluster: Cluster,
+    locals_: Mapping[AllocId, Local],
+    networks: Collection[str],
+) -> dict[str, dict[str, Elements]]:
+    """Return who is on each of `networks`; this node knows its own containers best."""
+    found: dict[str, set[str]] = {name: set() for name in networks}
+    # There are few combinations of networks, and thousands of members.
+    of_combo: dict[tuple[str, ...], tuple[set[str], ...]] = {}
+    for member in cluster.members:
+        sets = of_combo.get(member.networks)
+        if sets is None:
+            names = found.keys() & set(networks_of(member))
+            sets = of_combo[member.networks] = tuple(found[name] for name in names)
+        if sets and member.allocation not in locals_:
+            for each in sets:
+                each.update(member.addresses)
+    for local in locals_.values():
+        for name in networks_of(local) if local.address else ():
+            if name in found:
+                found[name].update(local.addresses)
+    return {
+        name: _in_families(f"net_{identifier(name)}_", addresses, frame)
+        for name, addresses in found.items()
     }
-    return Ruleset(frame=frame, sets=sets, maps=maps, chains=chains)
 
 
 def identifier(network: str) -> str:
@@ -114,39 +178,22 @@ def _digest(text: str) -> str:
     return hashlib.blake2s(text.encode(), digest_size=_HASH_BYTES).hexdigest()
 
 
-def _members(
-    cluster: Cluster, here: Mapping[AllocId, Local], used: set[str]
-) -> dict[str, set[str]]:
-    """Return who is on each network that this node has a part in."""
-    found: dict[str, set[str]] = {name: set() for name in used}
-    for member in cluster.members:
-        if member.allocation not in here:
-            for name in used.intersection(networks_of(member)):
-                found[name].update(member.addresses)
-    for local in here.values():
-        for name in networks_of(local):
-            found[name].update(local.addresses)
-    return found
-
-
 def _verdicts(
-    cluster: Cluster, here: Mapping[AllocId, Local]
+    here: Iterable[Local], shut: Mapping[tuple[str, ...], bool]
 ) -> tuple[dict[str, str], dict[str, str], set[str]]:
     """Return the chains that judge what goes to and comes from each address; who has a way out."""
     into: dict[str, str] = {}
     outof: dict[str, str] = {}
     ways_out: set[str] = set()
-    shut = {combo: is_closed(cluster, combo) for combo in set(map(networks_of, here.values()))}
     chains = {
         combo: (_chain("into", combo, closed=closed), _chain("outof", combo, closed=closed))
         for combo, closed in shut.items()
     }
-    for local in here.values():
+    for local in here:
         combo = networks_of(local)
-        is_shut = shut[combo]
         for address in local.addresses:
             into[address], outof[address] = chains[combo]
-        if not is_shut:
+        if not shut[combo]:
             ways_out.update(local.addresses)
     return into, outof, ways_out
 
@@ -177,11 +224,9 @@ def _nodes(frame: Frame, cluster: Cluster) -> set[str]:
     return own | {site.address for site in cluster.sites} | {gateway_of(each) for each in subnets}
 
 
-def _in_families(
-    stem: str, addresses: set[str], frame: Frame, families: tuple[str, ...]
-) -> dict[str, Elements]:
+def _in_families(stem: str, addresses: set[str], frame: Frame) -> dict[str, Elements]:
     found = {f"{stem}4": Elements(V4, frozenset(addresses))}
-    if V6 in families:
+    if frame.pool6:
         sixes = frozenset(six_of(frame.pool6, address) for address in addresses)
         found[f"{stem}6"] = Elements(V6, sixes)
     return found

@@ -78,24 +78,32 @@ def _changes(there: Ruleset, wanted: Ruleset) -> Iterator[str]:
     for name in sorted(wanted.sets.keys() - there.sets.keys()):
         yield f"add {_set(name, wanted.sets[name], f'inet {TABLE} ')}"
     for name, elements in sorted(wanted.sets.items()):
-        old = there.sets.get(name, Elements(elements.kind)).items
-        yield from _elements("delete", name, sorted(old - elements.items))
-        yield from _elements("add", name, sorted(elements.items - old))
+        yield from _of_set(name, there.sets.get(name, Elements(elements.kind)), elements)
     new = wanted.chains.keys() - there.chains.keys()
     for name in sorted(new):
         yield f"add chain inet {TABLE} {name}"
         yield from (f"add rule inet {TABLE} {name} {rule}" for rule in wanted.chains[name])
     for name, (_, verdicts) in sorted(wanted.maps.items()):
-        before = there.maps[name][1]
-        gone = {key: chain for key, chain in before.items() if verdicts.get(key) != chain}
-        come = {key: chain for key, chain in verdicts.items() if before.get(key) != chain}
-        yield from _elements("delete", name, sorted(gone))
-        yield from _elements("add", name, _entries(come))
+        yield from _of_map(name, there.maps[name][1], verdicts)
     for name in sorted(there.chains.keys() - wanted.chains.keys()):
         yield f"flush chain inet {TABLE} {name}"
         yield f"delete chain inet {TABLE} {name}"
     for name in sorted(there.sets.keys() - wanted.sets.keys()):
         yield f"delete set inet {TABLE} {name}"
+
+
+def _of_set(name: str, there: Elements, wanted: Elements) -> Iterator[str]:
+    if there is not wanted:
+        yield from _elements("delete", name, sorted(there.items - wanted.items))
+        yield from _elements("add", name, sorted(wanted.items - there.items))
+
+
+def _of_map(name: str, there: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
+    if there is not wanted:
+        gone = {key for key, chain in there.items() if wanted.get(key) != chain}
+        come = {key: chain for key, chain in wanted.items() if there.get(key) != chain}
+        yield from _elements("delete", name, sorted(gone))
+        yield from _elements("add", name, _entries(come))
 
 
 def _elements(verb: str, name: str, items: list[str]) -> list[str]:

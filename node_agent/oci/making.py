@@ -1,5 +1,6 @@
 """Making one container's process: image, network, mounts, files, devices, conmon, in this order."""
 
+import asyncio
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -121,13 +122,18 @@ class Maker:
             devices=devices.granted(workload.security, run.devices),
             disks=devices.numbers(tuning.disks(workload.tuning.block_io)),
         )
-        pid = await self._begin(files, run, image, place, lower)
+        try:
+            async with asyncio.TaskGroup() as group:
+                making = group.create_task(self._begin(files, run, image, place, lower))
+                group.create_task(around.network.admit(files.id))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
         record = Record(
             assignment=run.assignment,
             address=attachment.address,
             stop_signal=stop_signal,
             run=run.number,
-            pid=pid,
+            pid=making.result(),
             conmon_pid=process.read_pid(files.conmon_pid_file) or 0,
             fuse_pid=burns.pid,
             fuse_init_pid=burns.init_pid,

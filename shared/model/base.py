@@ -19,8 +19,12 @@ Revision = NewType("Revision", int)
 DOCUMENT_BYTES_MAX: Final = 1024 * 1024
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of everything that is stored or sent; compares by value."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of everything that is stored or sent; compares by value.
+
+    What is frozen makes no cycles: the collector, which would look through tens of thousands of
+    records while everybody waits, need not know of them.
+    """
 
 
 class Resources(Record, frozen=True, kw_only=True):

@@ -99,6 +99,9 @@ class BareNetwork:
             )
         return Attachment("192.0.2.1", str(file))
 
+    async def admit(self, id_: AllocId) -> None:
+        """There is nobody who could be let in."""
+
     async def find(self, id_: AllocId) -> Attachment | None:
         """Return the namespace."""
         file = self.directory / id_

@@ -73,6 +73,8 @@ async def containers_reach_the_node_and_each_other(folder: Path) -> None:
     await net.set_up()
     first, second = await net.attach(A), await net.attach(B)
     assert (first.address, second.address) == ("198.19.1.2", "198.19.1.3")
+    await net.admit(A)
+    await net.admit(B)
     assert reaches(first, "198.19.1.1")
     assert reaches(first, second.address)
 
@@ -99,7 +101,9 @@ async def what_is_half_there_is_made_whole_with_the_same_address(folder: Path) -
     before = await net.attach(B)
     for name in links() - {"lo", BRIDGE}:
         kernel(lambda ip, name=name: ip.link("del", index=ip.link_lookup(ifname=name)[0]))  # type: ignore[misc]
-    after = await network(folder).attach(B)
+    again = network(folder)
+    after = await again.attach(B)
+    await again.admit(B)
     assert after == before
     assert reaches(after, "198.19.1.1")
 
@@ -117,6 +121,7 @@ async def a_container_that_leaves_takes_nobodys_gateway_along(folder: Path) -> N
     net = network(folder)
     await net.set_up()
     attached = {id_: await net.attach(id_) for id_ in (AllocId(f"s.w.{n}.a") for n in range(4))}
+    await net.admit(A)  # and with it all others
     assert all(reaches(one, "198.19.1.1") for one in attached.values())
     before = bridge_address()
     for id_ in sorted(attached):

@@ -185,6 +185,7 @@ class Rig:
         node, asked = self.nodes[number - 1], Asked(networks=networks, **said)
         alloc = AllocId(id_)
         attachment = node.does(lambda: node.network.attach(alloc, asked))
+        node.does(lambda: node.network.admit(alloc))
         self.containers.append(Container(alloc, node, asked, attachment))
         return self.containers[-1]
 

@@ -123,7 +123,7 @@ class Node:
     async def write(self, manifest: Manifest) -> None:
         await self.leader.txn([], [Put(keys.desired(ME), codec.encode(manifest))])
 
-    def agent(self) -> Coroutine[Any, Any, None]:
+    def agent(self, *, cut_off: bool = False) -> Coroutine[Any, Any, None]:
         outside = Outside(
             runtime=self.runtime,
             gateway=FakeGateway(),
@@ -135,6 +135,8 @@ class Node:
             addresses=FakeAddresses(self.clock),
         )
         store = FakeStore(self.etcd, "agent")
+        if cut_off:
+            store.cut()
         rng = random.Random(1)  # noqa: S311 - jitter
         return Agent(store, outside, self.settings, clock=self.clock, rng=rng).run()
 
@@ -227,6 +229,30 @@ def test_without_the_clusters_key_the_allocation_says_what_to_do(tmp_path: Path)
             report = await node.reported(lambda one: states(one) == {A: AllocState.FAILED})
             assert "need the cluster's key of 32 bytes there" in status(report, A).reason
             agent.cancel()
+
+    on_virtual_time(main)
+
+
+def test_an_agent_that_has_lost_its_memory_leaves_what_runs_until_etcd_has_spoken(
+    tmp_path: Path,
+) -> None:
+    async def main(clock: Clock) -> None:
+        node = Node(clock, tmp_path)
+        node.runtime = FakeRuntime(clock)
+        seen: list[Phase] = []
+        node.runtime.on_run(lambda _, phase: seen.append(phase))
+        wanted = assignment(A, msgspec.structs.replace(ONCE, files=()))
+        await node.write(Manifest(node=ME, generation=1, assignments=(wanted,)))
+        running = {A: AllocState.RUNNING}
+        for cut_off in (False, True, False):
+            async with asyncio.TaskGroup() as group:
+                agent = group.create_task(node.agent(cut_off=cut_off))
+                await node.reported(lambda one: states(one) == running)
+                await clock.sleep(60)
+                agent.cancel()
+            node.runtime.agent_crash()
+            (tmp_path / "agent.json").write_bytes(b"garbage")
+        assert seen == [Phase.RUNNING]
 
     on_virtual_time(main)
 

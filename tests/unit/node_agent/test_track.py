@@ -74,6 +74,15 @@ def test_a_journal_gives_back_what_was_written(tmp_path: Path) -> None:
     assert (page.manifest, page.tracks) == (manifest, {A: HEALTHY})
 
 
+def test_a_journal_has_the_newest_of_each_track(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for track in (HEALTHY, HEALTHY, ask_to_end(HEALTHY, "it is to stand by"), HEALTHY):
+        journal.write(None, {A: track})
+        assert Journal(tmp_path).read(now=100.0).tracks == {A: track}
+    journal.write(None, {})
+    assert Journal(tmp_path).read(now=100.0).tracks == {}
+
+
 def test_a_journal_full_of_garbage_is_kept_aside_and_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "agent.json").write_bytes(b"\x00garbage")
     assert Journal(tmp_path).read(now=0.0).manifest is None

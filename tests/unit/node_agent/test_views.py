@@ -1,19 +1,67 @@
-"""What an agent reads of networks."""
+"""What an agent reads: its manifest, routes, and networks."""
 
-from node_agent.views import other_networks
+from node_agent.views import ManifestView, RoutesView, other_networks
 from shared import codec, keys
 from shared.mirror import View
-from shared.model import Network, Revision
-from shared.store import KeyValue, Snapshot
+from shared.model import Manifest, Network, NodeName, Revision, Routes, StackName
+from shared.store import Batch, Change, KeyValue, Snapshot
+
+ME, SHOP = NodeName("node-1"), StackName("shop")
+
+
+def item(key: str, value: bytes, revision: int) -> KeyValue:
+    return KeyValue(key, value, Revision(revision), Revision(revision))
+
+
+def listed(view: View, *items: KeyValue, revision: int) -> None:
+    view.replace(Snapshot(items, Revision(revision)))
 
 
 def test_networks_that_no_stack_makes_are_read_and_garbage_is_left_out() -> None:
     wan = Network(name="wan", internal=True)
     view = View(lambda: None)
     records = {"wan": codec.encode(wan), "torn": b"{"}
-    items = [
-        KeyValue(keys.network(name), value, Revision(1), Revision(1))
-        for name, value in records.items()
-    ]
-    view.replace(Snapshot(tuple(items), Revision(1)))
+    items = [item(keys.network(name), value, 1) for name, value in records.items()]
+    listed(view, *items, revision=1)
     assert other_networks(view) == (wan,)
+
+
+def test_a_manifest_is_read_once_and_another_one_of_the_same_revision_all_the_same() -> None:
+    first, second = (Manifest(node=ME, generation=number) for number in (1, 2))
+    view = View(lambda: None)
+    manifest = ManifestView(view, ME, None)
+    listed(view, item(keys.desired(ME), codec.encode(first), 5), revision=5)
+    assert manifest.read() == first
+    assert manifest.read() is manifest.read()
+    # The store was lost and filled anew: it counts from 1 again.
+    listed(view, item(keys.desired(ME), codec.encode(second), 5), revision=5)
+    assert manifest.read() == second
+
+
+def test_a_manifest_that_cannot_be_read_is_a_problem_at_every_look_until_it_can() -> None:
+    good = Manifest(node=ME, generation=1)
+    view = View(lambda: None)
+    manifest = ManifestView(view, ME, None)
+    listed(view, item(keys.desired(ME), codec.encode(good), 1), revision=1)
+    assert (manifest.read(), manifest.problem) == (good, "")
+    listed(view, item(keys.desired(ME), b"{", 2), revision=2)
+    for _ in range(2):
+        assert manifest.read() == good
+        assert "the manifest before is kept" in manifest.problem
+    listed(view, item(keys.desired(ME), codec.encode(good), 3), revision=3)
+    assert (manifest.read(), manifest.problem) == (good, "")
+
+
+def test_routes_are_the_same_object_until_one_of_them_changes() -> None:
+    view = View(lambda: None)
+    routes = RoutesView(view)
+    assert routes.read() is None
+    listed(view, revision=1)
+    assert routes.read() == {}
+    shop = item(keys.routes(SHOP), codec.encode(Routes(stack=SHOP)), 2)
+    view.apply(Batch((Change(shop.key, shop),), Revision(2)))
+    before = routes.read()
+    assert before == {SHOP: (2, Routes(stack=SHOP))}
+    assert routes.read() is before
+    view.apply(Batch((Change(shop.key, None),), Revision(3)))
+    assert routes.read() == {}

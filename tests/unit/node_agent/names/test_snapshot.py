@@ -2,7 +2,7 @@
 
 import msgspec
 
-from node_agent.names.snapshot import Local, Snapshot, snapshot_of
+from node_agent.names.snapshot import Local, Snapshot, containers_of, snapshot_of
 from shared import codec
 from shared.model import (
     Assignment,
@@ -23,7 +23,7 @@ SHOP = StackName("shop")
 def told(*assignments: Assignment, found: str = "198.19.1.2") -> tuple[Local, ...]:
     manifest = Manifest(node=NodeName("node-1"), generation=1, assignments=assignments)
     statuses = [running(each.id, found) for each in assignments] if found else []
-    return snapshot_of(POOLS, {}, manifest, statuses).containers
+    return containers_of(manifest, statuses)
 
 
 def on_a_network(**more: object) -> Workload:
@@ -59,6 +59,6 @@ def test_the_routes_of_all_stacks_are_told_and_survive_the_file() -> None:
         StackName(name): (Revision(7), routes(name, service("web", vip="198.19.254.1")))
         for name in ("shop", "other")
     }
-    found = snapshot_of(POOLS, given, None, [])
+    found = snapshot_of(POOLS, given, containers_of(None, []))
     assert [each.stack for each in found.routes] == ["other", "shop"]
     assert codec.decode(Snapshot, codec.encode(found), "file") == found

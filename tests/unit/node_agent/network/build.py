@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from node_agent.network.cluster import Cluster, Local, Member, Site
+from node_agent.network.cluster import Cluster, Local, Site
+from node_agent.network.parts import Member
 from node_agent.network.policy import Frame, Ruleset
 from shared.model import AllocId, NodeName
 

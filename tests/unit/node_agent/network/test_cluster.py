@@ -5,7 +5,6 @@ import msgspec
 from node_agent.network.cluster import (
     Cluster,
     Local,
-    Member,
     cluster_of,
     decode,
     encode,
@@ -13,6 +12,7 @@ from node_agent.network.cluster import (
     with_awaited,
 )
 from node_agent.network.fabric import Topology
+from node_agent.network.parts import Member
 from shared.model import (
     AllocId,
     Endpoint,

@@ -4,7 +4,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.network.cluster import Cluster, Member
+from node_agent.network.cluster import Cluster
+from node_agent.network.parts import Member
 from node_agent.network.plan import Host, Plan, Route, clashes, difference, plan_of
 from shared.model import AllocId, NodeName
 from tests.unit.node_agent.network.build import SITES

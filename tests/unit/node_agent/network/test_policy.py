@@ -2,7 +2,8 @@
 
 from hypothesis import given
 
-from node_agent.network.cluster import Cluster, Local, Member, Site, is_closed
+from node_agent.network.cluster import Cluster, Local, Site, is_closed
+from node_agent.network.parts import Member
 from node_agent.network.policy import identifier, ruleset_of
 from node_agent.network.rules import chains_of, change, whole
 from shared.model import AllocId, NodeName

@@ -1,0 +1,112 @@
+"""What a gateway remembers of services gives what it would find anew, after any history."""
+
+from collections.abc import Mapping
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node_agent.gateway import wanted
+from node_agent.gateway.config import Place
+from node_agent.gateway.known import Known
+from node_agent.gateway.slots import Table
+from node_agent.gateway.wanted import AllRoutes
+from shared.model import (
+    AllocId,
+    Endpoint,
+    EndpointState,
+    HttpRoute,
+    NodeName,
+    Protocol,
+    PublishedPort,
+    Revision,
+    Routes,
+    ServiceName,
+    ServiceRoutes,
+    StackName,
+    Traffic,
+)
+
+PLACE = Place(admin_socket="admin", metrics_socket="metrics", descriptors=1000, folder="/run/x")
+STACKS = ("blog", "shop")
+PORTS = (
+    PublishedPort(published=8080, target=80, protocol=Protocol.HTTP),
+    PublishedPort(published=8080, target=80),
+    PublishedPort(published=0, target=81, protocol=Protocol.HTTP),
+)
+ROUTE = HttpRoute(host="shop.example", port=80)
+
+
+def endpoint(number: int, state: EndpointState) -> Endpoint:
+    id_, address = AllocId(f"shop.web.{number}.a"), f"198.19.1.{number + 1}"
+    return Endpoint(allocation=id_, node=NodeName("node-1"), address=address, state=state)
+
+
+def service(
+    name: str, states: dict[int, EndpointState], ports: list[PublishedPort], routed: int
+) -> ServiceRoutes:
+    return ServiceRoutes(
+        service=ServiceName(name),
+        ports=tuple(ports[:1]),
+        endpoints=tuple(endpoint(number, states[number]) for number in sorted(states)),
+        replicas=len(states),
+        routes=(ROUTE,) if routed else (),
+        traffic=Traffic(access_log=routed > 1),
+    )
+
+
+SERVICES = st.lists(
+    st.builds(
+        service,
+        st.sampled_from(("db", "web")),
+        st.dictionaries(st.integers(1, 9), st.sampled_from(EndpointState), max_size=4),
+        st.lists(st.sampled_from(PORTS), max_size=1),
+        st.integers(0, 2),
+    ),
+    max_size=2,
+    unique_by=lambda each: each.service,
+)
+
+
+def topology(found: Mapping[str, list[ServiceRoutes]]) -> AllRoutes:
+    return {
+        StackName(stack): (Revision(1), Routes(stack=StackName(stack), services=tuple(services)))
+        for stack, services in found.items()
+    }
+
+
+HISTORIES = st.lists(
+    st.dictionaries(st.sampled_from(STACKS), SERVICES).map(topology), min_size=1, max_size=6
+)
+PLACES = (PLACE, msgspec.structs.replace(PLACE, has_six=False))
+
+
+@given(HISTORIES, st.data())
+def test_what_is_known_is_what_would_be_found(
+    history: list[AllRoutes], data: st.DataObject
+) -> None:
+    known = Known()
+    before: Mapping[str, Table] = {}
+    for routes in history:
+        tables = known.tables(routes, before)
+        assert tables == wanted.tables(routes, before)
+        bare = wanted.tables(routes, {})
+        assert known.served(routes, bare) == wanted.served(routes, bare)
+        served = known.served(routes, tables)
+        assert served == wanted.served(routes, tables)
+        for place in PLACES:
+            assert known.shapes(served, place) == wanted.shapes(served, place)
+        # A pass may fail before it is noted: then the next one begins where this one did.
+        before = data.draw(st.sampled_from((before, tables)))
+
+
+@given(HISTORIES)
+def test_what_has_not_changed_is_the_same_object(history: list[AllRoutes]) -> None:
+    known = Known()
+    before: Mapping[str, Table] = {}
+    for routes in history:
+        before = known.tables(routes, before)
+        again = known.tables(routes, before)
+        assert all(again[key] is before[key] for key in before)
+        pairs = zip(known.served(routes, before), known.served(routes, again), strict=True)
+        assert all(one is other for one, other in pairs)
