@@ -8,8 +8,7 @@ Pure. One writer per key. `<...>` parts never contain a slash.
                                                                      absence is the truth
       suspects/<node>/<peer>       Suspicion   the peer's agent      yes, by the peer's session
       claims/<stack>.<svc>.<slot>  Claim       the agent that has it yes, by its session
-      claims/<slot as above>/epoch Epoch       the agent that takes  no, and it stays for good
-                                               the claim
+      claims/<s.>.<s.>.<s.>/epoch  Epoch       who takes the claim   no, and it stays for good
       desired/<node>               Manifest    leader                a node's whole desired state
       routes/<stack>               Routes      leader                what gateways serve
       observed/<node>              Report      agent                 on change only
