@@ -60,8 +60,9 @@ def draw(rng: random.Random) -> Faults:
     kinds = sorted(KINDS)
     return Faults(
         events=rng.randint(3, 12),
-        # The longest is a lease and its grace: what one fault sets off is over before the next.
-        pause_s_max=rng.choice((0.5, 2.0, 6.0)),
+        # The longest give a fault the time to end leases: in shorter days a fuse that burns late
+        # is not found.
+        pause_s_max=rng.choice((0.5, 3.0, 10.0)),
         down_s_max=rng.choice((1.0, 5.0, 20.0)),
         kinds=tuple(rng.sample(kinds, rng.randint(1, len(kinds)))),
         lost_answers=rng.choice((0.0, 0.0, 0.05, 0.2)),
