@@ -21,6 +21,8 @@ PICTURES: Final = ROOT / "docs" / "pictures"
 _COLOURS: Final = (
     *("#1b4965", "#5fa8d3", "#f4a261", "#e76f51", "#8d5a97", "#c2b5d9", "#84a98c", "#bcbcbc"),
 )
+# What clients ask, where it is not a living host's own address.
+_WAYS: Final = {"vip": " · floating address", "holder": " · floating address of the victim"}
 _BAR: Final = 0.62
 _INCHES_WIDE: Final = 9.0
 _INCHES_A_BAR: Final = 0.42
@@ -45,7 +47,8 @@ def by_combination(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     """Return the runs by what a person calls their combination."""
     found: dict[str, list[RunRecord]] = {}
     for run in runs:
-        found.setdefault(f"{run.fault} · {run.service} · {run.nodes} hosts", []).append(run)
+        name = f"{run.fault} · {run.service}{_WAYS.get(run.via, '')}"
+        found.setdefault(name, []).append(run)
     return found
 
 
