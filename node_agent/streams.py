@@ -20,6 +20,7 @@ from node_agent.runtime import Container, LogLine
 from shared import http
 from shared.api import AGENT_ACCESS, AGENT_LOGS, LogEntry
 from shared.errors import NotFoundError, SpecError, UnavailableError
+from shared.limits import TAIL_MAX
 from shared.model import AllocId, NodeName
 from shared.settings import AGENT_PORT, Settings
 from shared.tls import server_context
@@ -28,7 +29,6 @@ _log = structlog.get_logger()
 
 # Each one is an open file and a connection; a person follows a handful, a dashboard some dozen.
 STREAMS_MAX: Final = 64
-TAIL_MAX: Final = 100_000
 # Each holds up to all that a gateway keeps of requests, some 40 MB of objects.
 ACCESS_STREAMS_MAX: Final = 4
 _SERVICE: Final = re.compile(r"[a-z0-9][a-z0-9_-]*\.[a-z0-9][a-z0-9_-]*")

@@ -1,4 +1,4 @@
-"""How much a stack may ask for: who reads a file and who takes the request refuse the same.
+"""How much may be asked for: who reads a file or a command and who takes it refuse the same.
 
 Pure.
 """
@@ -13,3 +13,5 @@ STANDBY_MAX: Final = 100
 NETWORKS_MAX: Final = 100
 # Of a service on one network: each is a name that every name server knows.
 ALIASES_MAX: Final = 64
+# Lines of a log: who wants more has a file's worth, and whoever sends them holds them all.
+TAIL_MAX: Final = 100_000

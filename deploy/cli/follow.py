@@ -15,6 +15,7 @@ from deploy.render import as_json, event_line, log_line
 from deploy.render_edge import access_line
 from shared.api import LogEntry
 from shared.errors import SpecError
+from shared.limits import TAIL_MAX
 
 if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait for that
     from deploy.client import ApiClient
@@ -27,7 +28,7 @@ _ID_DOTS: Final = 3
 @click.argument("whose", metavar="STACK|SERVICE|STACK.SERVICE|ALLOCATION")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new lines until interrupted.")
 @click.option(
-    "-n", "--tail", type=click.IntRange(min=0, max=100_000), help="Only the last lines of each."
+    "-n", "--tail", type=click.IntRange(min=0, max=TAIL_MAX), help="Only the last lines of each."
 )
 @click.option(
     "--access",

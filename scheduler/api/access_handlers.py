@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from scheduler.api.access import AccessMerger, AccessRequest, Source
+from scheduler.api.agents import agent_of
 from scheduler.api.cluster import Cluster
 from scheduler.api.selection import Selection, resolve
 from scheduler.nodes import Verdict
@@ -15,11 +16,9 @@ from shared import api
 from shared.clock import Clock
 from shared.errors import SpecError
 from shared.http import Put, flag, stream, whole
-from shared.model import NodeName, ServiceSpec
-from shared.remote import Target
-from shared.settings import AGENT_PORT
+from shared.limits import TAIL_MAX
+from shared.model import ServiceSpec
 
-_TAIL_MAX: Final = 100_000
 # No gateway keeps as much.
 _AGO_S_MAX: Final = 366 * 24 * 3600
 
@@ -38,7 +37,7 @@ class AccessHandlers:
         """Stream what all gateways carried to a service or a stack."""
         self._cluster.need_view()
         query = request.query
-        follow, tail = flag(request, "follow"), whole(request, "tail", largest=_TAIL_MAX)
+        follow, tail = flag(request, "follow"), whole(request, "tail", largest=TAIL_MAX)
         ago_s = whole(request, "ago", largest=_AGO_S_MAX)
         asked = Selection(stack=query.get("stack"), service=query.get("service"))
         world = self._cluster.world()
@@ -60,16 +59,10 @@ class AccessHandlers:
         verdicts = self._cluster.verdicts()
         nodes = self._cluster.world().nodes
         return tuple(
-            self._source(name, node.spec.address, verdicts.get(name, Verdict.SUSPECT))
+            Source(name, *agent_of(name, node.spec.address, verdict, self._agents))
             for name, node in nodes.items()
+            for verdict in (verdicts.get(name, Verdict.SUSPECT),)
         )
-
-    def _source(self, name: NodeName, address: str, verdict: Verdict) -> Source:
-        if not verdict.is_sound:
-            return Source(name, None, f"{name} does not answer: it is {verdict}")
-        if self._agents is None:
-            return Source(name, None, f"{name} cannot be asked: its settings have no [tls]")
-        return Source(name, Target.https(address, AGENT_PORT, self._agents, name=str(name)))
 
 
 def services_of(world: World, meant: Selection) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from scheduler.api import views
+from scheduler.api.agents import agent_of
 from scheduler.api.cluster import Cluster
 from scheduler.api.logs import LogMerger, LogRequest, Source
 from scheduler.api.placed import Placed
@@ -24,10 +25,9 @@ from shared import api, keys
 from shared.clock import Clock
 from shared.errors import NotFoundError, SpecError
 from shared.http import Put, flag, reply, stream, whole
+from shared.limits import TAIL_MAX
 from shared.mirror import View
 from shared.model import Event, ServiceName, StackName
-from shared.remote import Target
-from shared.settings import AGENT_PORT
 
 _log = structlog.get_logger()
 
@@ -37,7 +37,6 @@ _PROGRESS_PAUSE_S: Final = 0.1
 _PROGRESS_PERIOD_S: Final = 1.0
 _EVENTS_PERIOD_S: Final = 10.0
 _REVISION_MAX: Final = 2**63 - 1
-TAIL_MAX: Final = 100_000
 
 
 class Handlers:
@@ -188,12 +187,8 @@ class Handlers:
 
     def _source(self, one: Placed) -> Source:
         id_, node = one.view.id, one.view.node
-        if not one.verdict.is_sound:
-            return Source(id_, node, None, f"{node} does not answer: it is {one.verdict}")
-        if self._agents is None:
-            return Source(id_, node, None, f"{node} cannot be asked: its settings have no [tls]")
         address = self._cluster.world().nodes[node].spec.address
-        return Source(id_, node, Target.https(address, AGENT_PORT, self._agents, name=str(node)))
+        return Source(id_, node, *agent_of(node, address, one.verdict, self._agents))
 
     def _found(self, stack: str | None) -> tuple[Placed, ...]:
         """Return all allocations; a stack that neither exists nor runs is refused."""
