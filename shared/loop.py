@@ -4,7 +4,6 @@ Events only mark work dirty; the pass always compares whole with whole, so a hun
 pass and a missed one is healed by the period.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, NoReturn
 
@@ -13,6 +12,7 @@ import structlog
 from shared.backoff import Rng, backoff_s
 from shared.clock import Clock
 from shared.errors import AmbiguousError, ConflictError, UnavailableError
+from shared.pause import Pause
 
 _log = structlog.get_logger()
 
@@ -24,34 +24,18 @@ class Dirty:
     """A flag that wakes one loop; setting it twice is setting it once."""
 
     def __init__(self) -> None:
-        self._is_marked = False
-        self._woken: asyncio.Future[None] | None = None
+        self._is_marked, self._pause = False, Pause()
 
     def mark(self) -> None:
         """Ask for another pass."""
         self._is_marked = True
-        if self._woken is not None:
-            _wake(self._woken)
+        self._pause.end()
 
     async def wait(self, seconds: float) -> None:
         """Return when marked, or after `seconds`; the mark is taken. Only one may wait."""
-        assert self._woken is None, "one loop waits for one flag"
         if not self._is_marked:
-            # Every loop of an agent is in here: an event and a timeout would cost thrice this.
-            loop = asyncio.get_running_loop()
-            self._woken = loop.create_future()
-            timer = loop.call_later(max(seconds, _WAIT_S_MIN), _wake, self._woken)
-            try:
-                await self._woken
-            finally:
-                timer.cancel()
-                self._woken = None
+            await self._pause.last(max(seconds, _WAIT_S_MIN))
         self._is_marked = False
-
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
 
 
 async def reconcile_forever(

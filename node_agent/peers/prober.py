@@ -13,13 +13,13 @@ from node_agent.peers.asking import Asking, hold_s_max
 from node_agent.peers.limiter import Limiter
 from node_agent.peers.lookout import Lookout
 from node_agent.peers.net import Net, Way
-from node_agent.peers.pause import Pause
 from node_agent.peers.promise import Promise
 from node_agent.peers.watchers import watched_by, watchers_of
 from node_agent.peers.wire import NONCE_BITS, Datagram, Kind, decode, encode
 from shared.clock import Clock
 from shared.loop import Dirty
 from shared.model import NodeName, NodeSpec, Silence
+from shared.pause import Pause
 from shared.timing import Timing
 
 _log = structlog.get_logger()

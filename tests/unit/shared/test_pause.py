@@ -1,12 +1,12 @@
-"""A pause ends when it should, and later only if it is told so while it lasts."""
+"""A pause ends when it should, sooner or later only if it is told so while it lasts."""
 
 import asyncio
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.peers.pause import Pause
 from shared.clock import Clock
+from shared.pause import Pause
 from tests.virtual import on_virtual_time
 
 SECONDS = st.floats(0.001, 10.0)
@@ -36,3 +36,17 @@ def test_a_pause_is_used_again_and_lengthening_none_does_nothing(a_s: float, b_s
         return clock.monotonic_s()
 
     assert abs(on_virtual_time(main) - (a_s + b_s)) < 1e-6
+
+
+@given(SECONDS, st.floats(0.0, 0.99))
+def test_a_pause_that_is_ended_is_over_at_once_and_ending_none_does_nothing(
+    seconds: float, part: float
+) -> None:
+    async def main(clock: Clock) -> float:
+        pause = Pause()
+        pause.end()
+        asyncio.get_running_loop().call_later(part * seconds, pause.end)
+        await pause.last(seconds)
+        return clock.monotonic_s()
+
+    assert abs(on_virtual_time(main) - part * seconds) < 1e-6
