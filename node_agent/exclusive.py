@@ -11,7 +11,7 @@ What is decided is in node_agent.claims. Here are the store, the clocks and the 
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -28,6 +28,8 @@ from shared.model import AllocId, Assignment, Claim, Epoch, NodeName, Revision
 from shared.store import Compare, Put, Store
 
 _log = structlog.get_logger()
+
+W = TypeVar("W", Seen, Newest)
 
 # Heals what an event missed; nothing is read or written by a pass that finds nothing to do.
 _PERIOD_S: Final = 10.0
@@ -250,9 +252,7 @@ class Exclusive:
                 _log.error("unreadable_claim", key=key, reason=str(error))
                 claim = Claim(node=NodeName("?"), allocation=AllocId("?"), epoch=0)
             found[key] = Seen(claim, item.mod_revision, item.lease)
-        self._ours = {
-            key: seen for key, seen in self._ours.items() if seen.revision > self.view.revision
-        }
+        self._ours = _not_shown(self._ours, self.view)
         return found | self._ours
 
     def _newest(self) -> Mapping[str, Newest]:
@@ -268,11 +268,7 @@ class Exclusive:
                 _log.error("unreadable_epoch", key=key, reason=str(error))
                 epoch = sys.maxsize
             found[keys.claim_of(key)] = Newest(epoch, item.mod_revision)
-        self._our_epochs = {
-            key: newest
-            for key, newest in self._our_epochs.items()
-            if newest.revision > self.view.revision
-        }
+        self._our_epochs = _not_shown(self._our_epochs, self.view)
         return found | self._our_epochs
 
     def _claimed_here(self) -> dict[AllocId, str]:
@@ -356,3 +352,8 @@ class Exclusive:
     def _view_changed(self) -> None:
         self.claims_dirty.mark()
         self._changed()
+
+
+def _not_shown(ours: Mapping[str, W], view: View) -> dict[str, W]:
+    """Return what we wrote and the view does not show yet."""
+    return {key: one for key, one in ours.items() if one.revision > view.revision}
