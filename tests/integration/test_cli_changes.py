@@ -36,8 +36,8 @@ def rollout(phase: RolloutPhase, spec: ServiceSpec, reason: str = "") -> Rollout
     )
 
 
-async def ended(rig: Rig, client: ApiClient, phase: RolloutPhase, reason: str = "") -> None:
-    """Play a leader that ends the update of shop.web."""
+async def comes_to(rig: Rig, client: ApiClient, phase: RolloutPhase, reason: str = "") -> None:
+    """Play a leader whose update of shop.web comes to this."""
     stack = await client.generation(SHOP, (await client.history(SHOP)).generations[0].generation)
     found = rollout(phase, stack.services[0], reason)
     newest = msgspec.structs.replace(found, generation=stack.generation)
@@ -56,7 +56,7 @@ async def test_a_plan_shows_what_a_deploy_would_do_and_its_code_says_whether(
         done = await hafen(rig, "deploy", "--detach", "--plan-id", shown["plan_id"])
         stored = await client.generation(SHOP, 1)
         await rig.run_replica("node-1", service())
-        await ended(rig, client, RolloutPhase.DONE)
+        await comes_to(rig, client, RolloutPhase.DONE)
         again = await hafen(rig, "plan")
 
     assert (code, err, nothing_stored) == (1, "", 0)
@@ -143,8 +143,10 @@ async def test_the_exit_code_of_a_deploy_tells_how_its_update_ended(
         process = await start(rig, "deploy")
         assert process.stderr is not None
         await process.stderr.readline()
+        # As a leader does: what has no update yet would be done once its replicas are ready.
+        await comes_to(rig, client, RolloutPhase.ROLLING)
         await rig.run_replica("node-1", service(), is_routed=True)
-        await ended(rig, client, phase, "" if phase is RolloutPhase.DONE else "it crashed")
+        await comes_to(rig, client, phase, "" if phase is RolloutPhase.DONE else "it crashed")
         out, err = await process.communicate()
 
     assert process.returncode == code, err
@@ -213,7 +215,7 @@ async def test_a_canary_is_promoted_and_waited_for(tmp_path: Path) -> None:
         await client.deploy(SHOP, upload())
         await rig.join("node-1")
         await rig.run_replica("node-1", service())
-        await ended(rig, client, RolloutPhase.CANARY)
+        await comes_to(rig, client, RolloutPhase.CANARY)
         process = await start(rig, "promote", "web")
         await until_ruled(rig, client)
         waits = process.returncode
