@@ -125,7 +125,7 @@ class Leadership:
 
     def read(self) -> World:
         """Return the world as the view has it now."""
-        return self._reader.read(self._view.items, self._view.revision)
+        return self._reader.read(self._view)
 
     def decide(self, world: World, memory: Memory) -> Decision:
         """Return the leader's decision now."""

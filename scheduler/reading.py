@@ -24,6 +24,7 @@ from scheduler.world import (
 )
 from shared import codec, keys
 from shared.errors import CodecError
+from shared.mirror import View
 from shared.model import (
     Certificate,
     Claim,
@@ -63,35 +64,31 @@ class WorldReader:
     """Decodes keys into a World and remembers what it made: a pass costs what changed."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Revision] = {}
+        self._stamps: dict[str, int] = {}
         self._found = Found()
         self._world = World()
 
-    def read(self, items: Mapping[str, KeyValue], revision: Revision) -> World:
-        """Return the world that `items` (everything under keys.ROOT) describe."""
-        if not revision or revision != self._world.revision:
-            changed = self._take(items)
+    def read(self, view: View) -> World:
+        """Return the world that a view of everything under keys.ROOT describes."""
+        if not view.revision or view.revision != self._world.revision:
+            changed = self._take(view)
             parts = {
                 part: make(self._found)
                 for part, (ranges, make) in _PARTS.items()
                 if not changed.isdisjoint(ranges)
             }
-            self._world = msgspec.structs.replace(self._world, revision=revision, **parts)
+            self._world = msgspec.structs.replace(self._world, revision=view.revision, **parts)
         return self._world
 
-    def _take(self, items: Mapping[str, KeyValue]) -> set[str]:
+    def _take(self, view: View) -> set[str]:
         """Decode what changed; return the ranges that it lies in."""
-        known, found = self._known, self._found
-        gone = known.keys() - items.keys()
-        new = [item for key, item in items.items() if known.get(key) != item.mod_revision]
-        for key in gone:
-            del known[key]
-            found.remove(key)
-        for item in new:
-            known[item.key] = item.mod_revision
-            found.put(item)
-        changed = {keys.range_of(key) for key in (*gone, *(item.key for item in new))}
-        found.sort(changed)
+        changed = set()
+        for range_ in _RANGES:
+            stamp = view.stamp(range_)
+            if stamp != self._stamps.get(range_, 0):
+                self._stamps[range_] = stamp
+                if self._found.become(range_, view.range(range_)):
+                    changed.add(range_)
         return changed
 
 
@@ -114,6 +111,10 @@ _KINDS: Mapping[str, type[Record]] = {
 }
 
 
+# All that a world is made of; events, history and sealed contents are none of it.
+_RANGES: Final = (keys.LEADER, keys.NODES, *_KINDS)
+
+
 def kind_of(key: str) -> type[Record] | None:
     """Return the record type that belongs at `key`; None: nothing that the world is made of."""
     if key == keys.LEADER:
@@ -127,26 +128,25 @@ class Found:
     """What is there, by range and key: records, and those that cannot be read."""
 
     def __init__(self) -> None:
-        self._ranges: dict[str, dict[str, tuple[KeyValue, Record | CodecError]]] = {}
+        self._ranges: dict[str, dict[str, tuple[KeyValue, Record | CodecError | None]]] = {}
 
-    def put(self, item: KeyValue) -> None:
-        """Decode one that is new or has changed."""
-        kind = kind_of(item.key)
-        if kind is not None:
-            try:
-                record: Record | CodecError = codec.decode(kind, item.value, item.key)
-            except CodecError as error:
-                record = error
-            self._ranges.setdefault(keys.range_of(item.key), {})[item.key] = item, record
-
-    def remove(self, key: str) -> None:
-        """Forget one that is gone."""
-        self._ranges.get(keys.range_of(key), {}).pop(key, None)
-
-    def sort(self, ranges: Iterable[str]) -> None:
-        """Bring ranges that have changed into the order of their keys."""
-        for range_ in self._ranges.keys() & ranges:
-            self._ranges[range_] = dict(sorted(self._ranges[range_].items()))
+    def become(self, range_: str, items: Mapping[str, KeyValue]) -> bool:
+        """Decode what is new in a range or has changed, forget what is gone; say if any was."""
+        have = self._ranges.setdefault(range_, {})
+        gone = have.keys() - items.keys()
+        new = [
+            item
+            for key, item in items.items()
+            if key not in have or have[key][0].mod_revision != item.mod_revision
+        ]
+        for key in gone:
+            del have[key]
+        size = len(have)
+        for item in new:
+            have[item.key] = item, _decoded(item)
+        if len(have) > size:
+            self._ranges[range_] = dict(sorted(have.items()))
+        return bool(gone or new)
 
     def item(self, key: str) -> KeyValue | None:
         """Return what is at a key, readable or not."""
@@ -186,6 +186,16 @@ class Found:
             for key, record, revision in self.under(range_, kind)
             if key == key_of(record)
         }
+
+
+def _decoded(item: KeyValue) -> Record | CodecError | None:
+    kind = kind_of(item.key)
+    if kind is None:
+        return None
+    try:
+        return codec.decode(kind, item.value, item.key)
+    except CodecError as error:
+        return error
 
 
 def _nodes(found: Found) -> Mapping[NodeName, NodeState]:
@@ -327,7 +337,7 @@ _PARTS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Found], Any]]]] = {
     "closed": ((keys.CLOSED,), _closed),
     "leader": ((keys.LEADER,), _leader),
     "leader_revision": ((keys.LEADER,), _leader_revision),
-    "unreadable": (tuple({keys.LEADER, keys.NODES, *_KINDS}), Found.unreadable),
+    "unreadable": (_RANGES, Found.unreadable),
 }
 
 

@@ -45,6 +45,7 @@ class Scheduler:
         self.changes = Changes()
         self.view = View(self._changed)
         self._dirty = Dirty()
+        self._avoided_at = (0, 0)
         self._store, self._clock, self._rng = store, clock, rng
         self._leadership = Leadership(
             store,
@@ -65,7 +66,10 @@ class Scheduler:
             group.create_task(self._leadership.run())
 
     def _changed(self) -> None:
-        self._store.avoid(silent_hosts(self.view))
+        at = (self.view.stamp(keys.SUSPECTS), self.view.stamp(keys.NODES))
+        if at != self._avoided_at:
+            self._avoided_at = at
+            self._store.avoid(silent_hosts(self.view))
         self.changes.mark()
         self._dirty.mark()
 

@@ -29,6 +29,7 @@ class View:
         self.revision = Revision(0)
         self._items: dict[str, KeyValue] = {}
         self._ranges: dict[str, dict[str, KeyValue]] = {}
+        self._stamps: dict[str, int] = {}
         self._on_change = on_change
 
     @property
@@ -40,8 +41,14 @@ class View:
         """Return the keys of one of the ranges in shared.keys, without a look at all the others."""
         return self._ranges.get(name, {})
 
+    def stamp(self, name: str) -> int:
+        """Return a number that is another one once something in a range has changed."""
+        return self._stamps.get(name, 0)
+
     def replace(self, snapshot: Snapshot) -> None:
         """Become the snapshot."""
+        for name in self._ranges:
+            self._touch(name)
         self._items, self._ranges = {}, {}
         for item in snapshot.items:
             self._put(item)
@@ -54,14 +61,21 @@ class View:
             if change.now is not None:
                 self._put(change.now)
             elif self._items.pop(change.key, None) is not None:
-                del self._ranges[range_of(change.key)][change.key]
+                name = range_of(change.key)
+                del self._ranges[name][change.key]
+                self._touch(name)
         self.revision = max(self.revision, batch.revision)
         if batch.changes:
             self._on_change()
 
     def _put(self, item: KeyValue) -> None:
         self._items[item.key] = item
-        self._ranges.setdefault(range_of(item.key), {})[item.key] = item
+        name = range_of(item.key)
+        self._ranges.setdefault(name, {})[item.key] = item
+        self._touch(name)
+
+    def _touch(self, name: str) -> None:
+        self._stamps[name] = self._stamps.get(name, 0) + 1
 
 
 async def mirror(store: Store, keys: KeyRange, view: View, clock: Clock, rng: Rng) -> NoReturn:

@@ -166,7 +166,7 @@ class Cluster:
 
     def world(self) -> World:
         """Return the world as of the last change."""
-        return self._reader.read(self._view.items, self._view.revision)
+        return self._reader.read(self._view)
 
     def judged(self) -> Judged:
         """Return what every node is held for now, and why."""

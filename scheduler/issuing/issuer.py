@@ -125,7 +125,7 @@ class Issuer:
         """
         desk = Desk(self._store, self._view, fence, self._key)
         while True:
-            world = self._reader.read(self._view.items, self._view.revision)
+            world = self._reader.read(self._view)
             if world.revision >= fence.token:
                 await self._one_pass(world, desk)
             await self._clock.sleep(_LOOK_S)

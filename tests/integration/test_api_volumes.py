@@ -24,7 +24,7 @@ TITLES = "VOLUME     NODE    STACK  USED BY  NOTES\n"
 
 async def lead(rig: Rig) -> World:
     """Do what the leader would do now; return the world after it."""
-    world = WorldReader().read(rig.view.items, rig.view.revision)
+    world = WorldReader().read(rig.view)
     plan = decide(world, Memory(), Now(rig.clock.monotonic_s(), rig.clock.now_s()), LAN).plan
     written = await rig.other.txn(
         [Compare(write.key, write.decided_at) for write in plan.writes],
@@ -34,7 +34,7 @@ async def lead(rig: Rig) -> World:
         ],
     )
     await until(lambda: rig.view.revision >= written, 5.0)
-    return WorldReader().read(rig.view.items, rig.view.revision)
+    return WorldReader().read(rig.view)
 
 
 async def report(rig: Rig, *names: str, generation: int = 0) -> None:

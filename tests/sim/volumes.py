@@ -123,7 +123,7 @@ def _deploy(cluster: SimCluster, *, uses: bool) -> None:
 def remove(cluster: SimCluster, watch: Watch) -> bool:
     """Ask for the removal as the API of some host does; say whether it was accepted."""
     view = cluster.rng.choice(cluster.hosts).view
-    world = WorldReader().read(view.items, view.revision)
+    world = WorldReader().read(view)
     try:
         wish = removal(world, NAME, cluster.loop.now_s, is_forced=False)
         state, known = world.volumes.get(NAME), world.removals.get(NAME)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scheduler.reading import WorldReader
 from scheduler.world import World
 from shared import codec, keys
+from shared.mirror import View
 from shared.model import (
     AllocId,
     Claim,
@@ -23,7 +24,7 @@ from shared.model import (
     StackName,
     Suspicion,
 )
-from shared.store import KeyValue
+from shared.store import KeyValue, Snapshot
 from tests.build import node_spec, service, stack
 
 ONE, TWO, THREE = (NodeName(f"node-{number}") for number in (1, 2, 3))
@@ -57,7 +58,7 @@ _EVERY_KEY = {
 def test_what_is_read_change_by_change_is_what_is_read_at_once(
     steps: list[dict[str, str]],
 ) -> None:
-    reader, items = WorldReader(), dict[str, KeyValue]()
+    reader, view, items = WorldReader(), View(_nothing), dict[str, KeyValue]()
     for revision, step in enumerate(steps, start=1):
         for key, what in step.items():
             items.pop(key, None)
@@ -65,25 +66,30 @@ def test_what_is_read_change_by_change_is_what_is_read_at_once(
             at = Revision(revision)
             if what != "removed":
                 items[key] = KeyValue(key=key, value=value, create_revision=at, mod_revision=at)
-        assert reader.read(items, Revision(revision)) == WorldReader().read(
-            items, Revision(revision)
-        )
+        view.replace(Snapshot(tuple(items.values()), Revision(revision)))
+        assert reader.read(view) == WorldReader().read(view)
+
+
+def _nothing() -> None:
+    pass
 
 
 def read(records: dict[str, Record | bytes]) -> World:
     specs: dict[str, Record | bytes] = {
         keys.node_spec(name): node_spec(name) for name in (ONE, TWO, THREE)
     }
-    items = {
-        key: KeyValue(
+    items = [
+        KeyValue(
             key=key,
             value=each if isinstance(each, bytes) else codec.encode(each),
             create_revision=Revision(1),
             mod_revision=Revision(1),
         )
         for key, each in {**specs, **records}.items()
-    }
-    return WorldReader().read(items, Revision(5))
+    ]
+    view = View(_nothing)
+    view.replace(Snapshot(tuple(items), Revision(5)))
+    return WorldReader().read(view)
 
 
 @given(

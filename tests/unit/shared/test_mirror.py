@@ -150,16 +150,21 @@ def test_a_view_tells_of_changes_and_not_of_quiet() -> None:
 
 
 @given(st.lists(st.lists(st.tuples(st.sampled_from(KEYS), st.booleans()), max_size=6), max_size=6))
-def test_its_ranges_hold_what_it_holds(batches: list[list[tuple[str, bool]]]) -> None:
+def test_its_ranges_hold_what_it_holds_and_their_stamps_tell_of_changes(
+    batches: list[list[tuple[str, bool]]],
+) -> None:
     view = View(lambda: None)
+    names = sorted({keys.range_of(key) for key in KEYS})
     for number, changes in enumerate(batches, start=1):
         revision = Revision(number)
         items = {key: KeyValue(key, b"", revision, revision) for key, _ in changes}
+        before = [(view.stamp(name), dict(view.range(name))) for name in names]
         if number % 3 == 0:
             view.replace(Snapshot(tuple(items.values()), revision))
         else:
             found = [Change(key, items[key] if is_put else None) for key, is_put in changes]
             view.apply(Batch(tuple(found), revision))
-        for name in map(keys.range_of, KEYS):
+        for name, (stamp, content) in zip(names, before, strict=True):
             within = {key: item for key, item in view.items.items() if keys.range_of(key) == name}
             assert view.range(name) == within
+            assert within == content or view.stamp(name) != stamp
