@@ -44,21 +44,22 @@ class Part:
 
     def __init__(self) -> None:
         self.is_frozen = False
-        self.backlog: list[asyncio.Handle] = []
+        self.is_held = False  # frozen, or about to be
+        self.backlog: list[_Step] = []
         self.steps_left = -1  # freeze after so many more steps; negative: never
         self._tasks: list[asyncio.Task[Any]] = []
 
     def freeze(self) -> None:
         """Stop before the next step."""
-        self.is_frozen = True
+        self.is_frozen = self.is_held = True
 
     def freeze_after(self, steps: int) -> None:
         """Stop after so many more steps: at any await, also where no time passes."""
-        self.steps_left = steps
+        self.steps_left, self.is_held = steps, True
 
     def thaw(self, loop: "VirtualLoop") -> None:
         """Go on with what has come meanwhile, in its order."""
-        self.is_frozen, self.steps_left = False, -1
+        self.is_frozen, self.is_held, self.steps_left = False, False, -1
         backlog, self.backlog = self.backlog, []
         loop.run_soon(backlog)
 
@@ -68,13 +69,13 @@ class Part:
             task.cancel()
         self.thaw(loop)
 
-    def may_run(self, handle: asyncio.Handle) -> bool:
+    def may_run(self, step: "_Step") -> bool:
         """Say whether a step may be taken now; one that may not is kept for later."""
         if self.steps_left >= 0:
             self.is_frozen = self.steps_left == 0
             self.steps_left -= 1
         if self.is_frozen:
-            self.backlog.append(handle)
+            self.backlog.append(step)
         return not self.is_frozen
 
     def has(self, task: asyncio.Task[Any]) -> None:
@@ -87,60 +88,45 @@ class Part:
 PART: Final[ContextVar[Part | None]] = ContextVar("PART", default=None)
 
 
+def _nothing() -> None:
+    pass
+
+
 class _Step(asyncio.TimerHandle):
     """A callback that waits while its part is frozen, at once or at a time.
 
     As asyncio's handles, without what those do for debugging: a run is a hundred thousand steps.
     """
 
-    __slots__ = ()
-
-    # What asyncio's own handles keep and its types do not tell of.
-    _callback: Any
-    _args: Any
-    _context: Context
-    _when: float
+    __slots__ = ("args", "callback", "context", "is_cancelled")
 
     def __init__(  # pylint: disable=super-init-not-called
         self,
-        when: float,
         callback: Callable[..., object],
         args: Sequence[Any],
-        loop: asyncio.AbstractEventLoop,
         context: Context | None,
     ) -> None:
-        self._callback, self._args, self._loop, self._when = callback, args, loop, when
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
-        self._source_traceback = self._repr = None
+        self.callback = callback
+        self.args = args
+        self.context = copy_context() if context is None else context
+        self.is_cancelled = False
 
     def cancel(self) -> None:
         """Let it not run, and hold on to nothing; the loop passes over it in its time."""
-        self._cancelled = True
-        self._callback = self._args = None
+        self.is_cancelled = True
+        self.callback, self.args = _nothing, ()
 
-    def _run(self) -> None:
-        if self._cancelled:
-            return
-        context = self._context
-        part = context.get(PART)
-        if part is not None and not part.may_run(self):
-            return
-        try:
-            context.run(self._callback, *self._args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 - a loop tells of whatever its callbacks raise
-            self._loop.call_exception_handler(
-                {"message": f"in {self._callback}", "exception": error, "handle": self}
-            )
+    def cancelled(self) -> bool:
+        """Say whether it was cancelled."""
+        return self.is_cancelled
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time is a number, and which jumps when there is nothing to do."""
 
     # What asyncio's own loop keeps and its types do not tell of.
-    _ready: deque[asyncio.Handle]
+    _ready: deque[_Step]
+    _stopping: bool
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -163,7 +149,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """Run a callback next, unless its part is frozen."""
-        step = _Step(self.now_s, callback, args, self, context)
+        step = _Step(callback, args, context)
         self._ready.append(step)
         return step
 
@@ -175,7 +161,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback at a time, or when its part is thawed if that is later."""
-        step = _Step(when, callback, args, self, context)
+        step = _Step(callback, args, context)
         heappush(self._timers, (when, next(self._set), step))
         return step
 
@@ -187,7 +173,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Run a callback after so many virtual seconds, or when its part is thawed."""
-        return self.call_at(self.now_s + delay, callback, *args, context=context)
+        step = _Step(callback, args, context)
+        heappush(self._timers, (self.now_s + delay, next(self._set), step))
+        return step
 
     def create_task(
         self,
@@ -203,34 +191,59 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             part.has(task)
         return task
 
-    def run_soon(self, handles: list[asyncio.Handle]) -> None:
+    def run_soon(self, steps: list[_Step]) -> None:
         """Run what waited, in order."""
-        self._ready.extend(handles)
+        self._ready.extend(steps)
 
     def _run_once(self) -> None:
-        """Take the steps that can be taken now, after a jump to the next timer if there are none.
+        """Take steps until the loop is told to stop, in rounds as asyncio's own loop does.
+
+        A round is what can be run now; when that is nothing, time jumps to the next timer. Rounds
+        are not left in between: a run has a hundred thousand of them.
 
         Raises:
             DeadlockError, EndlessError: see there.
         """
-        timers, ready = self._timers, self._ready
-        while not ready:
-            self._jump()
-        now_s = self.now_s
-        while timers and timers[0][0] <= now_s:
-            ready.append(heappop(timers)[2])
-        for _ in range(len(ready)):
-            ready.popleft()._run()  # noqa: SLF001 - as BaseEventLoop does
+        ready = self._ready
+        while True:
+            self._gather()
+            for _ in range(len(ready)):
+                step = ready.popleft()
+                if step.is_cancelled:
+                    continue
+                context = step.context
+                part = context.get(PART)
+                if part is not None and part.is_held and not part.may_run(step):
+                    continue
+                try:
+                    context.run(step.callback, *step.args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - a loop tells of whatever its steps raise
+                    self._tell(step, error)
+            if self._stopping:
+                return
 
-    def _jump(self) -> None:
-        if not self._timers:
+    def _gather(self) -> None:
+        """Add what is due; if there is nothing at all, let it be the time of the next timer."""
+        timers, ready = self._timers, self._ready
+        while timers and (not ready or timers[0][0] <= self.now_s):
+            when, _, step = heappop(timers)
+            if not step.is_cancelled:
+                ready.append(step)
+                if when > self.now_s:
+                    self._jump(when)
+        if not ready:
             raise DeadlockError
-        when, _, step = heappop(self._timers)
-        if not step.cancelled():
-            self.now_s = max(self.now_s, when)
-            self._ready.append(step)
-        if self.now_s > _TIME_S_MAX:
+
+    def _jump(self, when: float) -> None:
+        self.now_s = when
+        if when > _TIME_S_MAX:
             raise EndlessError(f"still running after {_TIME_S_MAX:.0f} virtual seconds")
+
+    def _tell(self, step: _Step, error: BaseException) -> None:
+        context = {"message": f"in {step.callback}", "exception": error, "handle": step}
+        self.call_exception_handler(context)
 
 
 class VirtualClock:
