@@ -1,7 +1,7 @@
 """A kernel's floating addresses, which end by themselves."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from node_agent.floating.floating import KERNEL_LATE_S
 from node_agent.floating.host import HostStatus, Wish
@@ -15,6 +15,7 @@ class FakeAddresses:
         clock: the machine's.
         lateness: a share, 0 to 1, of how late the kernel may end an address; drawn every time.
         stranger: says who else answers an address; empty: nobody does.
+        changed: told when what is answered may have changed, other than by time.
     """
 
     def __init__(
@@ -22,8 +23,10 @@ class FakeAddresses:
         clock: Clock,
         lateness: Callable[[], float] = lambda: 0.0,
         stranger: Callable[[str], str] = lambda _: "",
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock, self._lateness, self._stranger = clock, lateness, stranger
+        self._changed = changed
         self._ends_s: dict[str, float] = {}
         self._says_s: dict[str, float] = {}
         self._forced: dict[str, float] = {}
@@ -42,12 +45,18 @@ class FakeAddresses:
         ends_s = self._ends_s.get(address, never)
         return ends_s > now or self._forced.get(address, never) > now
 
+    def ends_s(self) -> Iterable[float]:
+        """Return the moments of the boot clock at which addresses end by themselves."""
+        return (*self._ends_s.values(), *self._forced.values())
+
     def power_loss(self) -> None:
         """Forget everything."""
+        self._changed()
         self._ends_s.clear()
 
     def give(self, address: str, seconds: float) -> None:
         """Answer an address that nobody asked for, for so long whatever is asked."""
+        self._changed()
         self._forced[address] = self._clock.boot_s() + seconds
 
     async def look(self) -> HostStatus:
@@ -56,6 +65,7 @@ class FakeAddresses:
 
     async def apply(self, wishes: Sequence[Wish]) -> HostStatus:
         """Answer these and no others."""
+        self._changed()
         now, _ = self._clock.boot_s(), self.up()
         self._ends_s = {
             w.address: self._ends_s[w.address] for w in wishes if w.address in self._ends_s

@@ -65,6 +65,7 @@ class SimCluster:
         self.network = Network(rng)
         self.prepare: Callable[[FakeStore], None] = lambda _: None
         self.group = asyncio.TaskGroup()
+        self.answers = Answers(self)
         self.stacks: dict[StackName, Stack] = {}
         self.story: list[str] = []
         self._timers: list[asyncio.TimerHandle] = []
@@ -74,7 +75,6 @@ class SimCluster:
             SimHost(self, number, VirtualClock(loop, rate=rate, offset_s=100.0 * number))
             for number, rate in enumerate(rates[: made.nodes], start=1)
         ]
-        self.answers = Answers(self)
 
     def make_runtime(self, clock: VirtualClock) -> FakeRuntime:
         """Return a host's runtime."""

@@ -73,7 +73,9 @@ class SimHost:
         self.runtime = cluster.make_runtime(clock)
         self.runtime.on_run(lambda a, phase: cluster.checkers.ran(self.name, a, phase))
         self.gateway = FakeGateway()
-        self.addresses = FakeAddresses(clock, cluster.rng.random, self._stranger)
+        self.addresses = FakeAddresses(
+            clock, cluster.rng.random, self._stranger, cluster.answers.mark
+        )
         self.disk = Disk(cluster.folder / self.name)
         self.promise = SimPromise()
         self.view = View(lambda: None)

@@ -266,6 +266,10 @@ class VirtualClock:
         """Return virtual seconds since this machine's start, which no other machine shares."""
         return self._offset_s + self._loop.now_s * self._rate
 
+    def true_s(self, boot_s: float) -> float:
+        """Return the virtual moment at which this machine's boot clock shows `boot_s`."""
+        return (boot_s - self._offset_s) / self._rate
+
     def reboot(self) -> None:
         """Let the boot clock begin anew."""
         self._offset_s = -self._loop.now_s * self._rate
