@@ -45,8 +45,9 @@ test-each:
 	$(PYTEST) -n 4 --dist loadfile tests/contract $(UNITS)
 
 # Labs mostly wait for hosts to come and go; more than three at once are more than two cores carry.
+# The files that take longest come first (conftest.py); xdist would take those with most tests.
 test-labs:
-	$(PYTEST) -n 3 --dist loadfile -m "not alone" tests/integration
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" tests/integration
 
 # The simulation takes only what the others leave; what either says comes when it is done.
 test-last:

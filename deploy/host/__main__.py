@@ -8,6 +8,9 @@ import asyncio
 import sys
 from pathlib import Path
 
+import shared.without_rich  # noqa: F401 - before structlog is imported
+
+# isort: split
 from deploy.host.supervise import run_host
 from shared.errors import HafenError
 from shared.settings import DEFAULT_PATH

@@ -3,6 +3,9 @@
 Its agent starts it.
 """
 
+import shared.without_rich  # noqa: F401 - before structlog is imported
+
+# isort: split
 from node_agent.names.serve import main
 
 if __name__ == "__main__":

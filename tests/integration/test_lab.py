@@ -18,6 +18,7 @@ from deploy.lab.ground import leftovers
 from deploy.lab.lab import Lab
 from deploy.lab.plan import RANGE, address_of
 from shared.errors import HostError, NotFoundError
+from tests.forked import run
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
 # The shortest program of a host; hafen itself has tests of its own.
 IDLE = ("sleep", "600")
+UP_S = 60.0
 
 
 @pytest.fixture
@@ -284,50 +286,16 @@ async def test_a_machine_whose_real_network_has_these_addresses_is_refused(
     assert leftovers(one.name) == []
 
 
-CRASH = """
-import asyncio, os, signal, sys
-from deploy.lab import command, hosts, ground, record
-from deploy.lab.lab import Lab
-
-left = int(sys.argv[2])
-
-def count(function):
-    async def counted(*args, **kwargs):
-        global left
-        result = await function(*args, **kwargs)
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    return counted
-
-for module, name in ((command, "run"), (hosts, "power_on"), (hosts.Starting, "go")):
-    setattr(module, name, count(getattr(module, name)))
-asyncio.run(Lab(sys.argv[1]).up(2, program=("sleep", "600")))
-print("survived")
-"""
-
-
-async def crash(lab: Lab, after: int) -> bool:
+def crash(lab: Lab, after: int) -> bool:
     """Run `up` in a process that kills itself after so many steps; say whether it did."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        CRASH,
-        lab.name,
-        str(after),
-        stdin=DEVNULL,
-        stdout=PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    await process.communicate()
-    return process.returncode == -signal.SIGKILL
+    done = run("tests.integration.crashing", lab.name, str(after), within_s=UP_S)
+    return done.returncode == -signal.SIGKILL
 
 
 async def test_whatever_step_up_dies_at_the_next_up_clears_it(cleaned: AsyncExitStack) -> None:
     one = lab(cleaned, "a")
     steps = dirty = 0
-    while await crash(one, steps + 1):
+    while crash(one, steps + 1):
         steps += 1
         dirty += bool(leftovers(one.name))
         with pytest.raises(NotFoundError):

@@ -12,9 +12,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("scheduler.scheduler", {"acme", "josepy", "requests", "OpenSSL"}),
-        ("node_agent.names.serve", {"aiohttp", "cryptography", "grpc", "pyroute2"}),
-        ("deploy.host.__main__", {"aiohttp", "click", "grpc", "pyroute2"}),
+        ("scheduler.__main__", {"acme", "josepy", "pygments", "requests", "OpenSSL"}),
+        ("node_agent.__main__", {"pygments"}),
+        ("node_agent.names.__main__", {"aiohttp", "cryptography", "grpc", "pygments", "pyroute2"}),
+        ("deploy.host.__main__", {"aiohttp", "click", "grpc", "pygments", "pyroute2"}),
         ("deploy.cli.lab", {"aiohttp", "cryptography", "rich", "ruamel"}),
     ],
 )
