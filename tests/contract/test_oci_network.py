@@ -1,7 +1,7 @@
 """Network modes, as the kernel has them."""
 
 import socket
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from tests.contract import admitted_case
 from tests.contract.case import run_case
 from tests.contract.host_sandbox import BareNetwork
 from tests.contract.oci_inside import SLEEP, inside, run, sleeping
-from tests.contract.runtimes import OciBench, ground, oci_bench, shell
+from tests.contract.runtimes import OciBench, oci_bench, shell
 
 pytestmark = pytest.mark.real
 
@@ -25,12 +25,6 @@ class _Modes(BareNetwork):
 
     async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:
         return Attachment(NODE, "") if asked.mode == HOST else await super().attach(id_)
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
 
 
 @pytest.fixture
