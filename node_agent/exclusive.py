@@ -17,6 +17,7 @@ import structlog
 
 from node_agent import claims
 from node_agent.claims import Around, Decision, Newest, Right, Seen, SessionNow, Verdict, Write
+from node_agent.crowd import Crowd
 from node_agent.membership import Membership
 from node_agent.runtime import Container, Phase, Runtime
 from shared import codec, keys
@@ -90,9 +91,8 @@ class Exclusive:
         self._absent_since: Mapping[str, float] = {}
         # An agent before us may have promised something, and clocks of ours may have stood still.
         self._held_off_until = clock.boot_s() + self._hold_s
-        self._crowd_is_here = False
+        self._crowd = Crowd(self._hold_s)
         self._neighbours_known = False
-        self._trusted_from: float | None = None
         self._failsafe_until = self._told_until = self._not_before = 0.0
         membership.on_change(self._session_changed)
 
@@ -158,13 +158,8 @@ class Exclusive:
 
     def crowd(self, *, present: int, nodes: int) -> None:
         """Learn how many of the cluster's nodes have a session."""
-        # Two cannot be told apart from half; their sessions' leases alone must do.
-        is_here = present * 2 > nodes or (nodes <= 2 and present > 0)  # noqa: PLR2004 - a pair
-        if is_here and not self._crowd_is_here:
-            self._trusted_from = self._clock.boot_s() + self._hold_s
         self._neighbours_known = True
-        if is_here != self._crowd_is_here:
-            self._crowd_is_here = is_here
+        if self._crowd.learn(self._clock.boot_s(), present=present, nodes=nodes):
             self.claims_dirty.mark()
 
     # ------------------------------------------------------------ claims
@@ -195,7 +190,7 @@ class Exclusive:
             now=now,
             session=SessionNow(session.lease.id, session.revision) if session is not None else None,
             absent_since=self._absent_since,
-            trusted_from=self._trusted_from if self._crowd_is_here else None,
+            trusted_from=self._crowd.trusted_from,
             held_off_until=max(self._held_off_until, self._neighbours.promised_until_boot_s),
             is_failsafe=self._failsafe_until > now,
             newest=self._newest(),

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import structlog
 
+from node_agent.crowd import Crowd
 from node_agent.floating.convicted import Convicted, convicted
 from node_agent.floating.decide import Seen
 from node_agent.floating.homes import NodeNow
@@ -49,7 +50,7 @@ class Look:
     """
 
     def __init__(self, clock: Clock, hold_s: float, changed: Callable[[], None]) -> None:
-        self._clock, self._hold_s = clock, hold_s
+        self._clock = clock
         self.records, self.claims, self.words = View(changed), View(changed), View(changed)
         self._good: Mapping[str, FloatingAddress] = {}
         self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
@@ -58,11 +59,16 @@ class Look:
         self.convicted_since: Mapping[NodeName, float] = {}
         self._specs: tuple[NodeSpec, ...] = ()
         self.present: frozenset[NodeName] = frozenset()
-        self.trusted_from: float | None = None
+        self._crowd = Crowd(hold_s)
         self.calm_since: float | None = None
         self._calm: object = None
         self._heirs: Mapping[str, NodeName] = {}
         self.declined: frozenset[tuple[str, NodeName]] = frozenset()
+
+    @property
+    def trusted_from(self) -> float | None:
+        """Return when an absent claim says that its lease ran out; see Crowd."""
+        return self._crowd.trusted_from
 
     @property
     def as_of(self) -> Mapping[str, Revision]:
@@ -83,12 +89,7 @@ class Look:
     def crowd(self, specs: tuple[NodeSpec, ...], present: frozenset[NodeName]) -> None:
         """Learn which nodes there are, and which have a session."""
         self._specs, self.present = specs, present
-        # Two cannot be told apart from half; their sessions' leases alone must do.
-        is_pair = len(specs) <= 2 and bool(present)  # noqa: PLR2004 - a pair
-        if not (len(present) * 2 > len(specs) or is_pair):
-            self.trusted_from = None
-        elif self.trusted_from is None:
-            self.trusted_from = self._clock.boot_s() + self._hold_s
+        self._crowd.learn(self._clock.boot_s(), present=len(present), nodes=len(specs))
 
     def addresses(self) -> Mapping[str, FloatingAddress]:
         """Return every floating address that can be read."""
