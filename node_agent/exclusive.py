@@ -11,7 +11,7 @@ What is decided is in node_agent.claims. Here are the store, the clocks and the 
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import structlog
 
@@ -20,6 +20,7 @@ from node_agent.claims import Around, Decision, Newest, Right, Seen, SessionNow,
 from node_agent.crowd import Crowd
 from node_agent.membership import Membership
 from node_agent.runtime import Container, Phase, Runtime
+from node_agent.views import not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import AmbiguousError, CodecError, ConflictError, LeaseLostError
@@ -29,8 +30,6 @@ from shared.model import AllocId, Assignment, Claim, Epoch, NodeName, Revision
 from shared.store import Compare, Put, Store
 
 _log = structlog.get_logger()
-
-W = TypeVar("W", Seen, Newest)
 
 # Heals what an event missed; nothing is read or written by a pass that finds nothing to do.
 _PERIOD_S: Final = 10.0
@@ -247,7 +246,7 @@ class Exclusive:
                 _log.error("unreadable_claim", key=key, reason=str(error))
                 claim = Claim(node=NodeName("?"), allocation=AllocId("?"), epoch=0)
             found[key] = Seen(claim, item.mod_revision, item.lease)
-        self._ours = _not_shown(self._ours, self.view)
+        self._ours = not_shown(self._ours, self.view)
         return found | self._ours
 
     def _newest(self) -> Mapping[str, Newest]:
@@ -263,7 +262,7 @@ class Exclusive:
                 _log.error("unreadable_epoch", key=key, reason=str(error))
                 epoch = sys.maxsize
             found[keys.claim_of(key)] = Newest(epoch, item.mod_revision)
-        self._our_epochs = _not_shown(self._our_epochs, self.view)
+        self._our_epochs = not_shown(self._our_epochs, self.view)
         return found | self._our_epochs
 
     def _claimed_here(self) -> dict[AllocId, str]:
@@ -347,8 +346,3 @@ class Exclusive:
     def _view_changed(self) -> None:
         self.claims_dirty.mark()
         self._changed()
-
-
-def _not_shown(ours: Mapping[str, W], view: View) -> dict[str, W]:
-    """Return what we wrote and the view does not show yet."""
-    return {key: one for key, one in ours.items() if one.revision > view.revision}
