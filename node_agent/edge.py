@@ -8,10 +8,10 @@ from pathlib import Path
 
 import structlog
 
-from node_agent.gateway.extras import Extras, KeyPair
+from node_agent.gateway.extras import Extras
 from node_agent.views import LastGood
 from shared import codec, keys
-from shared.certificates import read_pair
+from shared.certificates import Pair, read_pair
 from shared.errors import CodecError
 from shared.mirror import View
 from shared.model import Certificate, Challenge
@@ -61,13 +61,12 @@ class EdgeView:
             closed=frozenset(key.removeprefix(keys.CLOSED) for key in self._closed.items),
         )
 
-    def _open(self, item: KeyValue) -> KeyPair | None:
+    def _open(self, item: KeyValue) -> Pair | None:
         found = codec.decode(Certificate, item.value, item.key)
         if not found.chain:
             return None
         private = unseal(read_key(self._key), item.key, found.sealed)
-        pair = read_pair(found.chain.encode(), private)
-        return KeyPair(pair.hosts, pair.chain, pair.key, pair.not_after_s)
+        return read_pair(found.chain.encode(), private)
 
 
 def _answer(item: KeyValue) -> tuple[str, str] | None:
