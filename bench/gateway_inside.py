@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from bench.load import SECONDS, haproxy, wrk
+from bench.load import Figures, haproxy, in_turns, wrk
 from bench.statistics import spread
 from node_agent.gateway.haproxy import HaproxyGateway
 from shared import log
 from tests.contract.gateway_rig import PORT, TARGET, A, B, endpoint, served, set_up_network
 
-# Each way in turns, so that all meet the same load of the machine.
 ROUNDS: Final = 8
 SAME_PORT, BARE_PORT = PORT + 1, PORT + 2
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -81,28 +80,20 @@ async def measure(folder: Path) -> dict[str, Any]:
                 "HAProxy, the same file": (f"127.0.0.1:{SAME_PORT}", configs["same"]),
                 "HAProxy, the least file": (f"127.0.0.1:{BARE_PORT}", configs["bare"]),
             }
-            return {"runs": ROUNDS, "figures": _in_turns(ways)}
+            found = in_turns(
+                ROUNDS,
+                _KINDS,
+                list(ways),
+                rate=lambda kind, way: wrk(f"http://{ways[way][0]}/", _KINDS[kind]),
+                cpu_s=lambda way: _cpu_s(ways[way][1]),
+            )
+            figures = {kind: _compared(*of) for kind, of in found.items()}
+            return {"runs": ROUNDS, "figures": figures}
         finally:
             await gateway.haproxy.stop()
 
 
-def _in_turns(ways: Mapping[str, tuple[str, Path]]) -> dict[str, Any]:
-    rates: dict[str, dict[str, list[float]]] = {k: {w: [] for w in ways} for k in _KINDS}
-    costs: dict[str, dict[str, list[float]]] = {k: {w: [] for w in ways} for k in _KINDS}
-    for number in range(ROUNDS):
-        # Each comes first, after each other and last as often.
-        turn = number % len(ways)
-        order = [*ways.items()][turn:] + [*ways.items()][:turn]
-        for kind, more in _KINDS.items():
-            for way, (address, config) in order:
-                before = _cpu_s(config)
-                rate = wrk(f"http://{address}/", more)
-                rates[kind][way].append(rate)
-                costs[kind][way].append(1e6 * (_cpu_s(config) - before) / (rate * SECONDS))
-    return {kind: _compared(rates[kind], costs[kind]) for kind in _KINDS}
-
-
-def _compared(rates: Mapping[str, list[float]], costs: Mapping[str, list[float]]) -> dict[str, Any]:
+def _compared(rates: Figures, costs: Figures) -> dict[str, Any]:
     return {
         "requests_a_second": {way: round(statistics.median(of)) for way, of in rates.items()},
         "cpu_us_a_request": {way: round(statistics.median(of), 1) for way, of in costs.items()},

@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,8 @@ from typing import Final
 from tests.waiting import until_sync
 
 SECONDS: Final = 3
+# By way, one of each round.
+Figures = dict[str, list[float]]
 _LISTENS_S: Final = 10.0
 _WRK: Final = ("wrk", "-t1", "-c64", f"-d{SECONDS}")
 
@@ -40,6 +42,38 @@ def machine_s() -> float:
         int, Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
     )
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def in_turns(
+    rounds: int,
+    kinds: Iterable[str],
+    ways: Sequence[str],
+    *,
+    rate: Callable[[str, str], float],
+    cpu_s: Callable[[str], float],
+) -> dict[str, tuple[Figures, Figures]]:
+    """Return, by kind, what each round found for each way: requests a second, and CPU a request.
+
+    All ways meet the same load of the machine, and each has its turn at being first.
+
+    Args:
+        rounds: how many.
+        kinds: of requests.
+        ways: that they take.
+        rate: sends requests of a kind by a way for SECONDS; returns how many a second.
+        cpu_s: the CPU seconds that a way has used; microseconds a request come of it.
+    """
+    found: dict[str, tuple[Figures, Figures]] = {
+        kind: ({way: [] for way in ways}, {way: [] for way in ways}) for kind in kinds
+    }
+    for number in range(rounds):
+        turn = number % len(ways)
+        for kind, (rates, costs) in found.items():
+            for way in (*ways[turn:], *ways[:turn]):
+                before_s = cpu_s(way)
+                rates[way].append(rate(kind, way))
+                costs[way].append(1e6 * (cpu_s(way) - before_s) / (rates[way][-1] * SECONDS))
+    return found
 
 
 @contextmanager

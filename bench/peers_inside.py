@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,9 @@ def measured() -> NodeSpec:
     return min(specs(), key=lambda spec: abs(len(watched_by(spec.name, names())) - 3))
 
 
-def peers(spec: NodeSpec, folder: Path) -> Peers:
+def peers(spec: NodeSpec, folder: Path, all_: Sequence[NodeSpec]) -> Peers:
+    """Return what watches the peers of one of all nodes."""
+    folder.mkdir(parents=True, exist_ok=True)
     one = Peers(
         spec.name,
         LAN,
@@ -53,7 +56,7 @@ def peers(spec: NodeSpec, folder: Path) -> Peers:
         has_session=lambda: True,
         on_change=lambda: None,
     )
-    one.follow(specs())
+    one.follow(all_)
     return one
 
 
@@ -61,7 +64,7 @@ async def measure(folder: Path) -> dict[str, float]:
     """Be one node for some seconds; return what it took."""
     me = measured()
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(peers(me, folder).run())
+        task = group.create_task(peers(me, folder, specs()).run())
         await asyncio.sleep(_SETTLE_S)
         began, used = time.monotonic(), _used()
         await asyncio.sleep(_MEASURED_S)
@@ -87,7 +90,7 @@ async def be_the_others(folder: Path) -> None:
     async with asyncio.TaskGroup() as group:
         for spec in specs():
             if spec != measured():
-                group.create_task(peers(spec, folder).run())
+                group.create_task(peers(spec, folder, specs()).run())
 
 
 def main(folder: Path) -> None:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from bench.load import SECONDS, haproxy, machine_s, wrk
+from bench.load import Figures, haproxy, in_turns, machine_s, wrk
 from bench.statistics import spread
 from node_agent.balance.balance import Balance
 from node_agent.network.fabric import Topology
@@ -34,7 +34,6 @@ from tests.contract.balance_rig import PORT, VIP, Box, Rig, endpoint, service
 SERVICES: Final = 500
 REPLICAS: Final = 10
 RUNS: Final = 20
-# Direct and through the address in turns, so that both meet the same load of the machine.
 ROUNDS: Final = 7
 _BULK_BYTES: Final = 1 << 20
 # Of the same server. On one port, connections that one way has just ended are in the way of the
@@ -123,25 +122,17 @@ async def way(folder: Path) -> dict[str, Any]:
         async with rig.agent(first, second):
             await rig.apply(service(endpoint(server)))
             ways = {"direct": f"{server.address}:{_DIRECT_PORT}", "vip": f"{VIP}:{PORT}"}
-            found: dict[str, dict[str, list[float]]] = {
-                kind: {way: [] for way in ways} for kind in _KINDS
-            }
-            costs: dict[str, dict[str, list[float]]] = {
-                kind: {way: [] for way in ways} for kind in _KINDS
-            }
-            for _ in range(ROUNDS):
-                for kind, (path, header) in _KINDS.items():
-                    for name, address in ways.items():
-                        url = f"http://{address}{path}"
-                        within = ("nsenter", f"--net={client.pin}")
-                        before = machine_s()
-                        rate = wrk(url, header, within)
-                        found[kind][name].append(rate)
-                        costs[kind][name].append(1e6 * (machine_s() - before) / (rate * SECONDS))
+
+            def rate(kind: str, way: str) -> float:
+                path, header = _KINDS[kind]
+                within = ("nsenter", f"--net={client.pin}")
+                return wrk(f"http://{ways[way]}{path}", header, within)
+
+            found = in_turns(ROUNDS, _KINDS, list(ways), rate=rate, cpu_s=lambda _: machine_s())
     return {
         "rounds": ROUNDS,
         "unit": "requests a second, medians of rounds in turns",
-        **{kind: _compared(of, costs[kind]) for kind, of in found.items()},
+        **{kind: _compared(*of) for kind, of in found.items()},
     }
 
 
@@ -152,7 +143,7 @@ _KINDS: Final = {
 }
 
 
-def _compared(found: dict[str, list[float]], costs: dict[str, list[float]]) -> dict[str, Any]:
+def _compared(found: Figures, costs: Figures) -> dict[str, Any]:
     direct, vip = (statistics.median(found[name]) for name in ("direct", "vip"))
     ratios = [b / a for a, b in zip(found["direct"], found["vip"], strict=True)]
     return {

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import TypeVar
 
 from deploy.client import ApiClient
 from node_agent.network import namespaces
@@ -23,6 +25,7 @@ from shared.model import (
     NodeName,
     Protocol,
     PublishedPort,
+    Record,
     Report,
     ServiceName,
     ServiceSpec,
@@ -31,6 +34,8 @@ from shared.model import (
 )
 from shared.settings import DEFAULT_PATH, load
 from shared.store import Store, exactly
+
+R = TypeVar("R", bound=Record)
 
 STACK = StackName("bench")
 # As from a Compose file, whose services are on a network.
@@ -74,24 +79,20 @@ class Watcher:
         self._store, self._node = store, node
 
     async def manifests(self) -> None:
-        key = keys.desired(self._node)
-        after = (await self._store.list(exactly(key))).revision
-        async with aclosing(self._store.watch(exactly(key), after=after)) as batches:
-            async for batch in batches:
-                for change in batch.changes:
-                    if change.now is not None:
-                        manifest = codec.decode(Manifest, change.now.value, key)
-                        await self.asked.put((time.perf_counter(), bool(manifest.assignments)))
+        async for manifest in self._written(keys.desired(self._node), Manifest):
+            await self.asked.put((time.perf_counter(), bool(manifest.assignments)))
 
     async def reports(self) -> None:
-        key = keys.observed(self._node)
+        async for report in self._written(keys.observed(self._node), Report):
+            await self.seen.put((time.perf_counter(), report.allocations))
+
+    async def _written(self, key: str, kind: type[R]) -> AsyncIterator[R]:
         after = (await self._store.list(exactly(key))).revision
         async with aclosing(self._store.watch(exactly(key), after=after)) as batches:
             async for batch in batches:
                 for change in batch.changes:
                     if change.now is not None:
-                        report = codec.decode(Report, change.now.value, key)
-                        await self.seen.put((time.perf_counter(), report.allocations))
+                        yield codec.decode(kind, change.now.value, key)
 
     async def next_manifest(self) -> float:
         while True:

@@ -7,7 +7,6 @@ writes as the leader does and looks from outside when what came of it is there.
 import asyncio
 import json
 import os
-import random
 import subprocess
 import sys
 import time
@@ -18,20 +17,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import whole_cluster as cluster
+from bench.peers_inside import peers
 from bench.statistics import spread
 from bench.whole_eyes import TABLES, Kernel, gateway_leads_to, names_lead_to, when
 from node_agent.network import namespaces
-from node_agent.peers.prober import Peers
-from node_agent.peers.promise import PromiseFile
-from node_agent.peers.sockets import SocketNet
 from shared import codec, keys, log
-from shared.clock import SystemClock
 from shared.etcd.store import EtcdStore
-from shared.model import AllocId, Health, NodeSpec, Report, Resources, Revision
-from shared.settings import AGENT_PEER_PORT
+from shared.model import AllocId, Health, Report, Resources, Revision
 from shared.store import Put, Store, exactly
 from shared.subnets import gateway_of
-from shared.timing import LAN
 from tests.build_names import question
 from tests.contract.etcd_server import running_etcd
 
@@ -284,23 +278,7 @@ async def be_the_others(folder: Path) -> None:
     """Answer as the agents of the other nodes do, until killed."""
     async with asyncio.TaskGroup() as group:
         for spec in cluster.specs()[1:]:
-            group.create_task(_peers(spec, folder / spec.name).run())
-
-
-def _peers(spec: NodeSpec, folder: Path) -> Peers:
-    folder.mkdir(parents=True)
-    one = Peers(
-        spec.name,
-        LAN,
-        SocketNet(spec.address, AGENT_PEER_PORT),
-        PromiseFile(folder),
-        clock=SystemClock(),
-        rng=random.Random(),  # noqa: S311 - a measurement
-        has_session=lambda: True,
-        on_change=lambda: None,
-    )
-    one.follow(list(cluster.specs()))
-    return one
+            group.create_task(peers(spec, folder / spec.name, cluster.specs()).run())
 
 
 def main(folder: Path) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import structlog
 
-from node_agent.gateway.extras import Extras, KeyPair
+from node_agent.gateway.extras import Extras
+from node_agent.views import LastGood
 from shared import codec, keys
-from shared.certificates import read_pair
-from shared.errors import CodecError, HostError, SealError, SpecError
+from shared.certificates import Pair, read_pair
+from shared.errors import CodecError
 from shared.mirror import View
 from shared.model import Certificate, Challenge
 from shared.seal import read_key, unseal
@@ -32,8 +33,7 @@ class EdgeView:
         self._key = key
         self._certificates, self._issued = View(on_change), View(on_change)
         self._challenges, self._closed = View(on_change), View(on_change)
-        self._opened: dict[str, tuple[int, KeyPair]] = {}
-        self.problems: tuple[str, ...] = ()
+        self._opened = LastGood(str, self._open)
 
     def followed(self) -> tuple[tuple[KeyRange, View], ...]:
         """Return what to mirror into which view."""
@@ -44,36 +44,29 @@ class EdgeView:
             (under(keys.CLOSED), self._closed),
         )
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what could not be read when it was read last."""
+        refused = self._opened.refused
+        return tuple(f"{key.removeprefix(keys.ROOT)}: {why}" for key, why in refused.items())
+
     def read(self) -> Extras | None:
         """Return what is so now; None: etcd has not answered yet, and what HAProxy has stays."""
         if not all(view.revision for _, view in self.followed()):
             return None
-        problems: list[str] = []
-        opened: dict[str, tuple[int, KeyPair]] = {}
-        for key, item in sorted({**self._certificates.items, **self._issued.items}.items()):
-            known = self._opened.get(key)
-            try:
-                pair = known[1] if known and known[0] == item.mod_revision else self._open(item)
-            except (CodecError, SealError, HostError, SpecError) as error:
-                problems.append(f"{key.removeprefix(keys.ROOT)}: {error}")
-                # The last good one stays in force.
-                pair = known[1] if known else None
-            if pair is not None:
-                opened[key] = (item.mod_revision, pair)
-        self._opened, self.problems = opened, tuple(problems)
+        opened = self._opened.of({**self._certificates.items, **self._issued.items})
         return Extras(
-            certificates={key: pair for key, (_, pair) in opened.items()},
+            certificates={key: pair for key, pair in opened.items() if pair is not None},
             challenges=dict(filter(None, map(_answer, self._challenges.items.values()))),
             closed=frozenset(key.removeprefix(keys.CLOSED) for key in self._closed.items),
         )
 
-    def _open(self, item: KeyValue) -> KeyPair | None:
+    def _open(self, item: KeyValue) -> Pair | None:
         found = codec.decode(Certificate, item.value, item.key)
         if not found.chain:
             return None
         private = unseal(read_key(self._key), item.key, found.sealed)
-        pair = read_pair(found.chain.encode(), private)
-        return KeyPair(pair.hosts, pair.chain, pair.key, pair.not_after_s)
+        return read_pair(found.chain.encode(), private)
 
 
 def _answer(item: KeyValue) -> tuple[str, str] | None:

@@ -11,14 +11,16 @@ What is decided is in node_agent.claims. Here are the store, the clocks and the 
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import structlog
 
 from node_agent import claims
 from node_agent.claims import Around, Decision, Newest, Right, Seen, SessionNow, Verdict, Write
+from node_agent.crowd import Crowd
 from node_agent.membership import Membership
 from node_agent.runtime import Container, Phase, Runtime
+from node_agent.views import not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import AmbiguousError, CodecError, ConflictError, LeaseLostError
@@ -28,8 +30,6 @@ from shared.model import AllocId, Assignment, Claim, Epoch, NodeName, Revision
 from shared.store import Compare, Put, Store
 
 _log = structlog.get_logger()
-
-W = TypeVar("W", Seen, Newest)
 
 # Heals what an event missed; nothing is read or written by a pass that finds nothing to do.
 _PERIOD_S: Final = 10.0
@@ -90,9 +90,8 @@ class Exclusive:
         self._absent_since: Mapping[str, float] = {}
         # An agent before us may have promised something, and clocks of ours may have stood still.
         self._held_off_until = clock.boot_s() + self._hold_s
-        self._crowd_is_here = False
+        self._crowd = Crowd(self._hold_s)
         self._neighbours_known = False
-        self._trusted_from: float | None = None
         self._failsafe_until = self._told_until = self._not_before = 0.0
         membership.on_change(self._session_changed)
 
@@ -158,13 +157,8 @@ class Exclusive:
 
     def crowd(self, *, present: int, nodes: int) -> None:
         """Learn how many of the cluster's nodes have a session."""
-        # Two cannot be told apart from half; their sessions' leases alone must do.
-        is_here = present * 2 > nodes or (nodes <= 2 and present > 0)  # noqa: PLR2004 - a pair
-        if is_here and not self._crowd_is_here:
-            self._trusted_from = self._clock.boot_s() + self._hold_s
         self._neighbours_known = True
-        if is_here != self._crowd_is_here:
-            self._crowd_is_here = is_here
+        if self._crowd.learn(self._clock.boot_s(), present=present, nodes=nodes):
             self.claims_dirty.mark()
 
     # ------------------------------------------------------------ claims
@@ -195,7 +189,7 @@ class Exclusive:
             now=now,
             session=SessionNow(session.lease.id, session.revision) if session is not None else None,
             absent_since=self._absent_since,
-            trusted_from=self._trusted_from if self._crowd_is_here else None,
+            trusted_from=self._crowd.trusted_from,
             held_off_until=max(self._held_off_until, self._neighbours.promised_until_boot_s),
             is_failsafe=self._failsafe_until > now,
             newest=self._newest(),
@@ -252,7 +246,7 @@ class Exclusive:
                 _log.error("unreadable_claim", key=key, reason=str(error))
                 claim = Claim(node=NodeName("?"), allocation=AllocId("?"), epoch=0)
             found[key] = Seen(claim, item.mod_revision, item.lease)
-        self._ours = _not_shown(self._ours, self.view)
+        self._ours = not_shown(self._ours, self.view)
         return found | self._ours
 
     def _newest(self) -> Mapping[str, Newest]:
@@ -268,7 +262,7 @@ class Exclusive:
                 _log.error("unreadable_epoch", key=key, reason=str(error))
                 epoch = sys.maxsize
             found[keys.claim_of(key)] = Newest(epoch, item.mod_revision)
-        self._our_epochs = _not_shown(self._our_epochs, self.view)
+        self._our_epochs = not_shown(self._our_epochs, self.view)
         return found | self._our_epochs
 
     def _claimed_here(self) -> dict[AllocId, str]:
@@ -352,8 +346,3 @@ class Exclusive:
     def _view_changed(self) -> None:
         self.claims_dirty.mark()
         self._changed()
-
-
-def _not_shown(ours: Mapping[str, W], view: View) -> dict[str, W]:
-    """Return what we wrote and the view does not show yet."""
-    return {key: one for key, one in ours.items() if one.revision > view.revision}

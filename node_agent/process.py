@@ -1,15 +1,17 @@
-"""Processes: running one with a deadline, and knowing when one that is not our child ended.
+"""Processes: running one with a deadline, starting one that outlives us, and knowing when it ended.
 
-Ends are told by the kernel through pidfds on the event loop; nothing here polls.
+Ends are told by the kernel through pidfds on the event loop; only what begins to answer is polled.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 # What programs may need of our environment; tokens that we were started with stay here.
 _INHERITED: Final = (
@@ -26,6 +28,8 @@ _INHERITED: Final = (
     "SSL_CERT_DIR",
     "XDG_RUNTIME_DIR",
 )
+# What has just been started answers within some tens of these.
+_LOOK_S: Final = 0.02
 _DEAD_STATES: Final = frozenset("ZX")
 
 
@@ -77,6 +81,28 @@ async def run(*argv: str, deadline_s: float, given: str = "") -> Completed:
             await process.communicate()
     assert process.returncode is not None, "communicate() returns after the end"
     return Completed(process.returncode, _text(output), _text(errors))
+
+
+async def start_apart(*argv: str, output: BinaryIO) -> None:
+    """Start a program in a session of its own, re-parented: it lives on when this agent ends."""
+    started = await asyncio.create_subprocess_exec(
+        *("setsid", "--fork", *argv),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
+    await started.wait()
+
+
+async def soon(look: Callable[[], Awaitable[T | None]], within_s: float) -> T | None:
+    """Return what `look` finds as soon as it finds something; None: not within `within_s`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while not (found := await look()):
+        if loop.time() > deadline:
+            return None
+        await asyncio.sleep(_LOOK_S)
+    return found
 
 
 def _text(data: bytes) -> str:

@@ -4,13 +4,70 @@ A record that cannot be read is never guessed at: the last good one stays in for
 problem in the node's report.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
 
 from shared import codec, keys
-from shared.errors import CodecError
+from shared.errors import CodecError, HafenError
 from shared.mirror import View
 from shared.model import Manifest, Network, NodeName, NodeSpec, Revision, Routes, StackName
 from shared.store import KeyValue
+
+
+class _Written(Protocol):
+    @property
+    def revision(self) -> Revision: ...
+
+
+K = TypeVar("K", bound=str)
+T = TypeVar("T")
+W = TypeVar("W", bound=_Written)
+
+
+class LastGood(Generic[K, T]):
+    """What records say, by name; of one that cannot be read now, what it said before.
+
+    Args:
+        name: what a record is called, by its key.
+        read: returns what one says; raises a HafenError where it cannot.
+
+    Attributes:
+        refused: by key, why records could not be read when they were asked for last.
+    """
+
+    def __init__(self, name: Callable[[str], K], read: Callable[[KeyValue], T]) -> None:
+        self._name, self._read = name, read
+        self._known: Mapping[str, tuple[KeyValue, T]] = {}
+        self._good: Mapping[K, T] = {}
+        self.refused: Mapping[str, HafenError] = {}
+
+    def of(self, items: Mapping[str, KeyValue]) -> Mapping[K, T]:
+        """Return what all records say; as long as none says anything else, it is the same object.
+
+        One that cannot be read is tried anew each time: what is in the way may be of this host.
+        """
+        known: dict[str, tuple[KeyValue, T]] = {}
+        refused: dict[str, HafenError] = {}
+        for key, item in sorted(items.items()):
+            before = self._known.get(key)
+            if before is not None and before[0] == item:
+                known[key] = before
+                continue
+            try:
+                known[key] = item, self._read(item)
+            except HafenError as error:
+                refused[key] = error
+                if before is not None:
+                    known[key] = before
+        if known != self._known:
+            self._good = {self._name(key): value for key, (_, value) in known.items()}
+        self._known, self.refused = known, refused
+        return self._good
+
+
+def not_shown(ours: Mapping[str, W], view: View) -> dict[str, W]:
+    """Return what we wrote and the view does not show yet."""
+    return {key: one for key, one in ours.items() if one.revision > view.revision}
 
 
 class ManifestView:
@@ -58,9 +115,12 @@ class RoutesView:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._good: dict[StackName, tuple[Revision, Routes]] = {}
-        self._is_read = False
-        self.problems: tuple[str, ...] = ()
+        self._good = LastGood(lambda key: StackName(key.removeprefix(keys.ROUTES)), _routes)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what could not be read when it was read last."""
+        return tuple(f"{why}; the routes before are kept" for why in self._good.refused.values())
 
     def read(self) -> Mapping[StackName, tuple[Revision, Routes]] | None:
         """Return the routes to serve; None: etcd was not read yet, leave the gateway as it is.
@@ -68,26 +128,11 @@ class RoutesView:
         As long as no stack's are others, it is the same object, and so are those of each stack:
         whoever has found what follows from them may go by that.
         """
-        if not self._view.revision:
-            return None
-        problems: list[str] = []
-        found: dict[StackName, tuple[Revision, Routes]] = {}
-        for key, item in sorted(self._view.items.items()):
-            stack = StackName(key.removeprefix(keys.ROUTES))
-            known = self._good.get(stack)
-            if known is not None and known[0] == item.mod_revision:
-                found[stack] = known
-                continue
-            try:
-                found[stack] = (item.mod_revision, codec.decode(Routes, item.value, key))
-            except CodecError as error:
-                problems.append(f"{error}; the routes before are kept")
-                if known is not None:
-                    found[stack] = known
-        self.problems = tuple(problems)
-        if found != self._good or not self._is_read:
-            self._good, self._is_read = found, True
-        return self._good
+        return self._good.of(self._view.items) if self._view.revision else None
+
+
+def _routes(item: KeyValue) -> tuple[Revision, Routes]:
+    return item.mod_revision, codec.decode(Routes, item.value, item.key)
 
 
 def present_nodes(view: View) -> frozenset[NodeName]:

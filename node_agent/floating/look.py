@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
+from node_agent.crowd import Crowd
 from node_agent.floating.convicted import Convicted, convicted
 from node_agent.floating.decide import Seen
 from node_agent.floating.homes import NodeNow
+from node_agent.views import LastGood, not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import CodecError
@@ -19,18 +20,15 @@ from shared.model import (
     FloatingClaim,
     NodeName,
     NodeSpec,
-    Record,
     Revision,
     Silence,
     Suspicion,
 )
 from shared.store import KeyValue
 
-R = TypeVar("R", bound=Record)
-
 _log = structlog.get_logger()
 
-# Who has a claim that cannot be read: somebody, that is all we know.
+# Who has a claim that cannot be read.
 _STRANGER: Final = NodeName("?")
 
 
@@ -49,20 +47,25 @@ class Look:
     """
 
     def __init__(self, clock: Clock, hold_s: float, changed: Callable[[], None]) -> None:
-        self._clock, self._hold_s = clock, hold_s
+        self._clock = clock
         self.records, self.claims, self.words = View(changed), View(changed), View(changed)
-        self._good: Mapping[str, FloatingAddress] = {}
+        self._good = LastGood(lambda key: key.removeprefix(keys.FLOATING), _address)
         self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
         self.free_since: Mapping[str, float] = {}
         self.last_holder: dict[str, NodeName] = {}
         self.convicted_since: Mapping[NodeName, float] = {}
         self._specs: tuple[NodeSpec, ...] = ()
         self.present: frozenset[NodeName] = frozenset()
-        self.trusted_from: float | None = None
+        self._crowd = Crowd(hold_s)
         self.calm_since: float | None = None
         self._calm: object = None
         self._heirs: Mapping[str, NodeName] = {}
         self.declined: frozenset[tuple[str, NodeName]] = frozenset()
+
+    @property
+    def trusted_from(self) -> float | None:
+        """Return when an absent claim says that its lease ran out; see Crowd."""
+        return self._crowd.trusted_from
 
     @property
     def as_of(self) -> Mapping[str, Revision]:
@@ -83,31 +86,21 @@ class Look:
     def crowd(self, specs: tuple[NodeSpec, ...], present: frozenset[NodeName]) -> None:
         """Learn which nodes there are, and which have a session."""
         self._specs, self.present = specs, present
-        # Two cannot be told apart from half; their sessions' leases alone must do.
-        is_pair = len(specs) <= 2 and bool(present)  # noqa: PLR2004 - a pair
-        if not (len(present) * 2 > len(specs) or is_pair):
-            self.trusted_from = None
-        elif self.trusted_from is None:
-            self.trusted_from = self._clock.boot_s() + self._hold_s
+        self._crowd.learn(self._clock.boot_s(), present=len(present), nodes=len(specs))
 
     def addresses(self) -> Mapping[str, FloatingAddress]:
         """Return every floating address that can be read."""
-        self._good = _decoded(self.records, keys.FLOATING, FloatingAddress, self._good)
-        return self._good
+        found = self._good.of(self.records.items)
+        for key, why in self._good.refused.items():
+            _log.error("unreadable_record", key=key, reason=str(why))
+        return found
 
     def seen(self) -> Mapping[str, Seen]:
         """Return the claims, with those that we have just written in place of older ones."""
         found: dict[str, Seen] = {}
-        claims = _decoded(self.claims, keys.VIPS, FloatingClaim)
         for key, item in self.claims.items.items():
-            address = key.removeprefix(keys.VIPS)
-            claim = claims.get(address, FloatingClaim(node=_STRANGER))
-            found[address] = Seen(claim, item.mod_revision, item.lease)
-        self._ours = {
-            address: one
-            for address, one in self._ours.items()
-            if one.revision > self.claims.revision
-        }
+            found[key.removeprefix(keys.VIPS)] = Seen(claim_of(item), item.mod_revision, item.lease)
+        self._ours = not_shown(self._ours, self.claims)
         return found | self._ours
 
     def wrote(self, address: str, seen: Seen) -> None:
@@ -179,25 +172,14 @@ class Look:
         return bool(accused & self.present)
 
 
-def holder_of(item: KeyValue) -> NodeName:
-    """Return who has the claim at a key; "?" for somebody, as it cannot be read."""
+def claim_of(item: KeyValue) -> FloatingClaim:
+    """Return the claim at a key; one that cannot be read is somebody's, that is all we know."""
     try:
-        return codec.decode(FloatingClaim, item.value, item.key).node
-    except CodecError:
-        return _STRANGER
+        return codec.decode(FloatingClaim, item.value, item.key)
+    except CodecError as error:
+        _log.error("unreadable_record", key=item.key, reason=str(error))
+        return FloatingClaim(node=_STRANGER)
 
 
-def _decoded(
-    view: View, prefix: str, kind: type[R], good: Mapping[str, R] = MappingProxyType({})
-) -> Mapping[str, R]:
-    """Return what can be read; of what cannot, what was read before."""
-    found: dict[str, R] = {}
-    for key, item in view.items.items():
-        address = key.removeprefix(prefix)
-        try:
-            found[address] = codec.decode(kind, item.value, key)
-        except CodecError as error:
-            _log.error("unreadable_record", key=key, reason=str(error))
-            if address in good:
-                found[address] = good[address]
-    return found
+def _address(item: KeyValue) -> FloatingAddress:
+    return codec.decode(FloatingAddress, item.value, item.key)

@@ -8,9 +8,9 @@ import structlog
 from node_agent.gateway import tls
 from node_agent.gateway.asking import HaproxyError
 from node_agent.gateway.edge import LIST
-from node_agent.gateway.extras import KeyPair
 from node_agent.gateway.process import Haproxy
 from node_agent.gateway.tls import Has, Loaded
+from shared.certificates import Pair
 from shared.files import write_atomically
 
 _log = structlog.get_logger()
@@ -29,9 +29,9 @@ class Certificates:
         self._has: Has | None = None
         # What `_has` came of; None: it may be something else.
         self._shown: Mapping[str, Loaded] | None = None
-        self._written: tuple[Mapping[str, KeyPair], Mapping[str, Loaded]] | None = None
+        self._written: tuple[Mapping[str, Pair], Mapping[str, Loaded]] | None = None
 
-    def write(self, certificates: Mapping[str, KeyPair], *, anew: bool) -> Mapping[str, Loaded]:
+    def write(self, certificates: Mapping[str, Pair], *, anew: bool) -> Mapping[str, Loaded]:
         """Write what the next worker reads; return it.
 
         Unless `anew`, what was written before is there.

@@ -1,7 +1,8 @@
 """What follows from routes, found once: most services are the same from one pass to the next.
 
-Pure but for what it remembers. Whatever it returns is what `wanted` would, and the same object as
-before for every service of which nothing has changed: whoever compares two of them is done at once.
+Pure but for what it remembers. Whatever it returns is what one that remembers nothing would,
+and the same object as before for every service of which nothing has changed: whoever compares two
+of them is done at once.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,10 +1,10 @@
 """The HAProxy process of a node: started so that it outlives us, adopted, reloaded, spoken to."""
 
-import asyncio
 import enum
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,8 @@ _log = structlog.get_logger()
 
 # A reload of 1,000 services takes about half a second.
 _RELOAD_S: Final = 15.0
-_POLL_S: Final = 0.02
+# Reading them is part of that; a hundred times as long.
+_CHECK_S: Final = 60.0
 # A filter of ss is a program of at most 64 KiB for the kernel.
 _CUT_AT_ONCE: Final = 100
 _SAID_BYTES: Final = 64 * 1024
@@ -147,22 +148,29 @@ class Haproxy:
         """End HAProxy, connections included; idempotent."""
         pid = await self._master_pid()
         if pid is not None:
-            process = await _run("kill", "-TERM", str(pid))
-            _log.info("haproxy_stopped", pid=pid, code=process[0])
-            await _until(self._is_silent, COMMAND_S)
+            processes.send(pid, signal.SIGTERM, lambda: self._is_ours(pid))
+            _log.info("haproxy_stopped", pid=pid)
+            await processes.soon(self._is_silent, COMMAND_S)
 
     async def check(self, config: str) -> None:
         """Let HAProxy read a configuration.
 
         Raises:
             ConfigRefusedError: it refuses it.
+            HaproxyError: it has not come to an end with it.
         """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._checked = ""
         write_atomically(self._candidate, config.encode())
-        code, said = await _run("haproxy", "-c", "-f", str(self._candidate))
-        if code != 0:
-            raise ConfigRefusedError(f"HAProxy refuses the configuration: {_alert(said)}")
+        argv = ("haproxy", "-c", "-f", str(self._candidate))
+        try:
+            done = await processes.run(*argv, deadline_s=_CHECK_S)
+        except TimeoutError as error:
+            why = f"HAProxy has not read the configuration within {_CHECK_S:g} s"
+            raise HaproxyError(why) from error
+        if done.code != 0:
+            said = _alert(done.errors or done.output)
+            raise ConfigRefusedError(f"HAProxy refuses the configuration: {said}")
         self._checked = config
 
     async def _start(self) -> None:
@@ -180,17 +188,12 @@ class Haproxy:
         with os.fdopen(descriptor, "ab") as output:
             os.fchmod(descriptor, 0o600)  # Older agents made it for all to read.
             begun = output.seek(0, os.SEEK_END)
-            process = await asyncio.create_subprocess_exec(
-                *("setsid", "--fork", "haproxy", "-W"),
-                *("-S", self._master_word),
-                *("-f", str(self._config)),
+            await processes.start_apart(
+                *("haproxy", "-W", "-S", self._master_word, "-f", str(self._config)),
                 *(("-sf", *left) if left else ()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                output=output,
             )
-            await process.wait()
-        if not await _until(self._is_up, _RELOAD_S):
+        if not await processes.soon(self._is_up, _RELOAD_S):
             raise HaproxyError(f"HAProxy did not start: {_alert(self._said(begun))}")
         _log.info("haproxy_started", replaced=left)
         await predecessors.until_left(before, self._is_ours)
@@ -238,7 +241,7 @@ class Haproxy:
         async def is_new() -> bool:
             return await self._worker_pid() not in {None, before}
 
-        if not await _until(is_new, _RELOAD_S):
+        if not await processes.soon(is_new, _RELOAD_S):
             raise HaproxyError(f"HAProxy did not reload: {_alert(self._said())}")
         _log.info("haproxy_reloaded")
 
@@ -266,28 +269,6 @@ class Haproxy:
         return not await self.is_running()
 
 
-async def _run(*argv: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    out, _ = await process.communicate()
-    return process.returncode or 0, out.decode(errors="replace")
-
-
-async def _until(condition: Callable[[], Awaitable[bool]], within_s: float) -> bool:
-    """Return True as soon as `condition` holds, False if it does not within `within_s`."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_s
-    while not await condition():
-        if loop.time() > deadline:
-            return False
-        await asyncio.sleep(_POLL_S)
-    return True
-
-
 def _alert(said: str) -> str:
     """Return HAProxy's first alert, else its last line."""
     found = said.strip().splitlines() or ["it said nothing"]
@@ -302,8 +283,11 @@ async def cut_connections(addresses: Sequence[str]) -> None:
     """
     for first in range(0, len(addresses), _CUT_AT_ONCE):
         some = addresses[first : first + _CUT_AT_ONCE]
-        code, said = await _run(
-            "ss", "-K", "-H", "-n", "-t", " or ".join(f"dst {one}" for one in some)
-        )
-        if code != 0:
-            _log.warning("connections_not_cut", addresses=some, reason=said.strip())
+        filter_ = " or ".join(f"dst {one}" for one in some)
+        try:
+            done = await processes.run("ss", "-K", "-H", "-n", "-t", filter_, deadline_s=COMMAND_S)
+        except TimeoutError:
+            _log.warning("connections_not_cut", addresses=some, reason=f"not in {COMMAND_S:g} s")
+            continue
+        if done.code != 0:
+            _log.warning("connections_not_cut", addresses=some, reason=done.last_line())

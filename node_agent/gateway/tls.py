@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from node_agent.gateway.extras import KeyPair
+from shared.certificates import Pair
 
 _DIGEST_CHARACTERS: Final = 20
 _DONE: Final = (
@@ -32,14 +32,14 @@ class Loaded(msgspec.Struct, frozen=True):
         return f"Loaded({', '.join(self.hosts)})"
 
 
-def choose(certificates: Mapping[str, KeyPair]) -> dict[str, Loaded]:
+def choose(certificates: Mapping[str, Pair]) -> dict[str, Loaded]:
     """Return file name -> what it serves.
 
     Of two for one host the one that ends last is chosen; whatever order they came in.
     """
     owner: dict[str, str] = {}
-    for name, pair in sorted(certificates.items(), key=lambda one: (one[1].ends_at_s, one[0])):
-        owner.update(dict.fromkeys(pair.names, name))
+    for name, pair in sorted(certificates.items(), key=lambda one: (one[1].not_after_s, one[0])):
+        owner.update(dict.fromkeys(pair.hosts, name))
     found: dict[str, Loaded] = {}
     for name, pair in certificates.items():
         hosts = tuple(sorted(host for host, one in owner.items() if one == name))

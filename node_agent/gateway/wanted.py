@@ -11,33 +11,13 @@ import msgspec
 
 from node_agent.gateway import edge
 from node_agent.gateway.config import Place, Served, render_one
-from node_agent.gateway.slots import Slot, Table, gone_addresses, next_table
+from node_agent.gateway.slots import Slot, Table, gone_addresses
 from shared.model import Protocol, PublishedPort, Revision, Routes, ServiceRoutes, StackName
 
 AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
 # The name under which the frontends of routes are kept; no backend can have it.
 EDGE: Final = "edge"
 _DIGEST_CHARACTERS: Final = 16
-
-
-def tables(routes: AllRoutes, before: Mapping[str, Table]) -> Mapping[str, Table]:
-    """Return the slots of every service, changed as little as possible."""
-    found: dict[str, Table] = {}
-    for stack, (_, stack_routes) in sorted(routes.items()):
-        for service in stack_routes.services:
-            key = f"{stack}.{service.service}"
-            found[key] = next_table(before.get(key, Table()), service)
-    return found
-
-
-def served(routes: AllRoutes, slots: Mapping[str, Table]) -> tuple[Served, ...]:
-    """Return everything that leads to replicas."""
-    return tuple(
-        one
-        for stack, (_, stack_routes) in sorted(routes.items())
-        for service in stack_routes.services
-        for one in of_service(stack, service, slots[f"{stack}.{service.service}"])
-    )
 
 
 def of_service(stack: StackName, service: ServiceRoutes, table: Table) -> Iterator[Served]:

@@ -4,7 +4,6 @@ import asyncio
 import signal
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -29,7 +28,6 @@ _log = structlog.get_logger()
 _ANSWER_S: Final = 2.0
 # Python takes a quarter of a second to begin, several times that on a host that has just booted.
 _BEGIN_S: Final = 10.0
-_POLL_S: Final = 0.02
 # What the kernel says of a peer: process, user, group.
 _PEER: Final = struct.Struct("3i")
 
@@ -114,16 +112,17 @@ class NamesKeeper:
             _log.error("names_not_started", reason=str(error))
             return None
         _log.info("names_started", before=before.build if before is not None else "")
-        loop = asyncio.get_running_loop()
-        until_s = loop.time() + _BEGIN_S
-        while loop.time() < until_s:
-            word = await self._ask(b"")
-            if word is not None and word.build == build() and (word.serves or word.problems):
-                if word.serves:
-                    self._end(left)
-                return word
-            await asyncio.sleep(_POLL_S)
-        return None
+        word = await process.soon(self._begun, _BEGIN_S)
+        if word is not None and word.serves:
+            self._end(left)
+        return word
+
+    async def _begun(self) -> Word | None:
+        """Return the word of one of this build that has found out whether it can serve."""
+        word = await self._ask(b"")
+        if word is None or word.build != build():
+            return None
+        return word if word.serves or word.problems else None
 
     def _left(self) -> tuple[int, ...]:
         return process.running(self._is_ours)
@@ -155,13 +154,7 @@ class NamesKeeper:
 
     async def _start(self) -> None:
         with self._log_file.open("wb") as output:
-            started = await asyncio.create_subprocess_exec(
-                *("setsid", "--fork", *self._argv),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-            await started.wait()
+            await process.start_apart(*self._argv, output=output)
 
     async def _ask(self, wire: bytes) -> Word | None:
         """Send a snapshot, or nothing, and return the process's word; None: it has none."""

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from node_agent.network.fabric import Topology
-from node_agent.network.parts import Member, Part, Parts
+from node_agent.network.parts import Member, Part
 from shared.model import AllocId, NodeName, NodeSpec, Record
 
 # What services of an older version are on, which say no network: one of their own, as before.
@@ -71,8 +71,8 @@ def cluster_of(
     topology: Topology,
     before: Cluster,
     used: Collection[str],
-    edge: Collection[int] = (),
-    parts: Collection[Part] | None = None,
+    edge: Collection[int],
+    parts: Collection[Part],
 ) -> Cluster:
     """Return what the kernel needs of `topology`.
 
@@ -82,10 +82,8 @@ def cluster_of(
             while containers are on it: they may still be ending.
         used: networks of this node's containers.
         edge: the ports on which gateways take HTTP routes, once there are any.
-        parts: of the stacks, if somebody has them; see parts.Parts.
+        parts: of the stacks, see parts.Parts.
     """
-    if parts is None:
-        parts = Parts().of(topology)
     networks = [*(each for part in parts for each in part.networks), *topology.networks]
     closed = {name: before.closed[name] for name in sorted(used) if name in before.closed}
     closed |= {each.name: each.internal for each in networks}

@@ -85,18 +85,6 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
 Members = Mapping[str, Mapping[str, Elements]]
 
 
-def ruleset_of(frame: Frame, cluster: Cluster, locals_: Mapping[AllocId, Local]) -> Ruleset:
-    """Return the table for a node.
-
-    Args:
-        frame: of this node.
-        cluster: all others.
-        locals_: this node's containers, as `cluster.located` has them.
-    """
-    own = own_of(frame, locals_, shut_of(cluster, locals_))
-    return joined(frame, cluster, own, members_of(frame, cluster, locals_, own.used))
-
-
 def joined(frame: Frame, cluster: Cluster, own: Own, members: Members) -> Ruleset:
     """Return the table made of its parts."""
     sets = {

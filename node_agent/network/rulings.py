@@ -1,7 +1,7 @@
 """The rules of a node, found anew only where something has changed.
 
-Pure but for what it remembers. Whatever it returns is what `policy.ruleset_of` would, with the same
-objects as before for all that is the same: comparing two rulesets costs what differs between them.
+Pure but for what it remembers. Whatever it returns is what one that remembers nothing would, with
+the same objects as before for all that is the same: comparing two costs what differs between them.
 """
 
 from collections.abc import Mapping

@@ -188,7 +188,8 @@ class AccessMerger:
             return source.why
         since_ms, skipped = self._until.get(source.node, (self._request.since_ms, 0))
         query = dict(self._request.query) | {"since": str(since_ms), "follow": str(int(follow))}
-        if self._until.get(source.node) or follow:
+        if source.node in self._until:
+            # Its last ones were put; of one that had none, or was asked for none, no more is asked.
             query.pop("tail", None)
         try:
             async with (

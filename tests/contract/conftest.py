@@ -1,10 +1,12 @@
-"""Fixtures of the contract suites: one etcd cluster for all of them, and the store in memory."""
+"""Fixtures of the contract suites: one etcd cluster for all of them, the store, the runtime."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.contract.etcd_server import EtcdCluster, running_etcd
+from tests.contract.runtimes import OciBench, ground, oci_bench
 from tests.contract.store_rig import EtcdRig, FakeRig, Rig
 
 
@@ -33,3 +35,17 @@ def rig(request: pytest.FixtureRequest) -> Rig:
         return FakeRig()
     real: EtcdRig = request.getfixturevalue("etcd_rig")
     return real
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """Return a directory of the sandbox that this module's tests of the runtime run in."""
+    with ground() as directory:
+        yield directory
+
+
+@pytest.fixture
+async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
+    """Return the real runtime; a module may hold others to its tests, too."""
+    async with oci_bench(place) as real:
+        yield real

@@ -10,7 +10,8 @@ from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse, TCPCo
 
 from node_agent.network import rules
 from node_agent.network.cluster import Cluster
-from node_agent.network.policy import Frame, ruleset_of
+from node_agent.network.policy import Frame
+from node_agent.network.rulings import Rulings
 from shared.model import (
     AllocId,
     Endpoint,
@@ -90,7 +91,7 @@ def set_up_network() -> None:
     ):
         subprocess.run(argv, check=True)
     frame = Frame(pool=POOL, subnet="198.19.0.0/24")
-    nft(rules.whole(ruleset_of(frame, Cluster(), {})))
+    nft(rules.whole(Rulings(NodeName("node-1"), frame).of(Cluster(), {})))
     nft(
         "table ip test { set gone { type ipv4_addr; };"
         " chain in { type filter hook input priority -20;"

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from deploy.lab.images import build_whoami
+from node_agent.network.network import ContainerNetwork
 from node_agent.oci.images import load_image
 from node_agent.oci.runtime import OciRuntime, Options
 from node_agent.runtime import Container, Phase, Runtime
@@ -101,9 +102,9 @@ class FakeBench:
 class OciBench:
     """The real one; its containers are removed afterwards."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, network: ContainerNetwork | None = None) -> None:
         self.directory = directory
-        self.network = BareNetwork(directory / "netns")
+        self.network = network or BareNetwork(directory / "netns")
         self.oci = self.fresh()
         self.runtime: Runtime = self.oci
 
@@ -157,9 +158,11 @@ def ground() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def oci_bench(directory: Path) -> AsyncGenerator[OciBench, None]:
-    """Give a real runtime that has the image."""
-    bench = OciBench(directory)
+async def oci_bench(
+    directory: Path, network: ContainerNetwork | None = None
+) -> AsyncGenerator[OciBench, None]:
+    """Give a real runtime that has the image; without more, on a network that leads nowhere."""
+    bench = OciBench(directory, network)
     try:
         if not await bench.runtime.has_image(IMAGE):
             archive = directory / "whoami.tar"

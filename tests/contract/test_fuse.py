@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,7 +18,7 @@ from node_agent.process import is_alive
 from node_agent.runtime import Container, Phase
 from shared.model import AllocId, Resources
 from tests.contract.host_sandbox import CGROUP_PARENT
-from tests.contract.runtimes import OciBench, assignment, ground, oci_bench, shell
+from tests.contract.runtimes import OciBench, assignment, shell
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
@@ -29,18 +28,6 @@ LONG_S = 60.0
 CGROUPS = Path("/sys/fs/cgroup")
 # What the kernel must find: a child, a process in a session of its own, one that ignores all.
 STUBBORN = "trap '' TERM HUP INT; sleep 1000 & setsid sleep 1001 & (trap '' TERM; sleep 1002) & "
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
-
-
-@pytest.fixture
-async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        yield real
 
 
 def from_now(seconds: float) -> float:

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,25 +19,13 @@ from shared.clock import SystemClock
 from shared.errors import RuntimeFailureError
 from shared.model import AllocId, Assignment
 from tests.contract.host_sandbox import CGROUP_PARENT, BareNetwork
-from tests.contract.runtimes import OciBench, assignment, ground, oci_bench, shell
+from tests.contract.runtimes import OciBench, assignment, shell
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
 WITHIN_S = 10.0
 CGROUPS = Path("/sys/fs/cgroup")
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
-
-
-@pytest.fixture
-async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        yield real
 
 
 def sleeper() -> Assignment:

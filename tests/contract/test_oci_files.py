@@ -1,7 +1,6 @@
 """Configs and secrets of real containers: who may read them, where they lie, how long they stay."""
 
 import shutil
-from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from node_agent import process
 from shared.errors import ContentsGoneError, RuntimeFailureError
 from shared.model import MountedFile
 from tests.contract.oci_inside import SLEEP, inside, sleeping
-from tests.contract.runtimes import OciBench, assignment, ground, oci_bench, shell
+from tests.contract.runtimes import OciBench, assignment, shell
 
 pytestmark = pytest.mark.real
 
@@ -25,18 +24,6 @@ SECRET = MountedFile(
 )
 GIVEN = {"s/app/1": b"#!/bin/sh\necho ran\n", "s/pass/1": b"hunter2-\x00\xff"}
 PLANNED = shell(SLEEP, files=(CONFIG, SECRET))
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
-
-
-@pytest.fixture
-async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        yield real
 
 
 def places_of(directory: Path, content: bytes) -> list[str]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from node_agent.runtime import Phase
 from shared.model import AllocId, Assignment, Resources, Workload
 from tests.contract.host_sandbox import CGROUP_PARENT
 from tests.contract.oci_inside import exited, inside, output, run, written
-from tests.contract.runtimes import IMAGE, OciBench, assignment, ground, oci_bench, shell
+from tests.contract.runtimes import IMAGE, OciBench, assignment, shell
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
@@ -23,18 +22,6 @@ pytestmark = pytest.mark.real
 WITHIN_S = 10.0
 CGROUPS = Path("/sys/fs/cgroup")
 NOBODY = "hafen.local/nobody:1"
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
-
-
-@pytest.fixture
-async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        yield real
 
 
 def bits(names: tuple[str, ...]) -> set[int]:

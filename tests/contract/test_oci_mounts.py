@@ -16,17 +16,11 @@ from shared.errors import RuntimeFailureError
 from shared.model import Mount, MountKind, Security, Tuning
 from tests.contract.host_sandbox import CGROUP_PARENT
 from tests.contract.oci_inside import SLEEP, exited, inside, lower, run, sleeping, written
-from tests.contract.runtimes import OciBench, assignment, ground, oci_bench, shell
+from tests.contract.runtimes import OciBench, assignment, oci_bench, shell
 
 pytestmark = pytest.mark.real
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
 
 
 @pytest.fixture

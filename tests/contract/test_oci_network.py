@@ -1,18 +1,19 @@
 """Network modes, as the kernel has them."""
 
 import socket
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 
 from node_agent.network.network import HOST, NOTHING, Asked, Attachment
-from node_agent.oci.runtime import OciRuntime
 from shared.errors import RuntimeFailureError
 from shared.model import AllocId, Tuning
+from tests.contract import admitted_case
+from tests.contract.case import run_case
 from tests.contract.host_sandbox import BareNetwork
 from tests.contract.oci_inside import SLEEP, inside, run, sleeping
-from tests.contract.runtimes import OciBench, ground, oci_bench, shell
+from tests.contract.runtimes import OciBench, oci_bench, shell
 
 pytestmark = pytest.mark.real
 
@@ -20,30 +21,15 @@ NODE = "192.0.2.9"
 
 
 class _Modes(BareNetwork):
-    """A network that knows of host mode, and notes what was asked for."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory)
-        self.asked: list[Asked] = []
+    """A network that knows of host mode."""
 
     async def attach(self, id_: AllocId, asked: Asked = NOTHING) -> Attachment:
-        self.asked.append(asked)
         return Attachment(NODE, "") if asked.mode == HOST else await super().attach(id_)
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
 
 
 @pytest.fixture
 async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        real.oci.close()
-        real.network = _Modes(place / "netns")
-        real.oci = real.fresh()
-        assert isinstance(real.oci, OciRuntime)
+    async with oci_bench(place, _Modes(place / "netns")) as real:
         yield real
 
 
@@ -64,3 +50,7 @@ async def test_what_host_mode_would_change_of_the_node_is_refused(bench: OciBenc
         await run(bench, shell(SLEEP, network_mode="host", tuning=tuning))
     with pytest.raises(RuntimeFailureError, match="only host and none"):
         await run(bench, shell(SLEEP, network_mode="container:web"))
+
+
+def test_who_is_made_is_on_its_network(tmp_path: Path) -> None:
+    run_case(admitted_case.__name__.rpartition(".")[2], str(tmp_path))

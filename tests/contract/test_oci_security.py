@@ -1,6 +1,5 @@
 """Who a real container's process is and what the kernel lets it do, seen from inside."""
 
-from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,21 +10,9 @@ from shared.errors import RuntimeFailureError
 from shared.model import AllocId, Device, Resources, Security
 from tests.contract.host_sandbox import CGROUP_PARENT
 from tests.contract.oci_inside import SLEEP, inside, output, run, sleeping, written
-from tests.contract.runtimes import OciBench, assignment, ground, oci_bench, shell
+from tests.contract.runtimes import OciBench, assignment, shell
 
 pytestmark = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
-
-
-@pytest.fixture
-async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        yield real
 
 
 def mask(*names: str) -> int:

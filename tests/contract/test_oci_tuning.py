@@ -1,7 +1,6 @@
 """How the kernel treats a real container, and what it calls itself, seen from inside."""
 
 import platform
-from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -29,8 +28,6 @@ from tests.contract.runtimes import (
     UNKNOWN_IMAGE,
     WITHIN_S,
     OciBench,
-    ground,
-    oci_bench,
     shell,
 )
 from tests.waiting import until
@@ -39,18 +36,6 @@ pytestmark = pytest.mark.real
 
 CGROUPS = Path("/sys/fs/cgroup")
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    with ground() as directory:
-        yield directory
-
-
-@pytest.fixture
-async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        yield real
 
 
 def cgroup(id_: AllocId, name: str) -> str:

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from node_agent.gateway.extras import Extras, KeyPair
+from node_agent.gateway.extras import Extras
 from node_agent.gateway.haproxy import HaproxyGateway
 from scheduler.issuing.authority import Made, issue, make_authority
-from shared.certificates import read_pair
+from shared.certificates import Pair, read_pair
 from shared.model import RouteTls
 from tests.contract.gateway_rig import A, B, Client, echoed, endpoint, load, replica
 from tests.contract.route_cases import HOST, pid
@@ -41,17 +41,12 @@ class Local(AbstractResolver):
         pass
 
 
-def pair(*hosts: str, days: int = 9000, authority: Made = AUTHORITY) -> KeyPair:
+def pair(*hosts: str, days: int = 9000, authority: Made = AUTHORITY) -> Pair:
     made = issue(authority, hosts, NOW_S, days)
-    found = read_pair(made.chain.encode(), made.key.encode())
-    return KeyPair(found.hosts, found.chain, found.key, found.not_after_s)
+    return read_pair(made.chain.encode(), made.key.encode())
 
 
-def fingerprint(of: KeyPair) -> str:
-    return read_pair(of.chain.encode(), of.key.encode()).fingerprint
-
-
-def with_pairs(**pairs: KeyPair) -> Extras:
+def with_pairs(**pairs: Pair) -> Extras:
     return Extras(certificates=pairs)
 
 
@@ -91,9 +86,9 @@ async def the_name_in_the_handshake_chooses(gateway: HaproxyGateway) -> None:
     own, wild, both = pair(HOST), pair("*.example.org"), pair("b.test", "c.test")
     async with replica(A):
         await gateway.apply(SHOP, with_pairs(own=own, wild=wild, both=both))
-        assert await shown(HOST) == fingerprint(own)
-        assert await shown("x.example.org") == fingerprint(wild)
-        assert await shown("c.test") == fingerprint(both)
+        assert await shown(HOST) == own.fingerprint
+        assert await shown("x.example.org") == wild.fingerprint
+        assert await shown("c.test") == both.fingerprint
         assert await shown("stranger.test") == ""
         assert (await ask(HOST)).body == A
 
@@ -115,7 +110,7 @@ async def a_certificate_is_changed_added_and_removed_without_a_reload(
         ):
             assert (await gateway.apply(SHOP, extras)).problems == ()
             for host in (HOST, "b.test"):
-                wanted = fingerprint(expected[host]) if host in expected else ""
+                wanted = expected[host].fingerprint if host in expected else ""
                 assert await shown(host) == wanted
         assert await pid(gateway) == worker
     folder = gateway.run_dir / "haproxy" / "certificates"
@@ -128,8 +123,8 @@ async def of_two_for_one_name_the_one_that_ends_last_is_shown(gateway: HaproxyGa
     async with replica(A):
         for extras in (with_pairs(a=short, b=long), with_pairs(a=long, b=short)):
             await gateway.apply(SHOP, extras)
-            assert await shown(HOST) == fingerprint(long)
-            assert await shown("b.test") == fingerprint(short)
+            assert await shown(HOST) == long.fingerprint
+            assert await shown("b.test") == short.fingerprint
 
 
 async def an_agent_that_starts_mends_the_certificates(gateway: HaproxyGateway) -> None:
@@ -146,8 +141,8 @@ async def an_agent_that_starts_mends_the_certificates(gateway: HaproxyGateway) -
         again = HaproxyGateway(gateway.run_dir, PORTS)
         status = await again.apply(SHOP, with_pairs(own=newer, other=other))
         assert status.problems == ()
-        assert await shown(HOST) == fingerprint(newer)
-        assert await shown("b.test") == fingerprint(other)
+        assert await shown(HOST) == newer.fingerprint
+        assert await shown("b.test") == other.fingerprint
         assert await pid(gateway) == worker
 
 
@@ -158,7 +153,7 @@ async def certificates_outlive_a_reload(gateway: HaproxyGateway) -> None:
         await gateway.apply(SHOP, with_pairs(own=own))
         more = routed("b", [route("b.test", tls=RouteTls.ON)], endpoint(A))
         await gateway.apply({**SHOP, **more}, with_pairs(own=own))
-        assert await shown(HOST) == fingerprint(own)
+        assert await shown(HOST) == own.fingerprint
 
 
 async def no_request_is_lost_while_certificates_and_routes_change(

@@ -1,13 +1,17 @@
 """Access logs through the API: real agents over TLS, each with the files of a gateway."""
 
 import asyncio
+import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from deploy.cli.main import cli
 from deploy.client import ApiClient
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.images import AgentImages
@@ -87,6 +91,54 @@ async def test_requests_of_all_nodes_come_in_order_of_time(tmp_path: Path) -> No
     ]
     assert last == [("node-1", 5), ("node-2", 6)]
     assert recent == []
+
+
+async def test_the_command_shows_the_last_ones_of_each_node_and_those_of_late(
+    tmp_path: Path,
+) -> None:
+    now_ms = round(SystemClock().now_s() * 1000)
+    async with shop(tmp_path) as (_, one, two):
+        one.write(*(now_ms - ago_ms for ago_ms in (900_000, 300_000, 100_000)))
+        two.write(*(now_ms - ago_ms for ago_ms in (800_000, 200_000)))
+        async with one.runs(), two.runs():
+            everything = await typed(tmp_path)
+            last = await typed(tmp_path, "-n", "1")
+            recent = await typed(tmp_path, "--since", "10m")
+            last_recent = await typed(tmp_path, "--since", "150s", "--tail", "1")
+
+    assert [now_ms - at for at in everything] == [900_000, 800_000, 300_000, 200_000, 100_000]
+    assert [now_ms - at for at in last] == [200_000, 100_000]
+    assert [now_ms - at for at in recent] == [300_000, 200_000, 100_000]
+    assert [now_ms - at for at in last_recent] == [100_000]
+
+
+async def typed(folder: Path, *words: str) -> list[int]:
+    """Return when the requests were that `hafen logs web --access` shows."""
+    argv = ["--host", f"unix:{folder / 'api.sock'}", "logs", "web", "--access", "--json", *words]
+    done = await asyncio.to_thread(CliRunner().invoke, cli, argv)
+    assert done.exit_code == 0, done.output
+    return [int(json.loads(line)["at_ms"]) for line in done.stdout.splitlines()]
+
+
+async def test_a_follower_of_the_last_none_gets_only_what_comes(tmp_path: Path) -> None:
+    comes = itertools.count(10)
+    async with shop(tmp_path) as (client, one, two):
+        one.write(1, 2)
+        two.write(3)
+        async with (
+            one.runs(),
+            two.runs(),
+            aclosing(client.access(service="web", follow=True, tail=0)) as entries,
+            asyncio.TaskGroup() as group,
+        ):
+            first = group.create_task(anext(entries))
+
+            def has_come() -> bool:
+                one.write(next(comes))
+                return first.done()
+
+            await until(has_come, WITHIN_S)
+            assert first.result().at_ms >= 10
 
 
 async def test_a_node_that_does_not_answer_is_a_remark(tmp_path: Path) -> None:

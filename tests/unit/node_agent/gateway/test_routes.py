@@ -6,14 +6,12 @@ from hypothesis import strategies as st
 
 from node_agent.gateway import edge
 from node_agent.gateway.config import Place, Served, render
-from node_agent.gateway.slots import Table
-from node_agent.gateway.wanted import EDGE, served, shapes, tables
+from node_agent.gateway.slots import Table, next_table
+from node_agent.gateway.wanted import EDGE, of_service, shapes
 from shared.model import (
     HttpRoute,
     Protocol,
     PublishedPort,
-    Revision,
-    Routes,
     ServiceName,
     ServiceRoutes,
     StackName,
@@ -35,8 +33,7 @@ def of(
         routes=routes,
         traffic=traffic if traffic is not None else Traffic(),
     )
-    wanted = {SHOP: (Revision(1), Routes(stack=SHOP, services=(service,)))}
-    return served(wanted, tables(wanted, {}))
+    return tuple(of_service(SHOP, service, next_table(Table(), service)))
 
 
 def at(place: str, port: int = 80) -> HttpRoute:

@@ -1,17 +1,33 @@
 """Which certificate is shown for which host, and the commands that bring HAProxy there."""
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.gateway.extras import KeyPair
 from node_agent.gateway.tls import Has, adding, choose, digest, has, is_done, listed, removing
+from shared.certificates import Pair
 
 FOLDER, LIST = "/run/x", "/run/x/list"
 HOSTS = st.sets(st.sampled_from(["a.org", "b.org", "*.org", "c.a.org"]), min_size=1)
+
+
+def pair(hosts: Iterable[str], chain: str, key: str, not_after_s: float) -> Pair:
+    return Pair(
+        chain=chain,
+        key=key,
+        hosts=tuple(sorted(hosts)),
+        not_before_s=0.0,
+        not_after_s=not_after_s,
+        issuer="",
+        fingerprint=chain,
+    )
+
+
 PAIRS = st.dictionaries(
     st.sampled_from("abcd"),
     st.builds(
-        lambda hosts, ends, text: KeyPair(tuple(sorted(hosts)), f"{text}\n", "K\n", float(ends)),
+        lambda hosts, ends, text: pair(hosts, f"{text}\n", "K\n", float(ends)),
         HOSTS,
         st.integers(0, 3),
         st.sampled_from("xyz"),
@@ -21,22 +37,22 @@ PAIRS = st.dictionaries(
 
 @given(PAIRS)
 def test_every_host_has_one_certificate_and_it_is_one_that_ends_last(
-    pairs: dict[str, KeyPair],
+    pairs: dict[str, Pair],
 ) -> None:
     found = choose(pairs)
     shown = [host for one in found.values() for host in one.hosts]
-    assert sorted(shown) == sorted({host for pair in pairs.values() for host in pair.names})
+    assert sorted(shown) == sorted({host for pair in pairs.values() for host in pair.hosts})
     for one in found.values():
         for host in one.hosts:
-            fitting = [pair for pair in pairs.values() if host in pair.names]
-            last = max(pair.ends_at_s for pair in fitting)
-            assert one.pem in {p.key + p.chain for p in fitting if p.ends_at_s == last}
+            fitting = [pair for pair in pairs.values() if host in pair.hosts]
+            last = max(pair.not_after_s for pair in fitting)
+            assert one.pem in {p.key + p.chain for p in fitting if p.not_after_s == last}
     assert choose(dict(reversed(pairs.items()))) == found
 
 
 @given(PAIRS, PAIRS)
 def test_the_commands_bring_haproxy_from_one_choice_to_the_next(
-    first: dict[str, KeyPair], then: dict[str, KeyPair]
+    first: dict[str, Pair], then: dict[str, Pair]
 ) -> None:
     before, after = choose(first), choose(then)
     files = {f"{FOLDER}/{name}": one.pem for name, one in before.items()}
@@ -78,11 +94,11 @@ def test_what_haproxy_has_is_read_and_half_done_changes_count_as_unknown() -> No
 
 
 def test_a_list_names_each_host_and_no_key_is_ever_shown() -> None:
-    pair = KeyPair(("a.org", "*.org"), "CHAIN\n", "KEY\n", 1.0)
-    found = choose({"x": pair})
+    own = pair(("a.org", "*.org"), "CHAIN\n", "KEY\n", 1.0)
+    found = choose({"x": own})
     ((name, _),) = found.items()
     assert listed(FOLDER, found) == f"{FOLDER}/{name} *.org a.org\n"
-    assert "KEY" not in repr(pair) + repr(found)
+    assert "KEY" not in repr(own) + repr(found)
 
 
 def test_only_a_word_of_success_is_one() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from node_agent.network.cluster import Cluster, Local, Site
 from node_agent.network.parts import Member
-from node_agent.network.policy import Frame, Ruleset
+from node_agent.network.policy import Frame, Ruleset, joined, members_of, own_of, shut_of
 from shared.model import AllocId, NodeName
 
 FRAME = Frame(pool="198.19.0.0/16", subnet="198.19.1.0/24", address="198.18.0.1", pool6="fd00::/96")
@@ -42,6 +42,12 @@ def clusters(draw: st.DrawFn) -> tuple[Cluster, dict[AllocId, Local]]:
         sites=SITES, members=tuple(members), closed=closed, tcp=draw(ports), udp=draw(ports)
     )
     return cluster, locals_
+
+
+def ruleset_of(cluster: Cluster, locals_: Mapping[AllocId, Local]) -> Ruleset:
+    """Return the rules of the first node, found anew."""
+    own = own_of(FRAME, locals_, shut_of(cluster, locals_))
+    return joined(FRAME, cluster, own, members_of(FRAME, cluster, locals_, own.used))
 
 
 class Kernel:

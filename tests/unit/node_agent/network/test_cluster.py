@@ -1,5 +1,7 @@
 """What the kernel has to know of the cluster."""
 
+from collections.abc import Collection
+
 import msgspec
 
 from node_agent.network.cluster import (
@@ -12,7 +14,7 @@ from node_agent.network.cluster import (
     with_awaited,
 )
 from node_agent.network.fabric import Topology
-from node_agent.network.parts import Member
+from node_agent.network.parts import Member, Parts
 from shared.model import (
     AllocId,
     Endpoint,
@@ -50,8 +52,14 @@ def topology(*endpoints: Endpoint, networks: tuple[Network, ...] = ()) -> Topolo
     return Topology((node_spec("node-1"),), {SHOP: (Revision(7), routes)})
 
 
+def cluster_at(
+    seen: Topology, before: Cluster, used: Collection[str] = (), edge: Collection[int] = ()
+) -> Cluster:
+    return cluster_of(seen, before, used, edge, Parts().of(seen))
+
+
 def test_the_cluster_is_what_routes_say() -> None:
-    found = cluster_of(
+    found = cluster_at(
         topology(
             Endpoint(allocation=A, node=ONE, address="198.19.1.2", addresses=("198.18.20.5",)),
             Endpoint(allocation=B, node=ONE, address="198.19.1.3", networks=("back",)),
@@ -60,7 +68,6 @@ def test_the_cluster_is_what_routes_say() -> None:
             networks=(Network(name="front", subnet="198.18.20.0/24"),),
         ),
         Cluster(),
-        (),
     )
     assert found.members == (
         Member(A, ONE, ("198.19.1.2", "198.18.20.5"), ("front",)),
@@ -81,15 +88,15 @@ def test_the_ports_of_routes_are_open_once_there_are_any() -> None:
     with_routes = msgspec.structs.replace(routes, services=(routed,))
     for each, open_ in ((routes, (8080,)), (with_routes, (80, 443, 8080))):
         seen = Topology(here.nodes, {SHOP: (revision, each)})
-        assert cluster_of(seen, Cluster(), (), (80, 443)).tcp == open_
+        assert cluster_at(seen, Cluster(), (), (80, 443)).tcp == open_
 
 
 def test_a_network_that_went_stays_as_closed_as_it_was_while_containers_are_on_it() -> None:
     before = Cluster(closed={"front": False, "back": True})
-    assert cluster_of(Topology(), before, {"front", "back"}).closed == before.closed
-    assert cluster_of(Topology(), before, {"back"}).closed == {"back": True}
+    assert cluster_at(Topology(), before, {"front", "back"}).closed == before.closed
+    assert cluster_at(Topology(), before, {"back"}).closed == {"back": True}
     outside = Topology(networks=(Network(name="wan", internal=True),))
-    assert cluster_of(outside, before, ()).closed == {"wan": True}
+    assert cluster_at(outside, before).closed == {"wan": True}
 
 
 def test_a_fixed_address_stays_with_who_has_it_until_that_is_gone() -> None:

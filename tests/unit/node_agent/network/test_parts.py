@@ -63,5 +63,5 @@ def test_what_is_remembered_is_what_would_be_found(pool: list[Routes], data: st.
         chosen = data.draw(st.lists(st.sampled_from(pool), max_size=3)) if pool else []
         topology = Topology(data.draw(NODES), {each.stack: (Revision(1), each) for each in chosen})
         found = cluster_of(topology, cluster, ("shop_default",), EDGE, parts.of(topology))
-        assert found == cluster_of(topology, cluster, ("shop_default",), EDGE)
+        assert found == cluster_of(topology, cluster, ("shop_default",), EDGE, Parts().of(topology))
         cluster = found

@@ -4,10 +4,17 @@ from hypothesis import given
 
 from node_agent.network.cluster import Cluster, Local, Site, is_closed
 from node_agent.network.parts import Member
-from node_agent.network.policy import identifier, ruleset_of
+from node_agent.network.policy import identifier
 from node_agent.network.rules import chains_of, change, whole
 from shared.model import AllocId, NodeName
-from tests.unit.node_agent.network.build import FRAME, Kernel, at, clusters, passes, shares
+from tests.unit.node_agent.network.build import (
+    Kernel,
+    at,
+    clusters,
+    passes,
+    ruleset_of,
+    shares,
+)
 
 Drawn = tuple[Cluster, dict[AllocId, Local]]
 WEB, FAR = AllocId("shop.web.1.a"), AllocId("shop.web.2.a")
@@ -15,7 +22,7 @@ WEB, FAR = AllocId("shop.web.1.a"), AllocId("shop.web.2.a")
 
 @given(clusters())
 def test_containers_of_a_node_talk_exactly_if_they_share_a_network(drawn: Drawn) -> None:
-    ruleset = ruleset_of(FRAME, *drawn)
+    ruleset = ruleset_of(*drawn)
     for source, one in at(drawn[1]):
         for target, other in at(drawn[1]):
             assert passes(ruleset, source, target) == shares(one, other)
@@ -24,7 +31,7 @@ def test_containers_of_a_node_talk_exactly_if_they_share_a_network(drawn: Drawn)
 @given(clusters())
 def test_who_is_elsewhere_is_let_in_exactly_if_it_shares_a_network(drawn: Drawn) -> None:
     cluster, locals_ = drawn
-    ruleset = ruleset_of(FRAME, *drawn)
+    ruleset = ruleset_of(*drawn)
     for member in cluster.members:
         for address, local in at(locals_):
             chain = ruleset.chains[ruleset.maps["into4"][1][address]]
@@ -36,7 +43,7 @@ def test_who_is_elsewhere_is_let_in_exactly_if_it_shares_a_network(drawn: Drawn)
 @given(clusters())
 def test_the_way_out_is_for_whom_is_on_a_network_that_has_one(drawn: Drawn) -> None:
     cluster, locals_ = drawn
-    ruleset = ruleset_of(FRAME, *drawn)
+    ruleset = ruleset_of(*drawn)
     for address, local in at(locals_):
         networks = local.networks or ("",)
         has_way = any(not name or cluster.closed.get(name) is False for name in networks)
@@ -47,7 +54,7 @@ def test_the_way_out_is_for_whom_is_on_a_network_that_has_one(drawn: Drawn) -> N
 
 @given(clusters(), clusters())
 def test_a_change_leads_from_any_ruleset_to_any_other(before: Drawn, after: Drawn) -> None:
-    there, wanted = ruleset_of(FRAME, *before), ruleset_of(FRAME, *after)
+    there, wanted = ruleset_of(*before), ruleset_of(*after)
     kernel = Kernel(there)
     kernel.follow(change(there, wanted))
     assert kernel.sets == {name: set(each.items) for name, each in wanted.sets.items()}
@@ -58,7 +65,7 @@ def test_a_change_leads_from_any_ruleset_to_any_other(before: Drawn, after: Draw
 
 @given(clusters())
 def test_every_chain_that_is_counted_is_written(drawn: Drawn) -> None:
-    wanted = ruleset_of(FRAME, *drawn)
+    wanted = ruleset_of(*drawn)
     script = whole(wanted)
     for name in chains_of(wanted):
         assert f"    chain {name} {{\n" in script
@@ -71,7 +78,7 @@ def test_one_more_member_elsewhere_is_one_element_of_each_family() -> None:
     member = Member(FAR, NodeName("node-2"), ("198.19.2.2",), ("front",))
     after = Cluster(sites=(site,), closed={"front": False}, members=(member,))
     name = f"net_{identifier('front')}_"
-    assert change(ruleset_of(FRAME, before, local), ruleset_of(FRAME, after, local)) == (
+    assert change(ruleset_of(before, local), ruleset_of(after, local)) == (
         f"add element inet hafen {name}4 {{ 198.19.2.2 }}\n"
         f"add element inet hafen {name}6 {{ fd00::c613:202 }}\n"
     )

@@ -6,11 +6,10 @@ from hypothesis import strategies as st
 
 from node_agent.network.cluster import Cluster, Local, with_awaited
 from node_agent.network.parts import Member
-from node_agent.network.policy import ruleset_of
 from node_agent.network.rules import change
 from node_agent.network.rulings import Rulings
 from shared.model import AllocId, NodeName
-from tests.unit.node_agent.network.build import FRAME, NETWORKS, SITES, Kernel, clusters
+from tests.unit.node_agent.network.build import FRAME, NETWORKS, SITES, Kernel, clusters, ruleset_of
 
 ONE = NodeName("node-1")
 Drawn = tuple[Cluster, dict[AllocId, Local]]
@@ -43,7 +42,7 @@ def histories(draw: st.DrawFn) -> list[Drawn]:
 def test_what_is_remembered_is_what_would_be_found(history: list[Drawn]) -> None:
     rulings = Rulings(ONE, FRAME)
     for cluster, here in history:
-        expected = ruleset_of(FRAME, cluster, with_awaited(cluster, ONE, here))
+        expected = ruleset_of(cluster, with_awaited(cluster, ONE, here))
         assert rulings.of(cluster, here) == expected
 
 
@@ -56,7 +55,7 @@ def test_a_kernel_that_follows_every_change_has_what_is_found_anew(history: list
         wanted = rulings.of(cluster, here)
         kernel.follow(change(there, wanted))
         there = wanted
-        new = Kernel(ruleset_of(FRAME, cluster, with_awaited(cluster, ONE, here)))
+        new = Kernel(ruleset_of(cluster, with_awaited(cluster, ONE, here)))
         assert (kernel.sets, kernel.maps, kernel.chains) == (new.sets, new.maps, new.chains)
 
 
@@ -69,6 +68,4 @@ def test_who_is_here_no_more_and_not_awaited_is_where_the_leader_says() -> None:
     rulings = Rulings(ONE, FRAME)
     for id_ in (gone, other):  # which has the same address
         here = {id_: on_front, **stays}
-        assert rulings.of(cluster, here) == ruleset_of(
-            FRAME, cluster, with_awaited(cluster, ONE, here)
-        )
+        assert rulings.of(cluster, here) == ruleset_of(cluster, with_awaited(cluster, ONE, here))
