@@ -70,8 +70,8 @@ class WorldReader:
 
     def read(self, view: View) -> World:
         """Return the world that a view of everything under keys.ROOT describes."""
-        if not view.revision or view.revision != self._world.revision:
-            changed = self._take(view)
+        changed = self._take(view)
+        if changed or view.revision != self._world.revision:
             parts = {
                 part: make(self._found)
                 for part, (ranges, make) in _PARTS.items()
@@ -134,11 +134,9 @@ class Found:
         """Decode what is new in a range or has changed, forget what is gone; say if any was."""
         have = self._ranges.setdefault(range_, {})
         gone = have.keys() - items.keys()
-        new = [
-            item
-            for key, item in items.items()
-            if key not in have or have[key][0].mod_revision != item.mod_revision
-        ]
+        # Compared whole: a store that was lost and filled anew may show another record at the
+        # revision of the one before.
+        new = [item for key, item in items.items() if not _is_same(have.get(key), item)]
         for key in gone:
             del have[key]
         size = len(have)
@@ -186,6 +184,10 @@ class Found:
             for key, record, revision in self.under(range_, kind)
             if key == key_of(record)
         }
+
+
+def _is_same(known: tuple[KeyValue, object] | None, item: KeyValue) -> bool:
+    return known is not None and (known[0] is item or known[0] == item)
 
 
 def _decoded(item: KeyValue) -> Record | CodecError | None:
