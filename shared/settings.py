@@ -28,6 +28,8 @@ PORT_MAX: Final = 65_535
 RESERVED_PORTS: Final = frozenset(
     {API_PORT, AGENT_PORT, AGENT_PEER_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT}
 )
+# How nodes reach each other's containers.
+NetworkMode = Literal["routed", "vxlan"]
 # Six services; fewer is a slip of the finger.
 VIPS_PREFIX_MAX: Final = 29
 _PROTOCOLS: Final = ("tcp", "udp")
@@ -175,7 +177,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     profile: str = DEFAULT_PROFILE
     watchdog: Path | None = None
     secrets: SecretsSettings = SecretsSettings()
-    network: Literal["routed", "vxlan"] = "routed"
+    network: NetworkMode = "routed"
     vxlan_port: int = 4789
     pool6: str = ""
     host_ports: tuple[str, ...] = ()
