@@ -90,6 +90,29 @@ def test_names_and_virtual_addresses_lead_to_containers_of_other_hosts(cluster: 
     assert wrapped(cluster, "node-1") > before
 
 
+def test_tcp_alone_that_is_lost_in_the_tunnel_is_laid_to_checksums(cluster: Cluster) -> None:
+    until_sync(lambda: doctor(cluster) == [], 60)
+    near, far = sorted(replicas(cluster).values())
+    pair = "{ 198.19.2.0/24, 198.19.3.0/24 }"
+    rule = f"ip saddr {pair} ip daddr {pair} ip protocol tcp drop"
+    chain = f"type filter hook prerouting priority -300; {rule};"
+    table = f"table ip filter {{ chain spoilt {{ {chain} }}; }}"
+    cluster.inside(near, "nft", table)
+    try:
+        (found,) = doctor(cluster)
+    finally:
+        cluster.inside(near, "nft", "delete", "table", "ip", "filter")
+    assert found["where"] == f"{near} <-> {far}"
+    assert "a network card likely fills in wrong checksums" in found["what"]
+    assert f"`ethtool -K hafen.vx tx off` on {near}, {far}" in found["advice"]
+
+
+def doctor(cluster: Cluster) -> list[dict[str, str]]:
+    done = cluster.run("net", "doctor", "--json", ok=False)
+    found: list[dict[str, str]] = json.loads(done.stdout)["findings"]
+    return found
+
+
 def test_a_published_port_leads_to_containers_of_other_hosts(cluster: Cluster) -> None:
     before = wrapped(cluster, "node-1")
 
