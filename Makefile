@@ -93,10 +93,10 @@ chaos: setup ## Break a real lab many times, look for two copies of one thing: m
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m tests.chaos.run --runs $(or $(RUNS),200) --seed $(or $(SEED),1) --nodes $(or $(NODES),3)
 
-chaos-net: setup ## Delete links, routes, rules, processes under load: make chaos-net MINUTES=10
+chaos-net: setup ## Delete links, routes, rules, processes under load: make chaos-net MINUTES=10 NETWORK=vxlan
 	@deploy/setup/venv.sh dev
 	$(PYTHON) -m tests.chaos.net --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) \
-		--nodes $(or $(NODES),3)
+		--nodes $(or $(NODES),3) --network $(or $(NETWORK),routed)
 
 lock: ## Choose the newest versions that fit and pin them with hashes
 	python3 -m venv .cache/lock

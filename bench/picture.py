@@ -24,6 +24,8 @@ _COLOURS: Final = (
 # What clients ask, where it is not a living host's own address.
 _WAYS: Final = {"vip": " · floating address", "holder": " · floating address of the victim"}
 _BAR: Final = 0.62
+# What most were measured with goes without saying.
+_NODES, _RATE = 3, 150
 _INCHES_WIDE: Final = 9.0
 _INCHES_A_BAR: Final = 0.42
 
@@ -48,6 +50,8 @@ def by_combination(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
     found: dict[str, list[RunRecord]] = {}
     for run in runs:
         name = f"{run.fault} · {run.service}{_WAYS.get(run.via, '')}"
+        name += f" · {run.nodes} hosts" if run.nodes != _NODES else ""
+        name += f" · {run.rate}/s" if run.rate != _RATE else ""
         found.setdefault(name, []).append(run)
     return found
 

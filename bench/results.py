@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from bench.seen import Moments
+from bench.statistics import p95
 from shared.model import Record
 
 DIGITS: Final = 3
@@ -95,10 +96,9 @@ def spread(values: Sequence[float | None]) -> Spread:
     there = sorted(value for value in values if value is not None)
     if not there:
         return Spread(median=None, p95=None, max=None)
-    p95 = there[min(len(there) - 1, int(len(there) * 0.95))]
     return Spread(
         median=round(statistics.median(there), DIGITS),
-        p95=round(p95, DIGITS),
+        p95=round(p95(there), DIGITS),
         max=round(there[-1], DIGITS),
     )
 
@@ -148,5 +148,5 @@ def write(path: Path, records: Sequence[Record]) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(records)) + b"\n")
 
 
-def _key(record: Combination | RunRecord) -> tuple[str, str, int, str]:
-    return record.fault, record.service, record.nodes, record.via
+def _key(record: Combination | RunRecord) -> tuple[str, str, int, str, int]:
+    return record.fault, record.service, record.nodes, record.via, record.rate

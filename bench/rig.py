@@ -38,7 +38,7 @@ from shared.model import (
     StackName,
     Workload,
 )
-from shared.settings import ETCD_CLIENT_PORT
+from shared.settings import ETCD_CLIENT_PORT, NetworkMode
 
 STACK: Final = StackName("bench")
 # The label of hosts that have an etcd member.
@@ -272,12 +272,14 @@ async def rig(
     *,
     disk_mib: int | None = None,
     images: Sequence[Callable[[Path], str]] = (build_tick,),
+    network: NetworkMode = "routed",
 ) -> AsyncIterator[Rig]:
     """Bring a lab up with some images and observe it; take it down whatever happens."""
     lab = Lab(name)
     await lab.down()
     try:
-        await lab.up(nodes, disk_mib=disk_mib, labels={f"node-{n}": MEMBER for n in (1, 2, 3)})
+        labels = {f"node-{n}": MEMBER for n in (1, 2, 3)}
+        await lab.up(nodes, disk_mib=disk_mib, labels=labels, network_mode=network)
         await wait_ready(lab, progress=lambda _: None)
         with tempfile.TemporaryDirectory() as folder:
             for number, build in enumerate(images):

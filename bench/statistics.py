@@ -11,6 +11,12 @@ def spread(values: Sequence[float], digits: int = 2) -> dict[str, float | int]:
         "n": len(ordered),
         "min": round(ordered[0], digits),
         "median": round(statistics.median(ordered), digits),
-        "p95": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))], digits),
+        "p95": round(p95(ordered), digits),
         "max": round(ordered[-1], digits),
     }
+
+
+def p95(ordered: Sequence[float]) -> float:
+    """Return the 95th percentile by nearest rank: the least of which 95 % are no more."""
+    # Rounded up in whole numbers: 0.95 as a float could make it a rank more.
+    return ordered[(len(ordered) * 95 + 99) // 100 - 1]

@@ -3,6 +3,7 @@
 Pure.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -36,6 +37,7 @@ class Alloc(msgspec.Struct, frozen=True):
         is_claimed_by_other: it is exclusive, and another allocation holds its slot's claim: what
             its node last said of it is out of date.
         home: its node's spec; None: of no interest.
+        ready_since: when we first saw its present start ready, by our monotonic clock; None: never.
     """
 
     assignment: Assignment
@@ -45,6 +47,7 @@ class Alloc(msgspec.Struct, frozen=True):
     is_doubted: bool = False
     is_claimed_by_other: bool = False
     home: NodeSpec | None = None
+    ready_since: float | None = None
 
     @property
     def id(self) -> AllocId:
@@ -114,9 +117,14 @@ class Alloc(msgspec.Struct, frozen=True):
         return status is not None and status.state is AllocState.PREPARING and bool(status.address)
 
     @property
-    def preference(self) -> tuple[bool, bool, int, str]:
-        """Return what is compared, smallest first, where one of several is to stay."""
-        return not self.is_ready, self.is_claimed_by_other, self.epoch, self.id
+    def preference(self) -> tuple[bool, bool, float, int, str]:
+        """Return what is compared, smallest first, where one of several is to stay.
+
+        Of those that are ready, the one that has been so for longest. By our own clock, since hosts
+        differ in theirs: a leader that saw both ready from its first look on takes the older one.
+        """
+        since = math.inf if self.ready_since is None else self.ready_since
+        return not self.is_ready, self.is_claimed_by_other, since, self.epoch, self.id
 
     @property
     def is_ready(self) -> bool:
@@ -210,18 +218,30 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return plan is not None and plan.fits(alloc)
 
 
-def allocs_of(world: World, judged: Judged) -> tuple[Alloc, ...]:
-    """Return every allocation that a manifest names, in order of id."""
+def allocs_of(
+    world: World, judged: Judged, ready_since: Mapping[AllocId, float] | None = None
+) -> tuple[Alloc, ...]:
+    """Return every allocation that a manifest names, in order of id.
+
+    Args:
+        world: what is known.
+        judged: what nodes are held for.
+        ready_since: what the leader remembers; nobody else has to choose among several.
+    """
     found = [
         alloc
         for name, node in world.nodes.items()
-        for alloc in allocs_on(world, judged, name, node.assignments)
+        for alloc in allocs_on(world, judged, name, node.assignments, ready_since or {})
     ]
     return tuple(sorted(found, key=lambda alloc: alloc.id))
 
 
 def allocs_on(
-    world: World, judged: Judged, node: NodeName, assignments: Iterable[Assignment]
+    world: World,
+    judged: Judged,
+    node: NodeName,
+    assignments: Iterable[Assignment],
+    ready_since: Mapping[AllocId, float],
 ) -> Sequence[Alloc]:
     """Return the allocations that `assignments` make of what `node` reports."""
     report = world.nodes[node].report
@@ -235,6 +255,7 @@ def allocs_on(
             node in judged.doubted,
             _is_claimed_by_other(world, each),
             world.nodes[node].spec,
+            ready_since.get(each.id),
         )
         for each in assignments
     ]

@@ -3,15 +3,18 @@
 Pure.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
+
+import msgspec
 
 from scheduler.fit import Candidate, minus
 from scheduler.nodes import Verdict
 from scheduler.ports import taken_ports
 from scheduler.world import NodeState
 from shared import codec
-from shared.model import Assignment, Want, Workload
+from shared.model import Assignment, Report, Resources, Want, Workload
 from shared.states import AllocState
 
 # What an assignment has besides its workload, generously: ids, names, numbers.
@@ -39,29 +42,48 @@ def candidate(
     """
     if node.report is None or verdict not in {Verdict.READY, Verdict.PROBATION}:
         return None
+    room = room_of(node, node.report, held)
+    return msgspec.structs.replace(
+        room,
+        document_bytes=sum(document_bytes(assignment.workload) for assignment in held),
+        addresses=addresses,
+        closed=(reason or "") if verdict is Verdict.PROBATION else "",
+    )
+
+
+def room_of(node: NodeState, report: Report, held: Sequence[Assignment]) -> Candidate:
+    """Return a node with what it has left: all that is cheap to know, whatever it is held for."""
     over = {AllocState.FAILED, AllocState.COMPLETE}
-    ended = {status.id for status in node.report.allocations if status.state in over}
-    free = node.report.capacity
+    ended = {status.id for status in report.allocations if status.state in over}
+    lasting = [assignment for assignment in held if assignment.id not in ended]
     replicas: dict[tuple[str, str], int] = {}
-    images = set(node.report.images)
-    for assignment in held:
-        if assignment.id in ended:
-            continue
-        free = minus(free, assignment.workload.reservations)
-        images.add(assignment.workload.image)
+    images = {*report.images, *(assignment.workload.image for assignment in lasting)}
+    for assignment in lasting:
         if assignment.want is Want.RUN:
             key = (str(assignment.stack), str(assignment.service))
             replicas[key] = replicas.get(key, 0) + 1
     return Candidate(
         spec=node.spec,
-        capacity=node.report.capacity,
-        free=free,
-        document_bytes=sum(document_bytes(assignment.workload) for assignment in held),
+        capacity=report.capacity,
+        free=minus(report.capacity, _reserved(lasting)),
         replicas=replicas,
         images=frozenset(images),
-        addresses=addresses,
-        ports=taken_ports(one for one in held if one.id not in ended),
-        closed=(reason or "") if verdict is Verdict.PROBATION else "",
+        ports=taken_ports(lasting),
+    )
+
+
+def _reserved(held: Iterable[Assignment]) -> Resources:
+    cpu_millis = memory_bytes = pids = 0
+    devices: Counter[str] = Counter()
+    for assignment in held:
+        needs = assignment.workload.reservations
+        cpu_millis += needs.cpu_millis
+        memory_bytes += needs.memory_bytes
+        pids += needs.pids
+        if needs.devices:
+            devices.update(needs.devices)
+    return Resources(
+        cpu_millis=cpu_millis, memory_bytes=memory_bytes, pids=pids, devices=dict(devices)
     )
 
 

@@ -92,8 +92,8 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     memory = msgspec.structs.replace(memory, nodes=judged.history)
     if world.is_frozen:
         return Decision(Plan(wake_in_s=PERIOD_S), memory)
-    allocs = by_service(allocs_of(world, judged))
     times = times_of(memory, now.monotonic_s)
+    allocs = by_service(allocs_of(world, judged, times.ready_since))
     services = services_of(world, judged, allocs, memory, times, now)
     changes = _orchestrate_all(world, judged, services, allocs, times)
     asked = {key: each.asked for key, each in services.items()}
@@ -102,7 +102,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     placed = _place_all(world, judged, draft, asked, changes)
     story += _bind(world, draft, placed, now)
     images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
-    after = planned(world, judged, draft, allocs)
+    after = planned(world, judged, draft, allocs, times.ready_since)
     routable = Routable(services=asked, allocs=after, soaking=_soaking(changes), vips=vips)
     removals = removals_of(world, draft.assignments, now.wall_s)
     # Volumes before manifests: should only the first of several transactions succeed, nothing is

@@ -1,7 +1,8 @@
 """Which images wait on which nodes, so that a replacement does not begin with a download.
 
-Pure. For every service one node that could run it and does not is told to have its image. Which one
-is found by rendezvous hashing: it moves only when the nodes that qualify change.
+Pure. For every service one node that could run it and does not is told to have its image: one that
+has room for a copy now, or, if none has, any that its labels allow. Which one of them is found by
+rendezvous hashing: it moves only when the nodes that qualify change.
 """
 
 from collections import defaultdict
@@ -12,8 +13,11 @@ from hashlib import blake2b
 from typing import Final
 
 from scheduler.allocs import Asked
+from scheduler.candidates import room_of
+from scheduler.fit import Candidate, Request, refuse
 from scheduler.nodes import Verdict, Verdicts
-from scheduler.world import NodeState, World
+from scheduler.ports import host_ports
+from scheduler.world import World
 from shared.labels import meets
 from shared.model import Assignment, NodeName, PullPolicy, ServiceSpec
 from shared.states import AllocState
@@ -41,7 +45,7 @@ def spare_images(
         # Nobody knows what an unreadable stack needs.
         return {name: node.manifest.images for name, node in world.nodes.items() if node.manifest}
     able = [
-        node
+        room_of(node, node.report, held.get(name, ()))
         for name, node in world.nodes.items()
         if node.report is not None
         and not verdicts[name].is_given_up
@@ -58,7 +62,7 @@ def spare_images(
         image = asked.spec.workload.image
         for name in _replaced_on(asked, held):
             found[name].add(image)
-        spare = _spare(asked.spec, able, running[image])
+        spare = _spare(asked, asked.spec, able, running[image])
         if spare is not None:
             found[spare].add(image)
     return {name: tuple(sorted(images)) for name, images in found.items()}
@@ -73,16 +77,27 @@ def _may_fetch(spec: ServiceSpec) -> bool:
 
 
 def _spare(
-    spec: ServiceSpec, able: Iterable[NodeState], running: AbstractSet[NodeName]
+    asked: Asked, spec: ServiceSpec, able: Iterable[Candidate], running: AbstractSet[NodeName]
 ) -> NodeName | None:
     """Return the node that should have a service's image though it runs none of it."""
     image, constraints = spec.workload.image, spec.placement.constraints
-    names = (
-        node.spec.name
-        for node in able
-        if node.spec.name not in running and meets(node.spec, constraints)
+    allowed = [node for node in able if node.name not in running and meets(node.spec, constraints)]
+    copy = Request(
+        service=(asked.stack, asked.service),
+        slot=0,
+        needs=spec.workload.reservations,
+        placement=spec.placement,
+        ports=host_ports(spec.workload),
     )
-    return max(names, key=lambda name: (_rank(image, name), name), default=None)
+    first = _first(image, allowed)
+    if first is None or refuse(first, copy) is None:
+        return first.name if first is not None else None
+    # Asked of all only now: mostly the first one has room.
+    return (_first(image, [one for one in allowed if refuse(one, copy) is None]) or first).name
+
+
+def _first(image: str, nodes: Iterable[Candidate]) -> Candidate | None:
+    return max(nodes, key=lambda node: (_rank(image, node.name), node.name), default=None)
 
 
 def _replaced_on(asked: Asked, held: Mapping[NodeName, Sequence[Assignment]]) -> Iterable[NodeName]:

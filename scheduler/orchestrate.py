@@ -201,7 +201,7 @@ def _settle(
     old: Sequence[Alloc],
     spent: Sequence[Alloc],
 ) -> Changes:
-    """Keep one fresh allocation, the readiest, then the oldest; let go of what it replaces."""
+    """Keep one fresh allocation, the one longest ready; let go of what it replaces."""
     keep = alive[0] if len(alive) == 1 else min(alive, key=lambda alloc: alloc.preference)
     surplus = _wind_down((alloc for alloc in alive if alloc is not keep), "its slot is filled")
     gone = Changes(drop={alloc.id: f"{keep.id} took its slot" for alloc in spent})

@@ -47,7 +47,13 @@ def by_service(allocs: Iterable[Alloc]) -> Mapping[ServiceId, list[Alloc]]:
     return found
 
 
-def planned(world: World, judged: Judged, draft: Draft, now: ByService) -> ByService:
+def planned(
+    world: World,
+    judged: Judged,
+    draft: Draft,
+    now: ByService,
+    ready_since: Mapping[AllocId, float],
+) -> ByService:
     """Return the allocations as they will be after the write.
 
     Args:
@@ -55,6 +61,7 @@ def planned(world: World, judged: Judged, draft: Draft, now: ByService) -> BySer
         judged: what its nodes are held for.
         draft: what they will hold.
         now: the allocations as they are; those that stay as they are are taken from here.
+        ready_since: what the leader remembers of them.
     """
     if not draft.is_touched:
         return now
@@ -68,7 +75,7 @@ def planned(world: World, judged: Judged, draft: Draft, now: ByService) -> BySer
                 after.append(alloc)
             else:
                 new.append(one)
-        after += allocs_on(world, judged, name, new) if new else ()
+        after += allocs_on(world, judged, name, new, ready_since) if new else ()
     after.sort(key=lambda alloc: alloc.id)
     return by_service(after)
 

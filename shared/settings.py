@@ -28,6 +28,8 @@ PORT_MAX: Final = 65_535
 RESERVED_PORTS: Final = frozenset(
     {API_PORT, AGENT_PORT, AGENT_PEER_PORT, ETCD_CLIENT_PORT, ETCD_PEER_PORT}
 )
+# How nodes reach each other's containers.
+NetworkMode = Literal["routed", "vxlan"]
 # Six services; fewer is a slip of the finger.
 VIPS_PREFIX_MAX: Final = 29
 _PROTOCOLS: Final = ("tcp", "udp")
@@ -152,6 +154,8 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         network: how other nodes' containers are reached, the same on every host: "routed" (all
             hosts share a segment) or "vxlan".
         vxlan_port: UDP, the same on every host.
+        vxlan_offload: whether network cards may fill in checksums of what is wrapped, as the kernel
+            has it; false: the kernel does, for cards that do it wrongly.
         pool6: a /96; a container's IPv6 address is this one and its IPv4 address. Empty: no IPv6.
         host_ports: what containers reach at hosts' addresses beside published ports, such as
             "9100/tcp".
@@ -175,8 +179,9 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     profile: str = DEFAULT_PROFILE
     watchdog: Path | None = None
     secrets: SecretsSettings = SecretsSettings()
-    network: Literal["routed", "vxlan"] = "routed"
+    network: NetworkMode = "routed"
     vxlan_port: int = 4789
+    vxlan_offload: bool = True
     pool6: str = ""
     host_ports: tuple[str, ...] = ()
     gateway: GatewaySettings = GatewaySettings()

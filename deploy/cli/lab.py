@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import click
 import msgspec
@@ -17,6 +17,7 @@ from deploy.lab.disks import DISK_MIB_MAX, DISK_MIB_MIN
 from deploy.lab.lab import Lab, LabStatus
 from deploy.lab.plan import READY_S
 from shared.errors import SpecError
+from shared.settings import NetworkMode
 
 _MORE: Final = {
     "demo": Lazy("deploy.cli.demo", "demo", "A host dies under load, versions come."),
@@ -54,14 +55,22 @@ def lab() -> None:
     metavar="MIB",
     help="Give every host a disk of this size, which `hafen lab fill` can fill.",
 )
+@click.option(
+    "--network",
+    type=click.Choice(get_args(NetworkMode)),
+    default="routed",
+    show_default=True,
+    help="How hosts reach each other's containers.",
+)
 @name_option
-def up(
+def up(  # noqa: PLR0913 - one parameter for each option
     nodes: int,
     labels: tuple[str, ...],
     *,
     wait: bool,
     deadline_s: float,
     disk_mib: int | None,
+    network: NetworkMode,
     name: str,
 ) -> None:
     """Make the hosts node-1 to node-N and start hafen on them.
@@ -69,7 +78,7 @@ def up(
     What a crashed command left of the same name is removed first.
     """
     lab_ = Lab(name)
-    making = lab_.up(nodes, labels=parse_labels(labels), disk_mib=disk_mib)
+    making = lab_.up(nodes, labels=parse_labels(labels), disk_mib=disk_mib, network_mode=network)
     asyncio.run(_up(lab_, making, deadline_s if wait else None))
 
 

@@ -1,7 +1,10 @@
-"""Files of a host that must be whole, and seen by nobody else, from their first byte on."""
+"""Files of a host: whole and seen by nobody else from their first byte on, or one with another."""
 
 import os
+import shutil
 from pathlib import Path
+
+from shared.errors import HostError
 
 
 def write_file(path: Path, content: bytes, mode: int) -> None:
@@ -16,3 +19,18 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file, or a copy of it where that cannot be.
+
+    Raises:
+        HostError: there is no such file, or no room for a copy.
+    """
+    try:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise HostError(f"{error.filename}: {error.strerror}") from error

@@ -6,7 +6,6 @@ network namespaces. One command at a time changes a lab; labs do not know of eac
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 from asyncio.subprocess import Process
@@ -16,12 +15,14 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from deploy.host.files import link_or_copy
 from deploy.host.needs import Need, missing, needs_of, require_root
 from deploy.lab import cgroups, cuts, disks, ground, hosts, network, programs, record
 from deploy.lab.plan import CLIENT, Host, Paths, Way, check_name, hosts_of, members_of, settings_of
 from deploy.lab.programs import Program
 from deploy.lab.record import Init, LabRecord, Phase
 from shared.errors import HafenError, HostError
+from shared.settings import NetworkMode
 
 T = TypeVar("T")
 
@@ -95,6 +96,7 @@ class Lab:
         labels: Mapping[str, Mapping[str, str]] | None = None,
         program: Sequence[str] = PROGRAM,
         disk_mib: int | None = None,
+        network_mode: NetworkMode = "routed",
     ) -> None:
         """Make a lab of `count` hosts and start them; what a crash left is removed first.
 
@@ -103,12 +105,13 @@ class Lab:
             labels: node labels by host name.
             program: what every host runs instead of hafen's own supervisor.
             disk_mib: the size of every host's disk; None: it shares the machine's.
+            network_mode: how hosts reach each other's containers.
 
         Raises:
             SpecError: no such number of hosts or size, or labels for a host that is not among them.
             HostError: the lab is up already, or the machine lacks something; nothing is left then.
         """
-        made = hosts_of(count, labels or {})
+        made = hosts_of(count, labels or {}, network_mode)
         disks.check_size(disk_mib)
         check_machine(made, limited=disk_mib is not None)
         async with record.locked(self.paths):
@@ -327,7 +330,7 @@ class Lab:
         disk = self.paths.disk(host.name)
         own = disk / f"load-{os.getpid()}-{archive.name}"
         try:
-            await asyncio.to_thread(_link_or_copy, archive, own)
+            await asyncio.to_thread(link_or_copy, archive, own)
             process = await self.run_in(
                 host.name,
                 [*_HAFEN, "image", "load", f"/var/lib/hafen/{own.name}"],
@@ -370,21 +373,6 @@ def check_machine(made: tuple[Host, ...], *, limited: bool) -> None:
     lacking = missing([*needs, *needs_of(settings_of(made[0], made))])
     if lacking:
         raise HostError("\n".join(dict.fromkeys(lacking)))
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file, or a copy of it where that cannot be.
-
-    Raises:
-        HostError: there is no such file, or no room for a copy.
-    """
-    try:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise HostError(f"{error.filename}: {error.strerror}") from error
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

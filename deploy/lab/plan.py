@@ -15,7 +15,14 @@ from typing import Final
 import msgspec
 
 from shared.errors import SpecError
-from shared.settings import ETCD_CLIENT_PORT, EtcdMember, EtcdSettings, Settings, TlsSettings
+from shared.settings import (
+    ETCD_CLIENT_PORT,
+    EtcdMember,
+    EtcdSettings,
+    NetworkMode,
+    Settings,
+    TlsSettings,
+)
 
 # RFC 2544 sets this range aside for benchmarks: no network that a lab runs on has a right to it.
 RANGE: Final = IPv4Network("198.18.0.0/15")
@@ -58,6 +65,7 @@ class Host(msgspec.Struct, frozen=True):
 
     number: int
     labels: Mapping[str, str] = {}
+    network: NetworkMode = "routed"
 
     @property
     def name(self) -> str:
@@ -111,19 +119,24 @@ def check_name(name: str) -> str:
     return name
 
 
-def hosts_of(count: int, labels: Mapping[str, Mapping[str, str]]) -> tuple[Host, ...]:
+def hosts_of(
+    count: int, labels: Mapping[str, Mapping[str, str]], network: NetworkMode = "routed"
+) -> tuple[Host, ...]:
     """Return `count` hosts.
 
     Args:
         count: how many.
         labels: by host name.
+        network: the cluster's, which is that of every host.
 
     Raises:
         SpecError: too many or too few, or a label is for a host that will not exist.
     """
     if not 1 <= count <= HOSTS_MAX:
         raise SpecError(f"a lab has 1 to {HOSTS_MAX} hosts, not {count}")
-    hosts = tuple(Host(number, labels.get(f"node-{number}", {})) for number in range(1, count + 1))
+    hosts = tuple(
+        Host(number, labels.get(f"node-{number}", {}), network) for number in range(1, count + 1)
+    )
     strangers = sorted(labels.keys() - {host.name for host in hosts})
     if strangers:
         raise SpecError(
@@ -235,6 +248,7 @@ def settings_of(host: Host, hosts: tuple[Host, ...]) -> Settings:
         tls=TlsSettings(ca=etc / "ca.crt", cert=etc / "node.crt", key=etc / "node.key"),
         member=member if host in members else None,
         labels=host.labels,
+        network=host.network,
     )
 
 

@@ -15,6 +15,7 @@ from pyroute2 import IPRoute
 from node_agent.network.addresses import mac_of
 from node_agent.network.links import Link
 from node_agent.network.netlink import ROUTE_PROTOCOL, Batch
+from node_agent.network.offload import leaves_checksums, make_checksums
 from node_agent.network.plan import (
     BRIDGE,
     VXLAN,
@@ -203,7 +204,12 @@ def make_vxlan(host: Host, found: Found) -> tuple[bool, str]:
     ):
         mtu = {"mtu": host.inner_mtu} if host.inner_mtu else {}
         up.set_link(socket.if_nametoindex(VXLAN), up=True, **mtu)
-    return bool(batch or up), _start(up, host)
+    is_changed = bool(batch or up)
+    why = _start(up, host)
+    if not host.vxlan_offload and leaves_checksums(VXLAN):
+        make_checksums(VXLAN)
+        is_changed = True
+    return is_changed, why
 
 
 def _start(up: Batch, host: Host) -> str:

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from pyroute2 import IPRoute, NetlinkError
 
+from node_agent.network.offload import leaves_checksums
+from node_agent.network.plan import VXLAN
 from node_agent.process import run
 from shared.api import FilterFact, KernelFacts, RouteFact
 
@@ -47,6 +49,7 @@ async def kernel_facts(address: str, subnets: Iterable[str]) -> KernelFacts:
         routes=routes,
         filters=filters,
         uplink_mtu=uplink_mtu,
+        leaves_checksums=_leaves_checksums(),
         connections=_number("netfilter/nf_conntrack_count", 0),
         connections_max=_number("netfilter/nf_conntrack_max", 0),
         problems=tuple(problems),
@@ -57,6 +60,12 @@ def _number(name: str, unknown: int) -> int:
     with contextlib.suppress(OSError, ValueError):
         return int((_NET / name).read_text())
     return unknown
+
+
+def _leaves_checksums() -> bool:
+    with contextlib.suppress(OSError):
+        return leaves_checksums(VXLAN)
+    return False  # there is no such link
 
 
 def _links_and_routes(address: str, subnets: frozenset[str]) -> tuple[tuple[RouteFact, ...], int]:

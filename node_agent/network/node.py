@@ -260,6 +260,7 @@ class NodeNetwork:
             uplink=uplink.name if uplink else "",
             mtu=uplink.mtu if uplink else 0,
             vxlan_port=settings.vxlan_port if settings.is_vxlan else 0,
+            vxlan_offload=settings.vxlan_offload,
         )
 
     def _make_devices(self) -> tuple[kernel.Found, Host, list[str]]:

@@ -26,6 +26,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         uplink: the link that has `address`; empty: none has.
         mtu: of the uplink; 0: unknown.
         vxlan_port: 0: other nodes' containers are reached by the nodes' own segment.
+        vxlan_offload: checksums of what is wrapped are left as the kernel has it.
     """
 
     node: str
@@ -35,6 +36,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     uplink: str = ""
     mtu: int = 0
     vxlan_port: int = 0
+    vxlan_offload: bool = True
 
     @property
     def inner_mtu(self) -> int:

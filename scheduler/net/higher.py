@@ -6,11 +6,15 @@ Pure. Its rules run after those of `diagnose` about the way, on what these leave
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from scheduler.net.causes import Cause, between, fail, towards, undirected
+from scheduler.net.causes import Cause, between, fail, nodes_of, touches, towards, undirected
 from scheduler.net.plan import Asked, Leg
 from scheduler.net.seen import Pair, Seen
 from shared.model import NodeName
 from shared.words import listed
+
+# The link that wraps what containers of different nodes send each other.
+TUNNEL: Final = "hafen.vx"
+_CHECKSUMMED: Final = frozenset({Leg.CONTAINERS_TCP, Leg.CONTAINERS_UDP, Leg.VIP})
 
 
 def _mtu_hosts(seen: Seen) -> Iterator[Cause]:
@@ -70,6 +74,53 @@ def _filters(seen: Seen, node: str) -> str:
     facts = seen.facts(NodeName(node.rpartition(" ")[2]))
     found = [one.where for one in facts.filters if one.hook == "input"] if facts else []
     return f": see {listed(found)}" if found else ""
+
+
+def _checksums(seen: Seen) -> Iterator[Cause]:
+    """Find wrapped TCP that is lost both ways without a word, while ICMP passes.
+
+    What network cards do wrong they do with checksums; those of ICMP the kernel makes.
+    """
+    tried = seen.counted(Leg.CONTAINERS_TCP)
+    lost = {
+        (one.node, one.target): one
+        for one in seen.unexplained(Leg.CONTAINERS_TCP)
+        if not seen.results[one.id].why and _passes(seen, Leg.CONTAINERS, one)
+    }
+    both = {pair for pair in undirected(lost.values()) if {pair, pair[::-1]} <= lost.keys()}
+    for where, own in between(both, undirected(tried)):
+        leaving = sorted(
+            name
+            for name in nodes_of(own)
+            if (facts := seen.facts(name)) is not None and facts.leaves_checksums
+        )
+        if not leaving:
+            continue
+        yield Cause(
+            fail(
+                where,
+                "TCP between containers is lost, ICMP passes: a network card likely fills in "
+                "wrong checksums of what is wrapped into VXLAN",
+                f"try `ethtool -K {TUNNEL} tx off` on {listed(leaving)}; if that helps, set "
+                "vxlan_offload = false there",
+            ),
+            _checksummed(seen, where, own),
+        )
+
+
+def _checksummed(seen: Seen, where: str, own: frozenset[Pair]) -> frozenset[int]:
+    # What a node's card spoils is lost also on ways that were not tried by themselves.
+    return seen.ids(
+        lambda one: (
+            one.leg in _CHECKSUMMED
+            and (where in {one.node, *one.homes} or any(touches(one, pair) for pair in own))
+        )
+    )
+
+
+def _passes(seen: Seen, leg: Leg, beside: Asked) -> bool:
+    found = seen.one(leg, beside.node, beside.target)
+    return found is not None and seen.passed(found)
 
 
 def _container_ports(seen: Seen) -> Iterator[Cause]:
@@ -184,6 +235,7 @@ RULES: Final = (
     _mtu_hosts,
     _mtu_containers,
     _host_ports,
+    _checksums,
     _container_ports,
     _names,
     _virtual_addresses,

@@ -104,6 +104,8 @@ class KernelFacts(Record, frozen=True, kw_only=True):
     Attributes:
         routes: those to the subnets that were asked for.
         uplink_mtu: of the link that has the node's address, in bytes; 0: there is none.
+        leaves_checksums: whether what is below VXLAN's link, such as a network card, is to fill in
+            the checksums of what it wraps.
         connections, connections_max: tracked by the kernel, and how many it can; 0: not tracked.
         problems: what could not be looked at, one sentence each.
     """
@@ -112,6 +114,7 @@ class KernelFacts(Record, frozen=True, kw_only=True):
     routes: tuple[RouteFact, ...] = ()
     filters: tuple[FilterFact, ...] = ()
     uplink_mtu: int = 0
+    leaves_checksums: bool = False
     connections: int = 0
     connections_max: int = 0
     problems: tuple[str, ...] = ()

@@ -11,10 +11,10 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -25,10 +25,11 @@ from deploy.lab.address import give_address
 from deploy.lab.images import build_whoami
 from deploy.lab.plan import floating_address
 from shared.model import NodeName
-from tests.chaos.net_draw import draw
+from shared.settings import NetworkMode
+from tests.chaos.net_draw import Deletion, draw
 from tests.chaos.net_judge import Deleted, Verdict, failures, judge, table
 from tests.chaos.net_lab import as_asker, delete, settled
-from tests.chaos.net_things import INSIDE, OUTSIDE
+from tests.chaos.net_things import INSIDE, OUTSIDE, kinds_of
 
 NAME: Final = "chaos-net"
 OUT: Final = Path(__file__).parents[2] / "bench" / "out" / "chaos-net.json"
@@ -68,10 +69,12 @@ async def deploy(rig_: Rig) -> None:
     await settled(rig_)
 
 
-async def delete_all(rig_: Rig, seed: int, is_enough: Callable[[int], bool]) -> list[Deleted]:
-    """Delete what the seed draws, until `is_enough` says so of how many there were."""
+async def delete_all(
+    rig_: Rig, plan: Iterator[Deletion], is_enough: Callable[[int], bool]
+) -> list[Deleted]:
+    """Delete what was drawn, until `is_enough` says so of how many there were."""
     done = list[Deleted]()
-    for drawn in takewhile(lambda _: not is_enough(len(done)), draw(seed, rig_.lab.nodes)):
+    for drawn in takewhile(lambda _: not is_enough(len(done)), plan):
         await asyncio.sleep(drawn.pause_s)
         done.append(await delete(rig_, drawn))
         _say(done[-1].line())
@@ -80,16 +83,22 @@ async def delete_all(rig_: Rig, seed: int, is_enough: Callable[[int], bool]) -> 
 
 
 async def chaos(
-    seed: int, nodes: int, is_enough: Callable[[int], bool], *, name: str = NAME
+    seed: int,
+    nodes: int,
+    is_enough: Callable[[int], bool],
+    *,
+    name: str = NAME,
+    network: NetworkMode = "routed",
 ) -> Verdict:
     """Bring a lab up, delete under load, judge."""
-    async with rig(nodes, name, images=(build_whoami,)) as one:
+    async with rig(nodes, name, images=(build_whoami,), network=network) as one:
         await deploy(one)
         async with (
             sending(one, _OUTSIDE) as outside,
             sending(one, _INSIDE, as_asker(one)) as within,
         ):
-            done = await delete_all(one, seed, is_enough)
+            plan = draw(seed, one.lab.nodes, kinds_of(network))
+            done = await delete_all(one, plan, is_enough)
             loads: dict[str, Load] = {OUTSIDE: outside, INSIDE: within}
             ended = {path: await each.stop() for path, each in loads.items()}
     failed = [
@@ -113,6 +122,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--network", choices=get_args(NetworkMode), default="routed")
     options = parser.parse_args(words)
     ends_s = [0.0]
 
@@ -121,7 +131,7 @@ def main(words: Sequence[str]) -> int:
         ends_s[0] = ends_s[0] if count else time.monotonic() + options.minutes * 60
         return time.monotonic() > ends_s[0]
 
-    verdict = asyncio.run(chaos(options.seed, options.nodes, is_enough))
+    verdict = asyncio.run(chaos(options.seed, options.nodes, is_enough, network=options.network))
     OUT.parent.mkdir(parents=True, exist_ok=True)
     OUT.write_bytes(msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
     for line in (*table(verdict), *verdict.bad()):

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterator, Sequence
 
 from shared.model import Record
-from tests.chaos.net_things import KINDS
 
 # Long enough for requests that waited to be answered, so that each failure has one cause.
 PAUSE_S_MIN, PAUSE_S_MAX = 1.5, 4.0
@@ -17,7 +16,7 @@ class Deletion(Record, frozen=True, kw_only=True):
     """One deletion.
 
     Attributes:
-        kind: of KINDS.
+        kind: of net_things.KINDS.
         nodes: where, in this order of preference: the first that has any such thing.
         share: which one of those, 0 to 1.
         pause_s: how long all is left alone before.
@@ -33,11 +32,11 @@ class Deletion(Record, frozen=True, kw_only=True):
         return int(self.share * count)
 
 
-def draw(seed: int, nodes: Sequence[str]) -> Iterator[Deletion]:
+def draw(seed: int, nodes: Sequence[str], kinds: Sequence[str]) -> Iterator[Deletion]:
     """Yield deletions without end; every kind comes once before any comes again."""
     rng = random.Random(seed)  # noqa: S311 - a replayable choice
     while True:
-        for kind in rng.sample(list(KINDS), len(KINDS)):
+        for kind in rng.sample(list(kinds), len(kinds)):
             yield Deletion(
                 kind=kind,
                 nodes=tuple(rng.sample(list(nodes), len(nodes))),

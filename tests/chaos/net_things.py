@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from shared.model import Record
+from shared.settings import NetworkMode
 
 OUTSIDE: Final = "outside"
 INSIDE: Final = "inside"
@@ -25,9 +26,11 @@ _HAPROXIES: Final = "pgrep -x haproxy"
 _NAMES: Final = "pgrep -f -- '[-]m node_agent.names'"
 _POLICY: Final = "nft -a list table inet hafen"
 _SERVICES: Final = "nft -a list table ip hafen_services"
+TUNNEL: Final = "tunnel"
 # By kind: the command whose output says what there is to delete.
 KINDS: Final[Mapping[str, str]] = {
     "link": "ip -br link show type veth",
+    TUNNEL: "ip -br link show type vxlan",
     "bridge": "ip -br link show type bridge",
     "route": "ip -4 route show proto 72",
     "rule": f"{_POLICY}; {_SERVICES}",
@@ -39,6 +42,11 @@ KINDS: Final[Mapping[str, str]] = {
     "name-server": _NAMES,
     "file": f"cd {RUN_DIR} && ls -d {' '.join(FILES)}",
 }
+
+
+def kinds_of(network: NetworkMode) -> tuple[str, ...]:
+    """Return the kinds of things that hosts have in a network mode."""
+    return tuple(kind for kind in KINDS if kind != TUNNEL or network == "vxlan")
 
 
 class Thing(Record, frozen=True, kw_only=True):
@@ -95,6 +103,9 @@ def carried(thing: Thing, node: str, places: Places) -> tuple[str, ...]:
             answers = has_web and thing.to == places.asker
             far = thing.to in places.web
             found = {OUTSIDE: is_held and far, INSIDE: (is_asked and far) or answers}
+        case "tunnel":
+            # All that is elsewhere: some replica always is.
+            found = {OUTSIDE: is_held, INSIDE: is_asked or has_web}
         case "bridge":
             # It has the name server's address, and the gateway may speak to containers by it.
             found = {OUTSIDE: is_held and has_web, INSIDE: is_asked}
@@ -123,6 +134,12 @@ def _bridges(said: str, _: Places) -> Iterator[Thing]:
     for line in said.splitlines():
         name = line.split()[0]
         yield Thing(what=f"bridge {name}", command=f"ip link delete {name}", part="bridge")
+
+
+def _tunnels(said: str, _: Places) -> Iterator[Thing]:
+    for line in said.splitlines():
+        name = line.split()[0]
+        yield Thing(what=f"tunnel {name}", command=f"ip link delete {name}", part=TUNNEL)
 
 
 def _routes(said: str, places: Places) -> Iterator[Thing]:
@@ -221,6 +238,7 @@ def _files(said: str, _: Places) -> Iterator[Thing]:
 
 _FOUND: Final[Mapping[str, Callable[[str, Places], Iterator[Thing]]]] = {
     "link": _links,
+    TUNNEL: _tunnels,
     "bridge": _bridges,
     "route": _routes,
     "rule": _rules,

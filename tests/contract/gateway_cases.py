@@ -44,6 +44,7 @@ from tests.contract.gateway_rig import (
     set_up_network,
 )
 from tests.contract.gateway_sockets import SOCKET_CASES
+from tests.contract.gateway_vanished import VANISHED_CASES
 from tests.contract.route_cases import ROUTE_CASES
 from tests.contract.route_rig import PORTS
 from tests.contract.tls_cases import TLS_CASES
@@ -112,29 +113,6 @@ async def the_only_replica_vanishes_under_load(gateway: HaproxyGateway) -> None:
             assert len(gets.answers) <= count + 1
             await gateway.apply(served(endpoint(B), replicas=1, revision=3))
             await until(lambda: gets.answers.count(B) > 50, 10)
-    assert gets.failures == [], gets.failures[:5]
-
-
-async def one_of_two_vanishes_under_load(gateway: HaproxyGateway) -> None:
-    async with replica(A) as first, replica(B), client() as gets:
-        await gateway.apply(served(endpoint(A), endpoint(B)))
-        async with load(gets):
-            await until(lambda: {A, B} <= set(gets.answers), 10)
-            await first.die()
-            await gateway.apply(served(endpoint(B), revision=2))
-            before = gets.answers.count(B)
-            await until(lambda: gets.answers.count(B) > before + 100, 20)
-    assert gets.failures == [], gets.failures[:5]
-
-
-async def one_of_two_vanishes_and_nobody_notices_but_haproxy(gateway: HaproxyGateway) -> None:
-    async with replica(A) as first, replica(B), client() as gets:
-        await gateway.apply(served(endpoint(A), endpoint(B)))
-        async with load(gets, per_s=50):
-            await until(lambda: {A, B} <= set(gets.answers), 10)
-            await first.die()
-            before = gets.answers.count(B)
-            await until(lambda: gets.answers.count(B) > before + 100, 20)
     assert gets.failures == [], gets.failures[:5]
 
 
@@ -361,8 +339,7 @@ CASES: Final[dict[str, Callable[[HaproxyGateway], Awaitable[None]]]] = {
         a_request_waits_for_the_first_replica,
         ports_that_the_kernel_carries_are_left_to_it,
         the_only_replica_vanishes_under_load,
-        one_of_two_vanishes_under_load,
-        one_of_two_vanishes_and_nobody_notices_but_haproxy,
+        *VANISHED_CASES,
         a_drained_replica_is_busy_until_its_request_is_answered,
         an_agent_that_was_killed_finds_haproxy_running,
         a_haproxy_that_died_is_started_again,

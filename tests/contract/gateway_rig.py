@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -145,14 +146,17 @@ class Client:
         self._session, self._url = session, url
         self.answers: list[str] = []
         self.failures: list[str] = []
+        self.slowest_s = 0.0
 
     async def get(self, *, method: str = "GET") -> None:
+        began_s = time.monotonic()
         try:
             async with self._session.request(method, self._url) as response:
                 text = await response.text()
                 (self.answers if response.status == 200 else self.failures).append(text)
         except OSError as error:
             self.failures.append(repr(error))
+        self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
 
 
 @asynccontextmanager

@@ -13,7 +13,10 @@ import msgspec
 import pytest
 
 from node_agent.network.fabric import Topology
+from node_agent.network.node import NodeNetwork
+from node_agent.network.offload import leaves_checksums
 from node_agent.network.plan import BRIDGE, VXLAN
+from node_agent.nftables import Nftables
 from shared.errors import AddressTakenError, RuntimeFailureError
 from shared.model import AllocId
 from tests.contract.network_rig import SHOP, Container, Machine, Node, Rig, reaches
@@ -338,6 +341,27 @@ def what_vxlan_needs_and_somebody_has_is_told(rig: Rig) -> None:
     assert here.apply(Topology(nodes=tuple(node.spec for node in rig.nodes))).problems == ()
 
 
+def checksums_are_the_kernels_own_where_a_host_says_so(rig: Rig) -> None:
+    """Whoever switches offload on again, or removes the link, finds it off after the next pass."""
+    one, _, far, _ = busy(rig)
+    here, _ = rig.nodes
+    assert [leaves(node) for node in rig.nodes] == [True, True]
+    here.settings = msgspec.structs.replace(here.settings, vxlan_offload=False)
+    here.network = NodeNetwork(here.settings, Nftables())
+    here.set_up()
+    rig.apply()
+    assert [leaves(node) for node in rig.nodes] == [False, True]
+    here.run(f"ip link del {VXLAN}")
+    assert here.apply(rig.topology()).problems == ()
+    assert [leaves(node) for node in rig.nodes] == [False, True]
+    assert talks(one, far) == all_ways(far)
+
+
+def leaves(node: Node) -> bool:
+    """Say whether a node's card is left to fill in checksums."""
+    return node.inside(lambda: leaves_checksums(VXLAN))
+
+
 CASES: Final[dict[str, Callable[[Rig], None]]] = {
     case.__name__: case
     for case in (
@@ -356,7 +380,11 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
     )
 }
 VXLAN_CASES: Final[dict[str, Callable[[Rig], None]]] = {
-    case.__name__: case for case in (what_vxlan_needs_and_somebody_has_is_told,)
+    case.__name__: case
+    for case in (
+        what_vxlan_needs_and_somebody_has_is_told,
+        checksums_are_the_kernels_own_where_a_host_says_so,
+    )
 }
 
 

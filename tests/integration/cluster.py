@@ -137,12 +137,18 @@ def _run(*words: str, ok: bool) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def lab(name: str, folder: Path, nodes: int = 3, tags: Sequence[str] = ("1",)) -> Iterator[Cluster]:
+def lab(
+    name: str,
+    folder: Path,
+    nodes: int = 3,
+    tags: Sequence[str] = ("1",),
+    options: Sequence[str] = (),
+) -> Iterator[Cluster]:
     """Bring up a lab with whoami images on every host; take it down whatever happens."""
     cluster = Cluster(name, folder)
     cluster.lab("down")
     try:
-        cluster.lab("up", "--nodes", str(nodes), "--wait")
+        cluster.lab("up", "--nodes", str(nodes), "--wait", *options)
         for tag in tags:
             archive = folder / f"whoami-{tag}.tar"
             build_whoami(archive, tag)

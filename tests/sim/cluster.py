@@ -113,7 +113,13 @@ class SimCluster:
             host.power_loss()
 
     def deploy(self, stack: Stack) -> None:
-        """Write a stack as the API does."""
+        """Write a stack as the API does.
+
+        Raises:
+            SafetyError: one that was written before is not there.
+        """
+        # Later nobody would see it: this write may be in its place.
+        self.checkers.deploys_are_kept()
         self.note(f"deploy {stack.name}: {_summary(stack)}")
         self.stacks[stack.name] = stack
         self.server.txn([], [Put(keys.stack(stack.name), codec.encode(stack))])

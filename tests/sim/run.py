@@ -165,6 +165,7 @@ async def all_goes_wrong(cluster: SimCluster) -> None:
     cluster.answers.ask()
     await inject(cluster, faults)
     cluster.note("healed")
+    cluster.checkers.deploys_are_kept()
     heal_all(cluster)
     await cluster.sleep(LATE_S_MAX)
 

@@ -13,7 +13,7 @@ import pytest
 
 from shared import codec, keys
 from shared.model import Manifest, Want
-from shared.store import Put, exactly
+from shared.store import Delete, Put, exactly
 from tests.fakes.runtime import Timings
 from tests.fakes.store import Way
 from tests.sim.checkers import SafetyError
@@ -180,3 +180,17 @@ def test_the_checkers_see_a_write_of_a_deposed_leader(tmp_path: Path) -> None:
 
     with pytest.raises(SafetyError, match="led"):
         simulate(1, usurp, tmp_path, Machinery())
+
+
+def test_the_checkers_see_a_deploy_that_was_lost_though_another_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    async def forget(cluster: SimCluster) -> None:
+        stack = draw_stack(cluster.rng, generation=1)
+        cluster.deploy(stack)
+        cluster.server.txn([], [Delete(keys.stack(stack.name))])
+        with pytest.raises(SafetyError, match="generation 1 was lost"):
+            cluster.deploy(draw_stack(cluster.rng, generation=2))
+
+    with pytest.raises(SafetyError, match="generation 1 was lost"):
+        simulate(1, forget, tmp_path, Machinery())

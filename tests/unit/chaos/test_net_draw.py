@@ -1,13 +1,15 @@
 """What chaos deletes: the same for the same seed, each kind of thing, and who would miss it."""
 
 from itertools import islice
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.settings import NetworkMode
 from tests.chaos.net_draw import PAUSE_S_MAX, PAUSE_S_MIN, draw
-from tests.chaos.net_things import INSIDE, KINDS, OUTSIDE, Places, Thing, carried, things
+from tests.chaos.net_things import INSIDE, KINDS, OUTSIDE, Places, Thing, carried, kinds_of, things
 
 NODES = ("node-1", "node-2", "node-3")
 PLACES = Places(
@@ -49,6 +51,7 @@ SERVICES = """table ip hafen_services { # handle 1
 """
 SAID = {
     "link": "h1@if2 UP 02:68:c6:13:01:01 <UP>\nhx@if2 UP 02:68:c6:13:01:01 <UP>\n",
+    "tunnel": "hafen.vx UNKNOWN 02:68:c6:13:01:01 <UP>\n",
     "bridge": "hafen0 DOWN 02:68:c6:13:01:01 <NO-CARRIER,UP>\n",
     "route": "198.19.1.2 dev h1 scope link\n198.19.2.0/24 via 198.18.0.2 dev eth0 src 198.18.0.1\n",
     "rule": POLICY + SERVICES,
@@ -62,6 +65,7 @@ SAID = {
 }
 COMMANDS = {
     "link": ["ip link delete h1"],
+    "tunnel": ["ip link delete hafen.vx"],
     "bridge": ["ip link delete hafen0"],
     "route": ["ip route delete 198.19.2.0/24 proto 72"],
     "rule": [
@@ -88,6 +92,7 @@ MISSED = {
     ("route", "node-1"): ((), (INSIDE,), (INSIDE,)),
     ("route", "node-2"): ((INSIDE,), (), (OUTSIDE,)),
     ("route", "node-3"): ((INSIDE,), (), (OUTSIDE,)),
+    ("tunnel", ""): ((INSIDE,), (INSIDE,), BOTH),
     ("bridge", ""): ((INSIDE,), (), (OUTSIDE,)),
     ("policy", ""): ((INSIDE,), BOTH, BOTH),
     ("services", ""): ((INSIDE,), (), ()),
@@ -97,14 +102,17 @@ MISSED = {
 }
 
 
-@given(st.integers(0, 10**9), st.integers(3, 5))
-def test_a_seed_says_all_and_each_kind_comes_once_in_a_round(seed: int, count: int) -> None:
+@given(st.integers(0, 10**9), st.integers(3, 5), st.sampled_from(get_args(NetworkMode)))
+def test_a_seed_says_all_and_each_kind_comes_once_in_a_round(
+    seed: int, count: int, network: NetworkMode
+) -> None:
+    kinds = kinds_of(network)
     nodes = [f"node-{number}" for number in range(1, count + 1)]
-    drawn = list(islice(draw(seed, nodes), 2 * len(KINDS)))
+    drawn = list(islice(draw(seed, nodes, kinds), 2 * len(kinds)))
 
-    assert drawn == list(islice(draw(seed, nodes), 2 * len(KINDS)))
-    assert {each.kind for each in drawn[: len(KINDS)]} == set(KINDS)
-    assert {each.kind for each in drawn[len(KINDS) :]} == set(KINDS)
+    assert drawn == list(islice(draw(seed, nodes, kinds), 2 * len(kinds)))
+    assert {each.kind for each in drawn[: len(kinds)]} == set(kinds)
+    assert {each.kind for each in drawn[len(kinds) :]} == set(kinds)
     for each in drawn:
         assert sorted(each.nodes) == nodes
         assert 0 <= each.choose(7) < 7

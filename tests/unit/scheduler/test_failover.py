@@ -70,7 +70,27 @@ def test_an_unreachable_node_s_slot_is_filled_elsewhere_and_stays_in_its_manifes
     assert {event.kind for event in decision.plan.events} == {"node_unreachable", "placed"}
 
 
-def test_when_it_is_seen_again_the_older_of_two_ready_ones_stays() -> None:
+def surplus(*, restarts: int) -> list[str]:
+    """Return which of two ready copies goes, the older of which was out of reach meanwhile."""
+    spec = service()
+    old = node("node-1", placed(OLD, spec, 5), statuses=[running(OLD)])
+    new = node("node-2", placed(NEW, spec, 9), statuses=[running(NEW)])
+    shop, third = [stack("shop", spec)], node("node-3")
+    before = decide(world([old, node("node-2"), third], shop), Memory(), Now(0.0, 0.0), LAN)
+    away = world([unreachable(old), new, third], shop)
+    then = decide(away, before.memory, Now(10.0, 10.0), LAN)
+    again = msgspec.structs.replace(running(OLD), restarts=restarts)
+    back = node("node-1", placed(OLD, spec, 5), statuses=[again])
+    found = held(decide(world([back, new, third], shop), then.memory, Now(40.0, 40.0), LAN))
+    return [id_ for each in found.values() for id_, want, _ in each if want is Want.DRAIN]
+
+
+def test_when_it_is_seen_again_the_one_that_was_ready_for_longer_stays() -> None:
+    assert surplus(restarts=0) == [NEW]
+    assert surplus(restarts=1) == [OLD]
+
+
+def test_a_leader_that_has_just_begun_takes_the_older_of_two_ready_ones() -> None:
     spec = service()
     state = world(
         [

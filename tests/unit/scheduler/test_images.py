@@ -3,13 +3,25 @@
 from collections.abc import Collection
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler.images import spare_images
 from scheduler.nodes import Verdict, Verdicts
-from shared.model import NodeName, PullPolicy
-from tests.build import asked, asked_of, assignment, node, service, stack, workload, world
+from shared.model import NodeName, Placement, PublishedPort, PullPolicy
+from tests.build import (
+    GIB,
+    ROOMY,
+    asked,
+    asked_of,
+    assignment,
+    node,
+    service,
+    stack,
+    workload,
+    world,
+)
 
 IMAGES = [f"app:{number}" for number in range(12)]
 NUMBERS = st.sets(st.integers(1, 12), min_size=2)
@@ -66,6 +78,53 @@ def test_a_doubted_node_keeps_its_images_and_a_hopeless_one_has_none(
     found = spares(numbers, {NodeName(f"node-{first}"): verdict})
     is_out = verdict.is_given_up or verdict is Verdict.CORDONED
     assert found == spares(rest if is_out else numbers)
+
+
+@given(st.dictionaries(st.integers(1, 12), st.booleans(), min_size=2), st.integers(1, 4))
+def test_a_node_with_room_for_a_copy_comes_before_all_others(
+    full: dict[int, bool], needs_gib: int
+) -> None:
+    held = assignment("shop.big.1.a", workload("big", memory_bytes=ROOMY.memory_bytes))
+    hosts = [node(f"node-{n}", *((held,) if is_full else ())) for n, is_full in full.items()]
+    lean = service(image="app:0", memory_bytes=needs_gib * GIB)
+    state = world(hosts, [stack("shop", lean)])
+    found = spare_images(
+        state,
+        dict.fromkeys(state.nodes, Verdict.READY),
+        asked_of(state),
+        {name: each.assignments for name, each in state.nodes.items()},
+    )
+    roomy = [n for n, is_full in full.items() if not is_full]
+    expected = spares(roomy or full)["app:0"]
+    assert {str(name): images for name, images in found.items()} == {expected: ("app:0",)}
+
+
+@pytest.mark.parametrize("what", ["port", "limit"])
+def test_room_is_more_than_memory(what: str) -> None:
+    spec = service(image="app:0")
+    if what == "port":
+        taken = PublishedPort(published=53, target=53, is_host=True)
+        spec = msgspec.structs.replace(
+            spec, workload=msgspec.structs.replace(spec.workload, ports=(taken,))
+        )
+        other = assignment("shop.dns.1.a", spec.workload)
+        other = msgspec.structs.replace(
+            other, workload=msgspec.structs.replace(spec.workload, image="dns")
+        )
+    else:
+        spec = msgspec.structs.replace(spec, placement=Placement(max_replicas_per_node=1))
+        # Of the version before, so that its image is another.
+        other = assignment("shop.web.1.a", workload("app:old"))
+    first = spares({1, 2})["app:0"]
+    hosts = [node(f"node-{n}", *((other,) if f"node-{n}" == first else ())) for n in (1, 2)]
+    state = world(hosts, [stack("shop", spec)])
+    found = spare_images(
+        state,
+        dict.fromkeys(state.nodes, Verdict.READY),
+        asked_of(state),
+        {name: each.assignments for name, each in state.nodes.items()},
+    )
+    assert set(found) == set(state.nodes) - {first}
 
 
 def test_who_runs_it_is_no_spare() -> None:

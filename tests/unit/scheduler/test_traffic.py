@@ -28,7 +28,8 @@ def a_world() -> World:
 def test_what_stays_is_taken_over_and_what_comes_is_made(steps: list[tuple[str, str]]) -> None:
     state = a_world()
     judged = Judged(verdicts=dict.fromkeys(state.nodes, Verdict.READY))
-    now = by_service(allocs_of(state, judged))
+    since = {AllocId(id_): float(number) for number, id_ in enumerate(IDS)}
+    now = by_service(allocs_of(state, judged, since))
     draft = Draft(state)
     there, come = set(IDS), 0
     for what, id_ in steps:
@@ -44,7 +45,7 @@ def test_what_stays_is_taken_over_and_what_comes_is_made(steps: list[tuple[str, 
     anew = [
         alloc
         for name in state.nodes
-        for alloc in allocs_on(state, judged, name, draft.assignments[name])
+        for alloc in allocs_on(state, judged, name, draft.assignments[name], since)
     ]
     expected = by_service(sorted(anew, key=lambda alloc: alloc.id))
-    assert {**planned(state, judged, draft, now)} == {**expected}
+    assert {**planned(state, judged, draft, now, since)} == {**expected}

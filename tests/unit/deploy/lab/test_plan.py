@@ -99,6 +99,13 @@ def test_labels_reach_their_host_s_settings() -> None:
     assert settings_of(hosts[0], hosts).labels == {}
 
 
+def test_all_hosts_of_a_lab_have_its_network_mode() -> None:
+    hosts = hosts_of(2, {}, "vxlan")
+
+    assert {settings_of(host, hosts).network for host in hosts} == {"vxlan"}
+    assert settings_of(hosts_of(1, {})[0], hosts_of(1, {})).network == "routed"
+
+
 def test_a_label_for_nobody_is_refused() -> None:
     with pytest.raises(
         SpecError, match="a label is for node-3, but the hosts are node-1 to node-2"

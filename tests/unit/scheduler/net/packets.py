@@ -50,9 +50,10 @@ ONE_NODE = (
     "peer-port",
     "process",
     "mtu-node",
+    "checksums-node",
 )
 ONE_WAY = ("path", "route", "rules")
-BOTH_WAYS = ("path-both", "mtu", "mtu-containers", "rules-both")
+BOTH_WAYS = ("path-both", "mtu", "mtu-containers", "rules-both", "checksums")
 TWO_NODES = (*ONE_WAY, *BOTH_WAYS)
 
 
@@ -127,6 +128,8 @@ class Packets:
 
     def _serves(self, one: Asked) -> bool:
         pair = min(one.node, one.target), max(one.node, one.target)
+        if self._spoils(one):
+            return False
         at_target = {
             Leg.HOSTS_TCP: ("agent", "agent-port"),
             Leg.DNS: ("dns",),
@@ -140,6 +143,16 @@ class Packets:
         is_narrow = one.leg is Leg.CONTAINERS_MTU and self.has("mtu-containers", *pair)
         is_narrow = is_narrow or self.has("mtu", *pair)
         return not is_narrow and not any(self.has("mtu-node", node) for node in pair)
+
+    def _spoils(self, one: Asked) -> bool:
+        """Say whether a card fills in wrong checksums of what a probe sends, or its answer."""
+        if one.leg not in {Leg.CONTAINERS_TCP, Leg.VIP}:
+            return False
+        ends = {one.node, min(one.homes) if one.homes else one.target}
+        if len(ends) == 1:
+            return False
+        is_one = any(self.has("checksums-node", node) for node in ends)
+        return is_one or self.has("checksums", *sorted(ends))
 
     def hears(self, one: Asked, *, sent: bool) -> bool:
         is_heard = one.probe.kind in {ProbeKind.ICMP, ProbeKind.MTU, ProbeKind.UDP}
@@ -159,6 +172,7 @@ class Packets:
             is_forwarding=not self.has("forward", node) or ("forward", node) in quiet,
             routes=routes,
             filters=(drops,) if self.has("firewall", node) else (),
+            leaves_checksums=any(one.kind.startswith("checksums") for one in self._faults),
         )
 
     def answers_to(self, here: NodeName, node: NodeName) -> bool:

@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,6 +169,33 @@ def test_words_about_ways() -> None:
         "node-2 <-> node-3: packets above 1400 bytes are lost between containers: the tunnel needs "
         "MTU 1400"
     )
+
+
+def test_tcp_that_is_lost_in_a_tunnel_is_laid_to_checksums() -> None:
+    two, three = name(2), name(3)
+    (found,) = diagnose(run(made(3), name(1), Fault("checksums", two, three)))
+    assert found.where == "node-2 <-> node-3"
+    assert found.what == (
+        "TCP between containers is lost, ICMP passes: a network card likely fills in wrong "
+        "checksums of what is wrapped into VXLAN"
+    )
+    assert found.advice == (
+        "try `ethtool -K hafen.vx tx off` on node-2, node-3; if that helps, set vxlan_offload = "
+        "false there"
+    )
+
+
+def test_where_the_kernel_fills_in_checksums_they_are_not_the_cause() -> None:
+    seen = run(made(3), name(1), Fault("checksums", name(2), name(3)))
+    answers = {
+        node: msgspec.structs.replace(
+            answer, facts=msgspec.structs.replace(answer.facts, leaves_checksums=False)
+        )
+        for node, answer in seen.answers.items()
+    }
+    found = diagnose(msgspec.structs.replace(seen, answers=answers))
+    assert found
+    assert not [one for one in found if "checksums" in one.what]
 
 
 def test_words_about_what_is_on_a_node() -> None:
