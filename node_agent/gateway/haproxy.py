@@ -44,6 +44,11 @@ _DESCRIPTORS_MAX: Final = 65536
 # 2000 backends take half a second.
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(5)
 _DEFAULTS: Final = GatewaySettings()
+_TROUBLES: Final = {
+    Condition.GONE: "HAProxy does not run",
+    Condition.SILENT: "HAProxy runs and does not answer",
+    Condition.FROZEN: "HAProxy runs and does not answer",
+}
 
 
 class _Saved(Record, frozen=True, kw_only=True):
@@ -83,6 +88,8 @@ class HaproxyGateway:
         self._applied: tuple[AllRoutes, Extras] | None = None
         self._served: tuple[Served, ...] = ()
         self._status = GatewayStatus()
+        self.trouble: str | None = None
+        self._taken: tuple[str, ...] = ()
         # When services lost their last replica, on the event loop's clock.
         self._lost_at: dict[str, float] = {}
 
@@ -90,13 +97,14 @@ class HaproxyGateway:
         """Make the whole of `routes` and `extras` true and say what is in force."""
         condition = await self.haproxy.look()
         is_running = condition is Condition.RUNS
+        if not is_running and self._saved.opened and not self.trouble:
+            # Said before it is mended: a start that fails takes long.
+            self.trouble = _TROUBLES[condition]
         self._rotate()
         if condition is Condition.SILENT:
             # Another one beside it would get half of the connections, and it the other half.
             self._is_certain = False
-            return self._with_problem(
-                "HAProxy runs and does not answer; it is ended if it stays so"
-            )
+            return self._with_problem(f"{_TROUBLES[condition]}; it is ended if it stays so")
         is_known = self._applied == (routes, extras)
         is_settled = self._is_certain and not self._status.problems and is_known
         if not is_settled or (self._served and not is_running):
@@ -106,9 +114,11 @@ class HaproxyGateway:
                 self._is_certain = False
                 self._maps.forget()
                 self._certificates.forget()
+                self.trouble = str(error)
                 _log.error("gateway_failed", reason=str(error))
                 return self._with_problem(str(error))
             self._is_certain, self._applied = True, (dict(routes), extras)
+            self.trouble = "; ".join(self._taken)
             acked = {
                 stack: self._status.acked[stack] if stack in outcome.late else revision
                 for stack, (revision, _) in routes.items()
@@ -130,7 +140,9 @@ class HaproxyGateway:
         place = self._place()
         # One that runs, and that nobody can speak to any more, has its ports until it is replaced.
         ours = self._saved.opened if not is_running and self.haproxy.left() else were_open
-        found, problems = openable(self._known.served(routes, after), ours, place)
+        opening = openable(self._known.served(routes, after), ours, place)
+        found, problems = opening.served, (*opening.rivals, *opening.taken)
+        self._taken = opening.taken
         shapes = self._known.shapes(found, place)
         accepted = self._refusals.known(found, shapes, were_open, after, place)
         # First what a worker can be told, also one that a reload is about to replace: requests

@@ -236,11 +236,10 @@ async def a_port_of_another_program_is_a_problem_and_the_rest_is_served(
                 Routes(stack=StackName("other"), services=other.services),
             )
             status = await gateway.apply(wanted)
-            assert status.problems == (
-                "port 9099 of other.web is taken by another program on this node",
-            )
+            taken = "port 9099 of other.web is taken by another program on this node"
+            assert (status.problems, gateway.trouble) == ((taken,), taken)
             await gets.get()
-        assert (await gateway.apply(wanted)).problems == ()
+        assert ((await gateway.apply(wanted)).problems, gateway.trouble) == ((), "")
     assert gets.answers == [A]
 
 
@@ -314,6 +313,7 @@ async def of_two_services_on_one_port_one_is_served_and_the_other_a_problem(
         wanted[OTHER] = (Revision(1), Routes(stack=OTHER, services=rival))
         status = await gateway.apply(wanted)
         assert status.problems == (f"port {PORT} of other.web belongs to shop.web",)
+        assert gateway.trouble == "", "so it is on every node"
         for _ in range(10):
             await gets.get()
     assert (set(gets.answers), gets.failures) == ({A}, [])
