@@ -40,6 +40,7 @@ from tests.contract.gateway_rig import (
     endpoint,
     load,
     replica,
+    retries,
     served,
     set_up_network,
 )
@@ -87,17 +88,6 @@ async def ports_that_the_kernel_carries_are_left_to_it(gateway: HaproxyGateway) 
     with socket.socket() as ours, socket.socket() as other:
         ours.bind(("0.0.0.0", PORT))
         assert other.connect_ex(("127.0.0.1", PORT + 1)) == 0
-
-
-def retries(gateway: HaproxyGateway) -> int:
-    """Return how often HAProxy has tried again, from its own statistics."""
-    with socket.socket(socket.AF_UNIX) as talk:
-        talk.connect(str(gateway.haproxy.admin_socket))
-        talk.sendall(b"show stat\n")
-        text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
-    header, *rows = text.strip().splitlines()
-    column = header.removeprefix("# ").split(",").index("wretr")
-    return sum(int(row.split(",")[column] or 0) for row in rows if ",BACKEND," in row)
 
 
 async def the_only_replica_vanishes_under_load(gateway: HaproxyGateway) -> None:
