@@ -22,6 +22,7 @@ from node_agent.edge import EdgeView
 from node_agent.exclusive import Exclusive
 from node_agent.floating.floating import Floating
 from node_agent.gateway.gateway import GatewayStatus
+from node_agent.gateway.saying import Saying
 from node_agent.membership import Membership, Publisher, spec_from
 from node_agent.names.part import NamesPart
 from node_agent.network.fabric import FabricStatus, Topology
@@ -83,6 +84,7 @@ class Agent:
         self._membership.on_change(self._suspicions_dirty.mark)
         self._exclusive = self._with_claims()
         self._floating = self._with_addresses()
+        self._saying = Saying(store, self._spec.name, outside.gateway, clock)
         runtime, changed = outside.runtime, self._report_dirty.mark
         self._prefetch, self._volumes = Prefetch(runtime, changed), Volumes(runtime, changed)
         self._page = outside.journal.read(clock.monotonic_s())
@@ -117,6 +119,7 @@ class Agent:
                 (under(keys.FLOATING), self._floating.look.records),
                 (under(keys.VIPS), self._floating.look.claims),
                 (under(keys.SUSPECTS), self._floating.look.words),
+                (under(keys.GATEWAYS), self._floating.look.gateways),
                 *self._edge.followed(),
             ):
                 group.create_task(mirror(self._store, keys_, view, self._clock, self._rng))
@@ -132,6 +135,7 @@ class Agent:
                 (self._prefetch.one_pass, self._prefetch.dirty),
                 (self._volumes.one_pass, self._volumes.dirty),
                 (self._gateway_pass, self._gateway_dirty),
+                (self._saying.one_pass, Dirty()),
                 (self._network_pass, self._network_dirty),
                 (self._names.one_pass, self._names.dirty),
                 (self._report_pass, self._report_dirty),

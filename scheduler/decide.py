@@ -154,7 +154,7 @@ def _orchestrate_all(
     allocs: ByService,
     times: Times,
 ) -> Mapping[ServiceId, Changes]:
-    gone = drained(world, judged.verdicts, chain.from_iterable(allocs.values()))
+    gone = drained(world, judged, chain.from_iterable(allocs.values()))
     return {
         key: orchestrate_job(each.asked, allocs.get(key, ()), times)
         if _is_job(each.asked)

@@ -24,6 +24,10 @@ from shared.votes import is_mass
 _FAST_SHARE: Final = 10
 # A loss this many leases ago is no part of what happens now.
 _NEWS_LEASES: Final = 2
+# The gateway of a node whose agent is down serves on, and what it was told last. An agent that was
+# killed or upgraded is back within seconds; one that is not by then may be gone for days, and each
+# slot of an update would wait its whole drain limit for it.
+GATEWAY_WAIT_S: Final = 30.0
 # 2.0 ** this is longer than any limit.
 _EXPONENT_MAX: Final = 30
 
@@ -78,6 +82,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         reasons: one sentence for each node that is not simply well.
         doubted: those whose host at least one peer misses.
+        headless: those whose session has ended, less than GATEWAY_WAIT_S ago, and whose host
+            answers: their gateways may still send requests.
         history: to be handed in the next time.
         changes_in_s: when time alone will change a verdict; None: never.
     """
@@ -85,6 +91,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: Verdicts
     reasons: Mapping[NodeName, str] = {}
     doubted: frozenset[NodeName] = frozenset()
+    headless: frozenset[NodeName] = frozenset()
     history: History = History()
     changes_in_s: float | None = None
 
@@ -111,6 +118,7 @@ def judge(world: World, before: History, now: float, timing: Timing) -> Judged:
         verdicts=verdicts,
         reasons={name: why for name in world.nodes if (why := case.reason(name, verdicts[name]))},
         doubted=frozenset(said.host),
+        headless=frozenset(case.headless()),
         history=history,
         changes_in_s=case.changes_in_s(verdicts),
     )
@@ -247,6 +255,15 @@ class _Case:
             return Verdict.CORDONED
         return Verdict.PROBATION if is_mistrusted else Verdict.READY
 
+    def headless(self) -> Mapping[NodeName, float]:
+        """Return whose gateways are waited for though nothing is heard of them, and until when."""
+        ends = {
+            name: since + GATEWAY_WAIT_S
+            for name, since in self._history.missing_since.items()
+            if name in self._said.agent
+        }
+        return {name: end for name, end in ends.items() if end > self._now}
+
     def reason(self, name: NodeName, verdict: Verdict) -> str:
         """Return why, in one sentence with numbers; empty if there is nothing to say."""
         parts = []
@@ -257,6 +274,8 @@ class _Case:
             parts.append(f"its host does not answer {_and(self._said.host[name])}")
         elif name in self._said.agent:
             parts.append(f"its agent does not answer {_and(self._said.agent[name])}, its host does")
+            if since is not None:
+                parts.append(f"its gateway serves what was true {self._now - since:.0f} s ago")
         if verdict is Verdict.SUSPECT and name in self._history.confirmed_since:
             parts += self._why_not_yet(name)
         if verdict is Verdict.PROBATION:
@@ -283,6 +302,7 @@ class _Case:
         """Return when time alone will change a verdict."""
         history, timing = self._history, self._timing
         ends = [since + self._grace_s for since in history.missing_since.values()]
+        ends += self.headless().values()
         for name, since in history.confirmed_since.items():
             if not verdicts[name].is_given_up:
                 ends.append(since + self._patience_s(name))

@@ -33,6 +33,7 @@ from shared.model import (
     Event,
     FloatingAddress,
     FloatingClaim,
+    GatewayWord,
     Leader,
     Manifest,
     Network,
@@ -98,6 +99,7 @@ _KINDS: Mapping[str, type[Record]] = {
     keys.CLOSED: Closed,
     keys.DESIRED: Manifest,
     keys.FLOATING: FloatingAddress,
+    keys.GATEWAYS: GatewayWord,
     keys.ISSUED: Certificate,
     keys.NETWORKS: Network,
     keys.OBSERVED: Report,
@@ -220,6 +222,7 @@ def _suspicions(found: Found) -> Mapping[NodeName, Mapping[NodeName, Silence]]:
 
 def _node(spec: NodeSpec, found: Found, suspected_by: Mapping[NodeName, Silence]) -> NodeState:
     manifest_item = found.item(keys.desired(spec.name))
+    word = found.get(keys.gateway(spec.name), GatewayWord)
     return NodeState(
         spec=spec,
         # An unreadable session still is one: its presence is the truth, not its content.
@@ -229,6 +232,7 @@ def _node(spec: NodeSpec, found: Found, suspected_by: Mapping[NodeName, Silence]
         manifest=found.get(keys.desired(spec.name), Manifest),
         manifest_revision=manifest_item.mod_revision if manifest_item else Revision(0),
         suspected_by=suspected_by,
+        trouble=word.trouble if word is not None else "",
     )
 
 
@@ -324,7 +328,10 @@ def _leader_revision(found: Found) -> Revision:
 
 # Each part of a world with the ranges that it is made from: it is made anew when one changed.
 _PARTS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Found], Any]]]] = {
-    "nodes": ((keys.NODES, keys.DESIRED, keys.OBSERVED, keys.SUSPECTS), _nodes),
+    "nodes": (
+        (keys.NODES, keys.DESIRED, keys.OBSERVED, keys.SUSPECTS, keys.GATEWAYS),
+        _nodes,
+    ),
     "stacks": ((keys.STACKS,), _stacks),
     "routes": ((keys.ROUTES,), _routes),
     "claims": ((keys.CLAIMS,), _claims),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from scheduler.allocs import Alloc, Asked
-from scheduler.nodes import Verdict, Verdicts
+from scheduler.nodes import Judged, Verdict
 from scheduler.world import RoutesState, ServiceId, World
 from shared.model import (
     Affinity,
@@ -193,12 +193,13 @@ def _route_targets(alloc: Alloc, routes: Iterable[HttpRoute]) -> Mapping[int, in
     return {route.port: own[0] for route in routes if route.port != own[0]}
 
 
-def drained(world: World, verdicts: Verdicts, allocs: Iterable[Alloc]) -> frozenset[AllocId]:
+def drained(world: World, judged: Judged, allocs: Iterable[Alloc]) -> frozenset[AllocId]:
     """Return the draining allocations that every gateway in reach has stopped using."""
     gateways = [
         node.report
         for name, node in world.nodes.items()
-        if node.alive and node.report and verdicts[name] is not Verdict.UNREACHABLE
+        if node.report and (node.alive or name in judged.headless)
+        if judged.verdicts[name] is not Verdict.UNREACHABLE
     ]
     return frozenset(
         alloc.id

@@ -41,6 +41,7 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
         session: what its agent says of itself; None: it has no session, or an unreadable one.
         manifest_revision: 0 while it has no manifest.
         suspected_by: which peers do not reach it, and what of it is silent.
+        trouble: why its gateway does not serve, by its agent's word; empty: there is no such word.
     """
 
     spec: NodeSpec
@@ -50,6 +51,7 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest | None = None
     manifest_revision: Revision = Revision(0)
     suspected_by: Mapping[NodeName, Silence] = {}
+    trouble: str = ""
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:

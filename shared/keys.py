@@ -12,6 +12,7 @@ Pure. One writer per key. `<...>` parts never contain a slash.
       desired/<node>               Manifest    leader                a node's whole desired state
       routes/<stack>               Routes      leader                what gateways serve
       observed/<node>              Report      agent                 on change only
+      gateways/<node>              GatewayWord agent                 whether its gateway serves
       stacks/<stack>               Stack       API
       history/<stack>/<generation> Stack       API                   the newest generations
       contents/<stack>/<n>/<dig.>  Content     API                   configs and secrets, sealed
@@ -42,6 +43,7 @@ NODES: Final = ROOT + "nodes/"
 DESIRED: Final = ROOT + "desired/"
 ROUTES: Final = ROOT + "routes/"
 OBSERVED: Final = ROOT + "observed/"
+GATEWAYS: Final = ROOT + "gateways/"
 STACKS: Final = ROOT + "stacks/"
 EVENTS: Final = ROOT + "events/"
 SUSPECTS: Final = ROOT + "suspects/"
@@ -86,6 +88,11 @@ def desired(node: NodeName) -> str:
 def observed(node: NodeName) -> str:
     """Return the key of a node's Report."""
     return OBSERVED + node
+
+
+def gateway(node: NodeName) -> str:
+    """Return the key of a node's GatewayWord."""
+    return GATEWAYS + node
 
 
 def routes(stack: StackName) -> str:

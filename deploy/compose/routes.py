@@ -197,6 +197,7 @@ TRAFFIC: Final[Table] = {
     "hold": Field("traffic.hold_s", _hold),
     "timeout": Field("traffic.timeout_s", _span),
     "idempotency_header": Field("traffic.idempotency_header", _header),
+    "resend": Field("traffic.resend", truth),
     "max_body": Field("traffic.max_body_bytes", lambda at: amount(at, byte_count)),
     "send_proxy": Field("traffic.send_proxy", lambda at: SendProxy(one_of(at, *SendProxy))),
     "access_log": Field("traffic.access_log", truth),

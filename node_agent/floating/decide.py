@@ -26,6 +26,9 @@ from shared.timing import Timing
 
 # The first choice may be unable to for reasons that only it knows: the next waits so much longer.
 NEXT_S: Final = 1.0
+# What breaks gateways everywhere is said everywhere within this: each is looked at once a second.
+# Who was the first to say it would hand its addresses to the last.
+SAID_EVERYWHERE_S: Final = 1.5
 NOBODY: Final = NodeName("")
 
 
@@ -68,6 +71,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
         refused_until: by address, when to try again what this node could not.
         calm_since: since when nodes and claims are as they are and nobody who has a session is
             suspected; None: somebody is.
+        fails_since: since when the word is seen that our gateway does not serve; None: it is not.
         as_of: up to which revision everything under a prefix was read for that.
         declined: what nodes did not take when it was their turn.
         segments: the networks of this node's interfaces.
@@ -88,6 +92,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     held_off_until: float = 0.0
     refused_until: Mapping[str, float] = {}
     calm_since: float | None = None
+    fails_since: float | None = None
     as_of: Mapping[str, Revision] = {}
     declined: Declined = frozenset()
     segments: tuple[str, ...] = ()
@@ -239,7 +244,15 @@ def _ours(case: _Case, seen: Seen) -> _One:
         again = Write(address=address, claim=seen.claim, expected=seen.revision)
         return msgspec.structs.replace(kept, write=again)
     ripe_s = around.ripe_at.get(address, 0.0)
-    return _One(wake_s=ripe_s) if around.now < ripe_s else _One(Right.UP, wake_s=level_s)
+    if around.now < ripe_s:
+        return _One(wake_s=ripe_s)
+    wakes = [at for at in (level_s, _fails_from_s(around)) if at is not None and at > around.now]
+    return _One(Right.UP, wake_s=min(wakes, default=None))
+
+
+def _fails_from_s(around: Around) -> float | None:
+    """Return from when on our gateway's trouble counts; None: it has none."""
+    return None if around.fails_since is None else around.fails_since + SAID_EVERYWHERE_S
 
 
 def _level_s(case: _Case) -> float | None:
@@ -254,11 +267,21 @@ def _heir(case: _Case, claim: FloatingClaim) -> NodeName | None:
     others = candidates(case.record, case.nodes) - {case.me}
     if case.record.moves > claim.moves and case.record.move_to in others:
         return case.record.move_to
-    if ours is None or (ours.is_active and meets(ours.spec, case.record.constraints)):
+    if ours is None:
         return None
-    is_better = any(node.is_active for node in case.nodes if node.spec.name in others)
-    is_allowed = meets(ours.spec, case.record.constraints)
-    return NOBODY if is_better or not is_allowed else None
+    if not meets(ours.spec, case.record.constraints):
+        return NOBODY
+    fails_s = _fails_from_s(case.around)
+    if ours.serves is False and (fails_s is None or case.around.now < fails_s):
+        ours = msgspec.structs.replace(ours, serves=None)
+    known = [node for node in case.nodes if node.spec.name in others]
+    return NOBODY if any(_is_better(node, ours) for node in known) else None
+
+
+def _is_better(node: NodeNow, ours: NodeNow) -> bool:
+    """Say whether clients are better off there; of a gateway that says nothing nobody knows."""
+    serves_instead = ours.serves is False and node.serves is not False
+    return node.standing > ours.standing and (bool(node.serves) or not serves_instead)
 
 
 # ------------------------------------------------------------ a claim of another's, or nobody's

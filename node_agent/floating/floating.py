@@ -213,6 +213,7 @@ class Floating:
             held_off_until=max(self._held_off_until, self._neighbours.promised_until_boot_s),
             refused_until={address: until for address, (until, _) in self._refused.items()},
             calm_since=self.look.calm_since,
+            fails_since=self.look.failing_since.get(self._me),
             as_of=self.look.as_of,
             declined=self.look.declined,
             segments=self.segments,

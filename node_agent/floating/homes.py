@@ -20,22 +20,32 @@ class NodeNow(msgspec.Struct, frozen=True):
 
     Attributes:
         is_well: it has a session, and no watcher says that its host is silent.
+        serves: whether its gateway does, by its own word; None: there is no word of it.
     """
 
     spec: NodeSpec
     is_well: bool = True
+    serves: bool | None = None
 
     @property
     def is_active(self) -> bool:
         """Say whether an operator lets it take more."""
         return self.spec.availability is Availability.ACTIVE
 
+    @property
+    def standing(self) -> tuple[bool, bool]:
+        """Return how well it could answer clients; they are served, that comes first."""
+        return self.serves is not False, self.is_active
+
 
 def candidates(record: FloatingAddress, nodes: Iterable[NodeNow]) -> frozenset[NodeName]:
-    """Return who may have the address: cordoned nodes only where there is no other."""
+    """Return who may have the address.
+
+    Where there are others, nodes whose gateways do not serve may not, and then cordoned ones.
+    """
     allowed = [node for node in nodes if node.is_well and meets(node.spec, record.constraints)]
-    active = [node for node in allowed if node.is_active]
-    return frozenset(node.spec.name for node in active or allowed)
+    best = max((node.standing for node in allowed), default=None)
+    return frozenset(node.spec.name for node in allowed if node.standing == best)
 
 
 def homes(

@@ -18,6 +18,7 @@ from shared.mirror import View
 from shared.model import (
     FloatingAddress,
     FloatingClaim,
+    GatewayWord,
     NodeName,
     NodeSpec,
     Revision,
@@ -36,12 +37,13 @@ class Look:
     """Views of what others wrote, and since when things are so.
 
     Attributes:
-        records, claims, words: the views.
+        records, claims, words, gateways: the views.
         free_since: by address, since when nobody has its claim as far as we see.
         last_holder: by address, who had it last.
         convicted_since: by node, since when its host is unreachable as far as we see.
-        calm_since: since when nodes and claims are as they are and nobody who has a session is
-            suspected; None: somebody is.
+        failing_since: by node, since when its word is that its gateway does not serve.
+        calm_since: since when nodes, gateways and claims are as they are and nobody who has a
+            session is suspected; None: somebody is.
         declined: addresses with nodes that were to take them and did not, though they have a
             session ever since.
     """
@@ -49,11 +51,13 @@ class Look:
     def __init__(self, clock: Clock, hold_s: float, changed: Callable[[], None]) -> None:
         self._clock = clock
         self.records, self.claims, self.words = View(changed), View(changed), View(changed)
+        self.gateways = View(changed)
         self._good = LastGood(lambda key: key.removeprefix(keys.FLOATING), _address)
         self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
         self.free_since: Mapping[str, float] = {}
         self.last_holder: dict[str, NodeName] = {}
         self.convicted_since: Mapping[NodeName, float] = {}
+        self.failing_since: Mapping[NodeName, float] = {}
         self._specs: tuple[NodeSpec, ...] = ()
         self.present: frozenset[NodeName] = frozenset()
         self._crowd = Crowd(hold_s)
@@ -69,13 +73,14 @@ class Look:
 
     @property
     def as_of(self) -> Mapping[str, Revision]:
-        """Return up to which revision claims and suspicions were read."""
-        return {keys.VIPS: self.claims.revision, keys.SUSPECTS: self.words.revision}
+        """Return up to which revision claims, suspicions and words of gateways were read."""
+        views = {keys.VIPS: self.claims, keys.SUSPECTS: self.words, keys.GATEWAYS: self.gateways}
+        return {prefix: view.revision for prefix, view in views.items()}
 
     @property
     def is_complete(self) -> bool:
         """Say whether everything was read once."""
-        views = (self.records, self.claims, self.words)
+        views = (self.records, self.claims, self.words, self.gateways)
         return bool(self._specs) and all(view.revision for view in views)
 
     @property
@@ -122,11 +127,27 @@ class Look:
             for silence, _ in said.values()
             if silence is Silence.HOST
         }
+        serving = self._serving()
         nodes = tuple(
-            NodeNow(spec, spec.name in self.present and spec.name not in silent)
+            NodeNow(
+                spec,
+                spec.name in self.present and spec.name not in silent,
+                serving.get(spec.name),
+            )
             for spec in self._specs
         )
         return nodes, convicted(words, frozenset(self.names), self.present)
+
+    def _serving(self) -> Mapping[NodeName, bool]:
+        """Return whose gateways serve, and whose do not, by their own word."""
+        serving: dict[NodeName, bool] = {}
+        for key, item in self.gateways.items.items():
+            try:
+                word = codec.decode(GatewayWord, item.value, key)
+            except CodecError:
+                continue  # Its writer replaces it.
+            serving[NodeName(key.removeprefix(keys.GATEWAYS))] = not word.trouble
+        return serving
 
     def remember(
         self, addresses: AbstractSet[str], seen: Mapping[str, Seen], gone: Convicted
@@ -138,6 +159,8 @@ class Look:
         self.free_since = {address: self.free_since.get(address, now) for address in free}
         self.last_holder |= holders
         self.convicted_since = {node: self.convicted_since.get(node, now) for node in gone}
+        failing = [node for node, serves in self._serving().items() if not serves]
+        self.failing_since = {node: self.failing_since.get(node, now) for node in failing}
         self._remember_heirs(seen)
         self._remember_calm(now, frozenset(addresses), seen)
 
@@ -156,7 +179,7 @@ class Look:
         self, now: float, addresses: frozenset[str], seen: Mapping[str, Seen]
     ) -> None:
         revisions = frozenset((address, one.revision) for address, one in seen.items())
-        around = (self._specs, self.present, addresses, revisions)
+        around = (self._specs, self.present, addresses, revisions, self._serving())
         if self._is_anybody_suspected():
             self.calm_since = None
         elif self.calm_since is None or around != self._calm:

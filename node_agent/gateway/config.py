@@ -161,21 +161,29 @@ frontend {name}{front}
     default_backend {name}{once}
 """
 
-_HTTP_BACK: Final = """
-backend {name}
-    mode http
-{ways}\
+# HAProxy 2.6 has one counter for both: what is sent again is sent as often as is tried to connect.
+_AGAIN: Final = """\
     http-reuse safe
     retry-on conn-failure empty-response junk-response
-{slots}
-backend {name}{once}
-    mode http
-{ways}\
+"""
+_NOT_AGAIN: Final = """\
     # Never on a connection that may be dead already, never sent twice.
     option http-server-close
     http-reuse never
     retry-on conn-failure
     http-request disable-l7-retry
+"""
+
+_HTTP_BACK: Final = """
+backend {name}
+    mode http
+{ways}\
+{again}\
+{slots}
+backend {name}{once}
+    mode http
+{ways}\
+{not_again}\
 {slots}"""
 
 _TCP_FRONT: Final = """
@@ -226,6 +234,8 @@ def render_one(each: Served, place: Place) -> str:
         "closed": closed_lines(place, f"str({each.service_id})", f"str({each.stack})"),
         "header": each.traffic.idempotency_header,
         "ways": _ways(each),
+        "again": _AGAIN if each.traffic.resend else _NOT_AGAIN,
+        "not_again": _NOT_AGAIN,
         "slots": "".join(_slot(slot, each) for slot in each.table.slots),
     }
     return ((front if each.port.published else "") + back).format(**values)

@@ -24,7 +24,14 @@ class GatewayStatus(msgspec.Struct, frozen=True):
 
 
 class Gateway(Protocol):
-    """Carries published ports and routes to replicas anywhere; outlives the agent."""
+    """Carries published ports and routes to replicas anywhere; outlives the agent.
+
+    Attributes:
+        trouble: why it does not serve now what other nodes' gateways may well serve; empty: it
+            does; None: it was not asked yet. Kept up to date while `apply` is under way.
+    """
+
+    trouble: str | None
 
     async def apply(
         self, routes: Mapping[StackName, tuple[Revision, Routes]], extras: Extras = NO_EXTRAS

@@ -5,7 +5,7 @@ Makes published ports and HTTP routes lead to replicas, says what is in force.
 
 import asyncio
 import resource
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +18,11 @@ from node_agent.gateway.access import AccessLog
 from node_agent.gateway.asking import HaproxyError
 from node_agent.gateway.certificates import Certificates
 from node_agent.gateway.commands import ask_busy, busy, commands, complaint, draining, lines
-from node_agent.gateway.config import CLOSED_MAP, PACE_MS, Place, Served, render, retries
+from node_agent.gateway.config import CLOSED_MAP, Place, Served, render
 from node_agent.gateway.extras import NO_EXTRAS, Extras
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.gateway.known import Known
+from node_agent.gateway.late import Outcome, held_s, late
 from node_agent.gateway.maps import Map, Maps, closed_map
 from node_agent.gateway.metrics import named
 from node_agent.gateway.opening import openable, speaks_six
@@ -43,6 +44,11 @@ _DESCRIPTORS_MAX: Final = 65536
 # 2000 backends take half a second.
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(5)
 _DEFAULTS: Final = GatewaySettings()
+_TROUBLES: Final = {
+    Condition.GONE: "HAProxy does not run",
+    Condition.SILENT: "HAProxy runs and does not answer",
+    Condition.FROZEN: "HAProxy runs and does not answer",
+}
 
 
 class _Saved(Record, frozen=True, kw_only=True):
@@ -57,13 +63,6 @@ class _Saved(Record, frozen=True, kw_only=True):
     tables: Mapping[str, Table] = {}
     opened: Mapping[str, str] = {}
     in_place: Mapping[StackName, tuple[Served, ...]] = {}
-
-
-class _Outcome(msgspec.Struct, frozen=True):
-    """What came of a pass. `late`: stacks whose routes are not all in force."""
-
-    problems: tuple[str, ...]
-    late: frozenset[StackName] = frozenset()
 
 
 class HaproxyGateway:
@@ -89,6 +88,8 @@ class HaproxyGateway:
         self._applied: tuple[AllRoutes, Extras] | None = None
         self._served: tuple[Served, ...] = ()
         self._status = GatewayStatus()
+        self.trouble: str | None = None
+        self._taken: tuple[str, ...] = ()
         # When services lost their last replica, on the event loop's clock.
         self._lost_at: dict[str, float] = {}
 
@@ -96,13 +97,14 @@ class HaproxyGateway:
         """Make the whole of `routes` and `extras` true and say what is in force."""
         condition = await self.haproxy.look()
         is_running = condition is Condition.RUNS
+        if not is_running and self._saved.opened and not self.trouble:
+            # Said before it is mended: a start that fails takes long.
+            self.trouble = _TROUBLES[condition]
         self._rotate()
         if condition is Condition.SILENT:
             # Another one beside it would get half of the connections, and it the other half.
             self._is_certain = False
-            return self._with_problem(
-                "HAProxy runs and does not answer; it is ended if it stays so"
-            )
+            return self._with_problem(f"{_TROUBLES[condition]}; it is ended if it stays so")
         is_known = self._applied == (routes, extras)
         is_settled = self._is_certain and not self._status.problems and is_known
         if not is_settled or (self._served and not is_running):
@@ -112,9 +114,11 @@ class HaproxyGateway:
                 self._is_certain = False
                 self._maps.forget()
                 self._certificates.forget()
+                self.trouble = str(error)
                 _log.error("gateway_failed", reason=str(error))
                 return self._with_problem(str(error))
             self._is_certain, self._applied = True, (dict(routes), extras)
+            self.trouble = "; ".join(self._taken)
             acked = {
                 stack: self._status.acked[stack] if stack in outcome.late else revision
                 for stack, (revision, _) in routes.items()
@@ -129,14 +133,16 @@ class HaproxyGateway:
         self._status = msgspec.structs.replace(self._status, problems=(problem,))
         return self._status
 
-    async def _make_true(self, routes: AllRoutes, extras: Extras, *, is_running: bool) -> _Outcome:
+    async def _make_true(self, routes: AllRoutes, extras: Extras, *, is_running: bool) -> Outcome:
         before = self._saved.tables
         after = self._known.tables(routes, before)
         were_open = self._saved.opened if is_running else {}
         place = self._place()
         # One that runs, and that nobody can speak to any more, has its ports until it is replaced.
         ours = self._saved.opened if not is_running and self.haproxy.left() else were_open
-        found, problems = openable(self._known.served(routes, after), ours, place)
+        opening = openable(self._known.served(routes, after), ours, place)
+        found, problems = opening.served, (*opening.rivals, *opening.taken)
+        self._taken = opening.taken
         shapes = self._known.shapes(found, place)
         accepted = self._refusals.known(found, shapes, were_open, after, place)
         # First what a worker can be told, also one that a reload is about to replace: requests
@@ -148,16 +154,16 @@ class HaproxyGateway:
         held = self._held(before, after, accepted.served)
         if accepted.shapes == were_open:
             refused = await self._tell(accepted.served, extras, were_open)
-            return _Outcome((*problems, *accepted.problems, *refused), accepted.left_out)
+            return Outcome((*problems, *accepted.problems, *refused), accepted.left_out)
         if held and is_running:
             refused = await self._tell(accepted.served, extras, were_open)
-            late = _late(accepted, were_open, held)
-            return _Outcome(
-                (*problems, *accepted.problems, *refused, *late.problems),
-                accepted.left_out | late.late,
+            waiting = late(accepted.served, accepted.shapes, were_open, held)
+            return Outcome(
+                (*problems, *accepted.problems, *refused, *waiting.problems),
+                accepted.left_out | waiting.late,
             )
         accepted = await self._load(accepted, extras, were_open, after, place)
-        return _Outcome((*problems, *accepted.problems), accepted.left_out)
+        return Outcome((*problems, *accepted.problems), accepted.left_out)
 
     async def _load(
         self,
@@ -242,11 +248,11 @@ class HaproxyGateway:
             elif had is not None and not is_holding(had):
                 self._lost_at.setdefault(key, now)
         lost = self._lost_at.keys()
-        held_s = {each.service_id: _held_s(each) for each in all_ if each.service_id in lost}
+        longest_s = {each.service_id: held_s(each) for each in all_ if each.service_id in lost}
         self._lost_at = {
             key: at
             for key, at in self._lost_at.items()
-            if key in after and now - at < held_s.get(key, 0.0)
+            if key in after and now - at < longest_s.get(key, 0.0)
         }
         return sorted(self._lost_at)
 
@@ -360,31 +366,3 @@ def _maps(all_: Iterable[Served], extras: Extras) -> dict[str, Map]:
         edge.CHALLENGES_MAP: dict(extras.challenges),
         CLOSED_MAP: closed_map(extras.closed),
     }
-
-
-def _late(accepted: Accepted, were_open: Mapping[str, str], held: Sequence[str]) -> _Outcome:
-    """Say which ports and routes wait until held requests have been answered or have failed."""
-    all_ = accepted.served
-    late = [
-        each
-        for each in all_
-        if were_open.get(each.backend) != accepted.shapes[each.backend]
-        or (each.routes and EDGE not in were_open)
-    ]
-    held_s = max(_held_s(each) for each in all_ if each.service_id in held)
-    why = f"waits up to {held_s:g} s, since requests are held for {', '.join(held)}"
-    return _Outcome(
-        tuple(f"{_named(each)} of {each.service_id} {why}" for each in late),
-        frozenset(each.stack for each in late),
-    )
-
-
-def _held_s(each: Served) -> float:
-    """Return how long a request is held at most: what waits longer has failed already."""
-    return retries(each.traffic) * PACE_MS / 1000
-
-
-def _named(each: Served) -> str:
-    if each.port.published:
-        return f"port {each.port.published}"
-    return f"route {', '.join(route.place for route in each.routes)}"

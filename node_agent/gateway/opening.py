@@ -3,14 +3,27 @@
 import socket
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from node_agent.gateway.config import Place, Served
 from node_agent.gateway.wanted import ports_open, unrouted
 
 
-def openable(
-    served: Sequence[Served], were_open: Mapping[str, str], place: Place
-) -> tuple[tuple[Served, ...], tuple[str, ...]]:
-    """Return what can be opened, and a sentence for each port that cannot.
+class Opening(msgspec.Struct, frozen=True):
+    """What can be opened, and a sentence for each port that cannot.
+
+    Attributes:
+        rivals: ports that two services of the cluster want: no node can serve both.
+        taken: ports that other programs have on this node; another node may have them free.
+    """
+
+    served: tuple[Served, ...]
+    rivals: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+
+
+def openable(served: Sequence[Served], were_open: Mapping[str, str], place: Place) -> Opening:
+    """Return what can be opened.
 
     Two services on one port would share it between them: HAProxy binds it twice. The one that is
     served already keeps it, else the first by name. Routes come last: their ports may be left to
@@ -22,38 +35,38 @@ def openable(
         place: the ports of HTTP routes, and which addresses there are to open one at.
     """
     kept: dict[int, Served] = {}
-    problems: list[str] = []
+    rivals: list[str] = []
+    taken: list[str] = []
     ours = ports_open(were_open)
     published = [each for each in served if each.port.published]
     for each in sorted(published, key=lambda one: one.backend not in were_open):
         port = each.port.published
         if port in kept:
-            problems.append(f"port {port} of {each.service_id} belongs to {kept[port].service_id}")
+            rivals.append(f"port {port} of {each.service_id} belongs to {kept[port].service_id}")
         elif port in ours or _is_free(port, place):
             kept[port] = each
         else:
-            problems.append(
-                f"port {port} of {each.service_id} is taken by another program on this node"
-            )
+            taken.append(_taken(port, each.service_id))
     found = (
         *(kept[port] for port in sorted(kept)),
         *(each for each in served if not each.port.published),
     )
     if any(each.routes for each in served):
         edge = (place.http_port, place.https_port)
-        asked = [port for port in edge if port in kept or port not in ours]
-        taken = [_edge_problem(port, kept, place) for port in asked]
-        if any(taken):
-            return unrouted(found), (*problems, *(one for one in taken if one))
-    return found, tuple(problems)
+        owned = [
+            f"port {port} of HTTP routes belongs to {kept[port].service_id}"
+            for port in edge
+            if port in kept
+        ]
+        asked = [port for port in edge if port not in kept and port not in ours]
+        lacking = [_taken(port, "HTTP routes") for port in asked if not _is_free(port, place)]
+        if owned or lacking:
+            return Opening(unrouted(found), (*rivals, *owned), (*taken, *lacking))
+    return Opening(found, tuple(rivals), tuple(taken))
 
 
-def _edge_problem(port: int, kept: Mapping[int, Served], place: Place) -> str:
-    if port in kept:
-        return f"port {port} of HTTP routes belongs to {kept[port].service_id}"
-    if not _is_free(port, place):
-        return f"port {port} of HTTP routes is taken by another program on this node"
-    return ""
+def _taken(port: int, whose: str) -> str:
+    return f"port {port} of {whose} is taken by another program on this node"
 
 
 def speaks_six() -> bool:

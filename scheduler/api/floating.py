@@ -67,13 +67,15 @@ def _known(world: World, written: str) -> FloatingAddress:
 
 
 def _eligible(world: World, verdicts: Verdicts, record: FloatingAddress) -> tuple[NodeName, ...]:
-    return tuple(
+    allowed = tuple(
         name
         for name, node in world.nodes.items()
         if meets(node.spec, record.constraints)
         and verdicts.get(name, Verdict.SUSPECT).is_sound
         and node.spec.availability is Availability.ACTIVE
     )
+    # Where no gateway serves, each is as good as the others.
+    return tuple(name for name in allowed if not world.nodes[name].trouble) or allowed
 
 
 def _problem(
@@ -85,7 +87,7 @@ def _problem(
 ) -> str:
     if holder:
         verdict = verdicts.get(holder, Verdict.SUSPECT)
-        told = _told(world, record.address, (holder,))
+        told = [*_told(world, record.address, (holder,)), *_unserved(world, holder)]
         return "; ".join(told) if verdict.is_sound else f"{holder} is {verdict}"
     told = _told(world, record.address, eligible)
     if told:
@@ -94,6 +96,11 @@ def _problem(
         asked = " and ".join(_written(record)) or "sound and not cordoned"
         return f"nobody answers it: no node is {asked}"
     return "nobody answers it yet"
+
+
+def _unserved(world: World, node: NodeName) -> list[str]:
+    trouble = world.nodes[node].trouble if node in world.nodes else ""
+    return [f"{node}'s gateway does not serve: {trouble}"] if trouble else []
 
 
 def _told(world: World, address: str, nodes: Iterable[NodeName]) -> list[str]:
@@ -240,6 +247,8 @@ def moved(world: World, verdicts: Verdicts, address: str, node: NodeName) -> Flo
         raise SpecError(f"{node} cannot take {record.address}: it is {verdict}")
     if spec.availability is not Availability.ACTIVE:
         raise SpecError(f"{node} is cordoned: it takes nothing new")
+    if world.nodes[node].trouble and node not in _eligible(world, verdicts, record):
+        raise SpecError(f"{node} cannot take {record.address}: {_unserved(world, node)[0]}")
     return FloatingAddress(
         address=record.address,
         prefix_length=record.prefix_length,

@@ -101,6 +101,22 @@ class Report(Record, frozen=True, kw_only=True):
     floating: Mapping[str, str] = {}
 
 
+class GatewayWord(Record, frozen=True, kw_only=True):
+    """Whether a node's gateway serves what all gateways should.
+
+    Key: gateways/<node>. Writer: that node's agent, when it has been otherwise for some seconds. It
+    is not in the report, as every agent reads it, and reports are long.
+
+    Attributes:
+        trouble: why it does not, for people; empty: it serves.
+        since_s: wall clock of the node when it was so long enough, for display only.
+    """
+
+    node: NodeName
+    trouble: str = ""
+    since_s: float = 0.0
+
+
 class Session(Record, frozen=True, kw_only=True):
     """A living agent.
 

@@ -65,6 +65,7 @@ class Traffic(Record, frozen=True, kw_only=True):
         hold_s: how long a request waits for a replica, when there is none, until it fails.
         timeout_s: the longest legitimate answer.
         idempotency_header: a request that has it may be sent twice, whatever its method.
+        resend: a request that may be repeated is sent again when a replica ends under it.
         max_body_bytes: a longer request body is refused; 0: any.
         send_proxy: replicas must expect it.
         access_log: one line for each request.
@@ -73,6 +74,7 @@ class Traffic(Record, frozen=True, kw_only=True):
     hold_s: float = 10.0
     timeout_s: float = 60.0
     idempotency_header: str = "idempotency-key"
+    resend: bool = True
     max_body_bytes: int = 0
     send_proxy: SendProxy = SendProxy.NO
     access_log: bool = False

@@ -40,6 +40,7 @@ from tests.contract.gateway_rig import (
     endpoint,
     load,
     replica,
+    retries,
     served,
     set_up_network,
 )
@@ -88,17 +89,6 @@ async def ports_that_the_kernel_carries_are_left_to_it(gateway: HaproxyGateway) 
     with socket.socket() as ours, socket.socket() as other:
         ours.bind(("0.0.0.0", PORT))
         assert other.connect_ex(("127.0.0.1", PORT + 1)) == 0
-
-
-def retries(gateway: HaproxyGateway) -> int:
-    """Return how often HAProxy has tried again, from its own statistics."""
-    with socket.socket(socket.AF_UNIX) as talk:
-        talk.connect(str(gateway.haproxy.admin_socket))
-        talk.sendall(b"show stat\n")
-        text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
-    header, *rows = text.strip().splitlines()
-    column = header.removeprefix("# ").split(",").index("wretr")
-    return sum(int(row.split(",")[column] or 0) for row in rows if ",BACKEND," in row)
 
 
 async def the_only_replica_vanishes_under_load(gateway: HaproxyGateway) -> None:
@@ -214,11 +204,10 @@ async def a_port_of_another_program_is_a_problem_and_the_rest_is_served(
                 Routes(stack=StackName("other"), services=other.services),
             )
             status = await gateway.apply(wanted)
-            assert status.problems == (
-                "port 9099 of other.web is taken by another program on this node",
-            )
+            taken = "port 9099 of other.web is taken by another program on this node"
+            assert (status.problems, gateway.trouble) == ((taken,), taken)
             await gets.get()
-        assert (await gateway.apply(wanted)).problems == ()
+        assert ((await gateway.apply(wanted)).problems, gateway.trouble) == ((), "")
     assert gets.answers == [A]
 
 
@@ -292,6 +281,7 @@ async def of_two_services_on_one_port_one_is_served_and_the_other_a_problem(
         wanted[OTHER] = (Revision(1), Routes(stack=OTHER, services=rival))
         status = await gateway.apply(wanted)
         assert status.problems == (f"port {PORT} of other.web belongs to shop.web",)
+        assert gateway.trouble == "", "so it is on every node"
         for _ in range(10):
             await gets.get()
     assert (set(gets.answers), gets.failures) == ({A}, [])

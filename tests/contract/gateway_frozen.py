@@ -32,6 +32,8 @@ async def a_haproxy_that_stands_still_is_ended_before_the_next_begins(
         while (status := await gateway.apply(wanted)).problems:
             assert gateway.haproxy.left() == frozen, "no other one begins beside it"
             assert listening() == 1
+            assert gateway.trouble == "HAProxy runs and does not answer"
+        assert gateway.trouble == ""
         assert status.acked == {SHOP: 2}
         assert not any(processes.is_alive(pid) for pid in frozen)
         assert listening() == 1

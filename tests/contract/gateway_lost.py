@@ -1,7 +1,11 @@
 """Cases of test_gateway.py in which somebody removes files of an HAProxy that goes on running."""
 
+import asyncio
+import os
+import signal
 import subprocess
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Final
 
 from node_agent.gateway.haproxy import HaproxyGateway
@@ -54,6 +58,44 @@ async def a_namesake_of_another_network_is_left_alone(gateway: HaproxyGateway) -
     assert gateway.haproxy.left() == own != ()
 
 
+async def one_that_does_not_start_is_said_while_it_is_waited_for(
+    gateway: HaproxyGateway,
+) -> None:
+    await gateway.apply(served(endpoint(A)))
+    assert trouble_of(gateway) == ""
+    found = os.environ["PATH"]
+    for pid in gateway.haproxy.left():
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: not gateway.haproxy.left(), 10)
+    stub(gateway.run_dir, "case $1 in -c) exit 0;; esac; exit 1")
+    async with asyncio.TaskGroup() as group:
+        starting = group.create_task(gateway.apply(served(endpoint(A))))
+        await until(lambda: trouble_of(gateway) == "HAProxy does not run", 10)
+        assert not starting.done()
+        starting.cancel()
+    stub(gateway.run_dir, "echo no such library; exit 1")
+    await gateway.apply(served(endpoint(A)))
+    assert trouble_of(gateway) == "HAProxy refuses the configuration: no such library"
+    os.environ["PATH"] = found
+    await gateway.apply(served(endpoint(A)))
+    assert trouble_of(gateway) == ""
+
+
+def trouble_of(gateway: HaproxyGateway) -> str | None:
+    """Return what it says now; a type checker would think that it stays so."""
+    return gateway.trouble
+
+
+def stub(folder: Path, script: str) -> None:
+    """Let another program be HAProxy from now on."""
+    programs = folder / "programs"
+    programs.mkdir(exist_ok=True)
+    (programs / "haproxy").write_text(f"#!/bin/sh\n{script}\n")
+    (programs / "haproxy").chmod(0o755)
+    if not os.environ["PATH"].startswith(str(programs)):
+        os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
+
+
 def is_taken_for_its_own(gateway: HaproxyGateway, *before: str) -> bool:
     """Say whether a shell with HAProxy's words is, when a command becomes it."""
     words = ("-S", f"{gateway.run_dir}/haproxy/master.sock,mode,600")
@@ -77,4 +119,5 @@ LOST_CASES: Final[tuple[Callable[[HaproxyGateway], Awaitable[None]], ...]] = (
     a_file_of_haproxy_s_that_is_removed_is_back,
     a_haproxy_that_lost_a_file_before_the_agent_began_is_replaced,
     a_namesake_of_another_network_is_left_alone,
+    one_that_does_not_start_is_said_while_it_is_waited_for,
 )

@@ -1,6 +1,7 @@
 """Small HTTP servers as replicas, a client that counts, and a network namespace to have them in."""
 
 import asyncio
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from typing import Final
 
 from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, web
 
+from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.network import rules
 from node_agent.network.cluster import Cluster
 from node_agent.network.policy import Frame
@@ -137,6 +139,17 @@ async def replica(address: str) -> AsyncIterator[Replica]:
     finally:
         one.release.set()
         await one.stop()
+
+
+def retries(gateway: HaproxyGateway) -> int:
+    """Return how often HAProxy has tried again, from its own statistics."""
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.connect(str(gateway.haproxy.admin_socket))
+        talk.sendall(b"show stat\n")
+        text = b"".join(iter(lambda: talk.recv(65536), b"")).decode()
+    header, *rows = text.strip().splitlines()
+    column = header.removeprefix("# ").split(",").index("wretr")
+    return sum(int(row.split(",")[column] or 0) for row in rows if ",BACKEND," in row)
 
 
 class Client:

@@ -5,11 +5,22 @@ from typing import Final
 
 import msgspec
 
+from node_agent.gateway import config
 from node_agent.gateway.extras import Extras
 from node_agent.gateway.haproxy import HaproxyGateway
 from shared.model import Affinity, EndpointState, HttpRoute, RouteTls, SendProxy, Traffic, choose
-from tests.contract.gateway_rig import A, B, client, endpoint, load, replica, served
-from tests.contract.route_rig import HTTP, HTTPS, PORTS, ask, echoing, recording, route, routed
+from tests.contract.gateway_rig import A, B, client, endpoint, load, replica, retries, served
+from tests.contract.route_rig import (
+    HTTP,
+    HTTPS,
+    PORTS,
+    ask,
+    echoing,
+    ending,
+    recording,
+    route,
+    routed,
+)
 from tests.waiting import until
 
 HOST: Final = "shop.example.org"
@@ -317,7 +328,42 @@ async def figures_name_services_and_replicas(gateway: HaproxyGateway) -> None:
     assert f"haproxy_server_http_responses_total{{{labels}}} 1" in text
 
 
+async def a_request_that_ends_its_replica_is_sent_again_as_often_as_is_tried_to_connect(
+    gateway: HaproxyGateway,
+) -> None:
+    """Else a replica that dies under a request, and all that are not there yet, would cost it."""
+    traffic = Traffic(hold_s=2.0)
+    taken: list[bytes] = []
+    async with ending(A, taken), ending(B, taken):
+        await gateway.apply(routed("a", [route(HOST)], endpoint(A), endpoint(B), traffic=traffic))
+        assert (await ask(HOST)).status == 502
+        assert len(taken) == 1 + config.retries(traffic) == 9
+        assert (await ask(HOST, method="POST")).status == 502
+    assert len(taken) == 10
+
+
+async def a_service_may_ask_that_nothing_is_sent_twice(gateway: HaproxyGateway) -> None:
+    traffic = Traffic(hold_s=2.0, resend=False)
+    taken: list[bytes] = []
+    where = [route(HOST)]
+    async with ending(A, taken), replica(B):
+        await gateway.apply(routed("a", where, endpoint(A), traffic=traffic))
+        assert (await ask(HOST)).status == 502
+        assert (await ask(HOST, headers=["Idempotency-Key: 1"])).status == 502
+        assert len(taken) == 2
+        # What was never handed over still waits for a replica.
+        await gateway.apply(routed("a", where, traffic=traffic, revision=2))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(ask(HOST))
+            await until(lambda: retries(gateway) > 2, 10)
+            await gateway.apply(routed("a", where, endpoint(B), traffic=traffic, revision=3))
+        assert task.result().body == B
+    assert len(taken) == 2
+
+
 ROUTE_CASES: Final = (
+    a_request_that_ends_its_replica_is_sent_again_as_often_as_is_tried_to_connect,
+    a_service_may_ask_that_nothing_is_sent_twice,
     a_host_and_the_longest_path_choose,
     a_new_route_to_a_known_service_needs_no_reload_and_loses_no_request,
     routes_to_a_published_port_share_its_backends,

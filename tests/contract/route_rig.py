@@ -126,6 +126,19 @@ async def echoing(address: str, port: int = TARGET) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def ending(address: str, into: list[bytes]) -> AsyncIterator[None]:
+    """Read requests, keep them, and answer none, as a program does that ends because of them."""
+
+    async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        into.append(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(taken, address, TARGET, family=socket.AF_INET)
+    async with server:
+        yield
+
+
+@asynccontextmanager
 async def recording(address: str, into: list[bytes]) -> AsyncIterator[None]:
     """Take connections, keep what each begins with, and answer as HTTP."""
 

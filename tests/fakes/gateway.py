@@ -9,9 +9,14 @@ from shared.model import AllocId, Revision, Routes, StackName
 
 
 class FakeGateway:
-    """Implements Gateway: applies at once, acknowledges what it was given, is never busy."""
+    """Implements Gateway: applies at once, acknowledges what it was given, is never busy.
+
+    Attributes:
+        trouble: what a test says that is wrong.
+    """
 
     def __init__(self) -> None:
+        self.trouble: str | None = ""
         self.tables: dict[str, Table] = {}
         self.extras = NO_EXTRAS
 

@@ -20,6 +20,7 @@ from tests.waiting import until_sync
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 NAME: Final = "itest-vip"
+ROOT: Final = Path(__file__).parents[2]
 HOSTS: Final = ("node-1", "node-2", "node-3")
 VIP: Final = "198.18.0.50"
 MORE: Final = ("198.18.0.52", "198.18.0.53")
@@ -31,6 +32,24 @@ services:
     deploy: {replicas: 3}
     ports:
       - {target: 80, published: 8080, app_protocol: http}
+"""
+# Ends HAProxy, is quicker than its next start, and keeps its port until nobody speaks to it.
+THIEF: Final = """
+import os, signal, socket, subprocess, sys
+port = int(sys.argv[1])
+found = subprocess.run(["pgrep", "-x", "haproxy"], capture_output=True, text=True).stdout
+for pid in found.split():
+    os.kill(int(pid), signal.SIGKILL)
+taken = socket.socket()
+taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+while taken.getsockname()[1] != port:
+    try:
+        taken.bind(("0.0.0.0", port))
+    except OSError:
+        pass
+taken.listen()
+print("taken", flush=True)
+sys.stdin.read()
 """
 
 
@@ -89,7 +108,7 @@ def load(folder: Path) -> Iterator[list[Outcome]]:
         [*hafen, "--requests", str(file), "--fresh-every", "2"],
         stdout=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline(), "it has begun"
@@ -139,6 +158,38 @@ def test_a_frozen_agent_s_address_moves(cluster: Cluster) -> None:
     finally:
         cluster.lab("resume", before, "agent")
     until_sync(lambda: answering(cluster) == [holder(cluster)], 20)
+
+
+@contextmanager
+def theft(cluster: Cluster, host: str, port: int) -> Iterator[None]:
+    """Let another program of a host have a port that its gateway had."""
+    words = ["lab", "exec", "--name", cluster.name, host, "--", sys.executable, "-c", THIEF]
+    hafen = [sys.executable, "-c", "from deploy.cli.main import main; main()", *words]
+    with subprocess.Popen(
+        [*hafen, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "taken\n"
+            yield
+        finally:
+            process.communicate(timeout=30)
+
+
+def test_a_host_whose_gateway_lost_a_port_hands_it_on(cluster: Cluster) -> None:
+    before = holder(cluster)
+    with theft(cluster, before, 8080):
+        until_sync(lambda: holder(cluster) not in {"", before}, 30)
+        until_sync(lambda: answering(cluster) == [holder(cluster)], 20)
+        assert cluster.inside("client", "busybox", "wget", "-qO-", _url()) != ""
+        shown = view(cluster)
+        assert (before in shown["eligible"], shown.get("problem", "")) == (False, "")
+        refused = cluster.run("vip", "move", VIP, before, ok=False)
+        assert f"{before}'s gateway does not serve: port 8080 of shop.web is" in refused.stderr
+    # It is believed again once it has served for a while.
+    until_sync(lambda: cluster.run("vip", "move", VIP, before, ok=False).returncode == 0, 60)
+    until_sync(lambda: answering(cluster) == [before] == [holder(cluster)], 20)
+    assert cluster.inside("client", "busybox", "wget", "-qO-", _url()) != ""
 
 
 def test_it_goes_where_it_is_moved_and_is_back_when_somebody_removes_it(cluster: Cluster) -> None:

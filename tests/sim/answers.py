@@ -6,8 +6,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from shared import codec, keys
-from shared.model import FloatingAddress, FloatingClaim, NodeName
-from shared.store import Put, under
+from shared.model import FloatingAddress, FloatingClaim, GatewayWord, NodeName
+from shared.store import Put, exactly, under
 from shared.timing import PROFILES
 
 if TYPE_CHECKING:
@@ -119,7 +119,20 @@ class Answers:
         if not self._cluster.server.list(under(keys.FLOATING)).items:
             return ""
         wrong = {a: hosts for a, hosts in self.holders().items() if len(hosts) != 1}
-        return f"answered by: {wrong}" if wrong else ""
+        if wrong:
+            return f"answered by: {wrong}"
+        unsaid = [
+            host.name
+            for host in self._cluster.hosts
+            if host.is_on and self._said(host.name) != host.gateway.trouble
+        ]
+        return f"gateways that are otherwise than is said: {unsaid}" if unsaid else ""
+
+    def _said(self, name: NodeName) -> str | None:
+        """Return what a host says of its gateway; None: nothing."""
+        key = keys.gateway(name)
+        items = self._cluster.server.list(exactly(key)).items
+        return codec.decode(GatewayWord, items[0].value, key).trouble if items else None
 
     def uneven(self) -> str:
         """Return why the addresses are not level, which takes long: moves wait for calm."""

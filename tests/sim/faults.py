@@ -116,6 +116,7 @@ def heal_all(cluster: SimCluster) -> None:
     cluster.server.elect()
     for host in cluster.hosts:
         host.disk.stall_s, host.disk.is_full = 0.0, False
+        host.gateway.trouble = ""
         host.heal()
         host.thaw()
         host.boot()
@@ -165,6 +166,11 @@ def _slow_disk(cluster: SimCluster, host: SimHost, down_s: float) -> None:
 def _full_disk(cluster: SimCluster, host: SimHost, down_s: float) -> None:
     host.disk.is_full = True
     cluster.later(down_s, lambda: setattr(host.disk, "is_full", False))
+
+
+def _break_gateway(cluster: SimCluster, host: SimHost, down_s: float) -> None:
+    host.gateway.trouble = "broken"
+    cluster.later(down_s, lambda: setattr(host.gateway, "trouble", ""))
 
 
 def _crash_container(cluster: SimCluster, host: SimHost, _: float) -> None:
@@ -285,6 +291,7 @@ KINDS: Final[dict[str, Callable[[SimCluster, SimHost, float], None]]] = {
     "crash_agent": _crash_agent,
     "crash_scheduler": _crash_scheduler,
     "crash_container": _crash_container,
+    "break_gateway": _break_gateway,
     "freeze_agent": _freeze_agent,
     "freeze_scheduler": _freeze_scheduler,
     "freeze_host": _freeze_host,

@@ -54,6 +54,7 @@ def _after(fault: Fault, seen: dict[str, float]) -> Callable[[SimCluster], Await
         await cluster.until(is_elsewhere, 30)
         seen["taken_s"] = cluster.loop.now_s - began_s
         await cluster.sleep(5.0)
+        seen["unanswered_s"] = cluster.answers.unanswered_s
         seen["longest_s"] = cluster.answers.longest_s
         seen["longest_apart_s"] = cluster.answers.longest_apart_s
         heal_all(cluster)
@@ -85,6 +86,43 @@ def test_a_frozen_agent_s_addresses_are_taken_once_its_kernel_has_dropped_them(
     simulate(seed, _after(_by_kind("freeze_agent"), seen), tmp_path, APART)
 
     assert seen["longest_s"] == seen["longest_apart_s"] == 0.0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_host_whose_gateway_does_not_serve_hands_them_on(seed: int, tmp_path: Path) -> None:
+    seen: dict[str, float] = {}
+
+    simulate(seed, _after(_by_kind("break_gateway"), seen), tmp_path, APART)
+
+    assert seen["longest_s"] == seen["longest_apart_s"] == 0.0
+    # FAILS_AFTER_S, a look each second, SAID_EVERYWHERE_S.
+    assert 4.5 * 0.98 < seen["taken_s"] < 6.0
+    assert seen["unanswered_s"] < 0.1
+
+
+async def gateways_that_all_fail(cluster: SimCluster) -> None:
+    """Break every gateway for a minute: nobody serves better."""
+    await _held(cluster)
+    before = cluster.answers.holders()
+    cluster.answers.unanswered_s = 0.0
+    for host in cluster.hosts:
+        host.gateway.trouble = "broken"
+        await cluster.sleep(0.3)
+    await cluster.sleep(60.0)
+    assert cluster.answers.holders() == before
+    assert cluster.answers.unanswered_s == 0.0
+
+
+async def a_gateway_that_stumbles(cluster: SimCluster) -> None:
+    """Let a holder's gateway fail for two seconds, again and again."""
+    await _held(cluster)
+    before, holder = cluster.answers.holders(), _host_with_some(cluster)
+    for _ in range(20):
+        holder.gateway.trouble = "broken"
+        await cluster.sleep(2.0)
+        holder.gateway.trouble = ""
+        await cluster.sleep(1.5)
+    assert cluster.answers.holders() == before
 
 
 async def a_restart(cluster: SimCluster) -> None:
@@ -125,7 +163,16 @@ async def a_host_that_comes_back(cluster: SimCluster) -> None:
     assert cluster.answers.holders() == moved
 
 
-@pytest.mark.parametrize("scenario", [a_restart, a_store_that_is_away, a_host_that_comes_back])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        a_restart,
+        a_store_that_is_away,
+        a_host_that_comes_back,
+        gateways_that_all_fail,
+        a_gateway_that_stumbles,
+    ],
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_addresses_stay_where_they_are(
     scenario: Callable[[SimCluster], Awaitable[None]], seed: int, tmp_path: Path

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.nodes import History, Judged, Verdict, judge
+from scheduler.nodes import GATEWAY_WAIT_S, History, Judged, Verdict, judge
 from scheduler.world import World
 from shared.model import NodeName, Silence
 from shared.timing import LAN
@@ -64,6 +64,19 @@ def test_an_agent_that_is_silent_alone_changes_no_verdict() -> None:
     judged = judge(seen(3, {1: {2, 3}}, set(), Silence.AGENT), History(), 0.0, LAN)
     assert judged.verdicts[NodeName("node-1")] is Verdict.READY
     assert "its host does" in judged.reasons[NodeName("node-1")]
+
+
+def test_a_gateway_whose_agent_is_gone_is_waited_for_for_a_while_where_its_host_answers() -> None:
+    name, down = NodeName("node-1"), seen(3, {1: {2, 3}}, {1}, Silence.AGENT)
+    judged = judge(down, History(), 0.0, LAN)
+    assert judged.headless == {name}
+    assert judge(seen(3, {1: {2, 3}}, {1}), History(), 0.0, LAN).headless == set()
+    assert judge(seen(3, {1: {2, 3}}, set(), Silence.AGENT), History(), 0.0, LAN).headless == set()
+    judged = judge(down, judged.history, 12.0, LAN)
+    assert (judged.headless, judged.verdicts[name]) == (frozenset({name}), Verdict.LOST)
+    assert judged.reasons[name].endswith("its gateway serves what was true 12 s ago")
+    assert judged.changes_in_s == GATEWAY_WAIT_S - 12.0
+    assert judge(down, judged.history, GATEWAY_WAIT_S, LAN).headless == set()
 
 
 def test_the_accused_have_no_vote() -> None:

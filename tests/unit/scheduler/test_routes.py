@@ -102,9 +102,10 @@ def draining(
     return world(reports, routes=[Routes(stack=SHOP, services=(served,))])
 
 
-def gone(state: World, verdict: Verdict = Verdict.READY) -> frozenset[AllocId]:
+def gone(state: World, verdict: Verdict = Verdict.READY, *headless: str) -> frozenset[AllocId]:
     verdicts: Verdicts = {NodeName("node-1"): Verdict.READY, NodeName("node-2"): verdict}
-    return drained(state, verdicts, allocs_of(state, Judged(verdicts=verdicts)))
+    judged = Judged(verdicts=verdicts, headless=frozenset(NodeName(name) for name in headless))
+    return drained(state, judged, allocs_of(state, judged))
 
 
 def test_one_drains_until_every_gateway_that_can_be_reached_has_let_go() -> None:
@@ -122,8 +123,14 @@ def test_a_gateway_on_an_unreachable_host_is_not_waited_for() -> None:
     assert gone(behind, Verdict.SUSPECT) == gone(busy, Verdict.SUSPECT) == set()
 
 
-def test_nor_is_one_whose_agent_has_no_session() -> None:
-    assert gone(draining({"node-1": 1, "node-2": 0}, alive=False), Verdict.LOST) == {OLD}
+def test_nor_is_one_whose_agent_has_no_session_unless_its_host_answers() -> None:
+    behind = draining({"node-1": 1, "node-2": 0}, alive=False)
+    assert gone(behind, Verdict.LOST) == {OLD}
+    assert gone(behind, Verdict.LOST, "node-2") == set()
+    assert gone(behind, Verdict.SUSPECT, "node-2") == set()
+    assert gone(behind, Verdict.UNREACHABLE, "node-2") == {OLD}
+    known = draining({"node-1": 1, "node-2": 1}, alive=False)
+    assert gone(known, Verdict.LOST, "node-2") == {OLD}
 
 
 def test_one_that_is_sent_nothing_is_let_go_once_all_know_it_and_one_that_is_sent_to_never() -> (

@@ -12,6 +12,7 @@ from shared.model import (
     Claim,
     FloatingAddress,
     FloatingClaim,
+    GatewayWord,
     Leader,
     Manifest,
     Network,
@@ -40,6 +41,7 @@ _EVERY_KEY = {
     keys.stack(SHOP): stack(SHOP, service("web"), generation=1),
     keys.floating("10.0.0.9"): FloatingAddress(address="10.0.0.9"),
     keys.vip("10.0.0.9"): FloatingClaim(),
+    keys.gateway(ONE): GatewayWord(node=ONE, trouble="port 443 is taken"),
     keys.network("shared"): Network(name="shared"),
     keys.LEADER: Leader(node=ONE, since_s=1.0),
 }

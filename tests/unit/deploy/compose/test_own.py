@@ -73,7 +73,7 @@ def test_routes_arrive_with_the_port_that_is_meant() -> None:
 def test_how_requests_are_treated_arrives() -> None:
     found = web(
         "x-hafen: {hold: 20s, timeout: 5m, idempotency_header: X-Once, max_body: 1m, "
-        "send_proxy: v2, access_log: true, affinity: cookie}"
+        "send_proxy: v2, access_log: true, affinity: cookie, resend: false}"
     )
     assert found.traffic == Traffic(
         hold_s=20,
@@ -82,6 +82,7 @@ def test_how_requests_are_treated_arrives() -> None:
         max_body_bytes=1 << 20,
         send_proxy=SendProxy.V2,
         access_log=True,
+        resend=False,
     )
     assert found.affinity is Affinity.COOKIE
 

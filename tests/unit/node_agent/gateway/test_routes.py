@@ -79,6 +79,7 @@ def test_a_further_route_needs_no_reload_and_what_is_rendered_does() -> None:
         Traffic(hold_s=3),
         Traffic(idempotency_header="x"),
         Traffic(timeout_s=3),
+        Traffic(resend=False),
         Traffic(max_body_bytes=3),
     ):
         assert shapes(of(at("a"), traffic=traffic), PLACE) != shapes(one, PLACE)

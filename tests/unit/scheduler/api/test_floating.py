@@ -47,6 +47,14 @@ def world(*addresses: FloatingAddress, holder: str = "", nodes: int = 3) -> Worl
     )
 
 
+def troubled(of: World, **troubles: str) -> World:
+    nodes = {
+        name: msgspec.structs.replace(each, trouble=troubles.get(name.replace("-", "_"), ""))
+        for name, each in of.nodes.items()
+    }
+    return msgspec.structs.replace(of, nodes=nodes)
+
+
 def sound(of: World, **others: Verdict) -> Verdicts:
     return {name: others.get(name.replace("-", "_"), Verdict.READY) for name in of.nodes}
 
@@ -182,3 +190,20 @@ def test_every_move_is_a_wish_of_its_own() -> None:
     nodes = {**now.nodes, NodeName("node-1"): NodeState(spec=spec, alive=True)}
     with pytest.raises(HafenError, match="node-1 is cordoned"):
         moved(msgspec.structs.replace(now, nodes=nodes), sound(now), VIP, NodeName("node-1"))
+
+
+def test_whose_gateway_does_not_serve_is_not_eligible_while_another_s_does() -> None:
+    taken = "port 443 of HTTP routes is taken by another program on this node"
+    one = troubled(world(FloatingAddress(address=VIP), holder="node-1"), node_1=taken)
+    (shown,) = floating(one, sound(one)).addresses
+    assert shown.eligible == ("node-2", "node-3")
+    assert shown.problem == f"node-1's gateway does not serve: {taken}"
+    with pytest.raises(HafenError) as refused:
+        moved(one, sound(one), VIP, NodeName("node-1"))
+    assert str(refused.value) == f"node-1 cannot take {VIP}: {shown.problem}"
+
+    all_ = troubled(one, node_1=taken, node_2="gone", node_3="gone")
+    (shown,) = floating(all_, sound(all_)).addresses
+    assert shown.eligible == ("node-1", "node-2", "node-3")
+    assert shown.problem == f"node-1's gateway does not serve: {taken}"
+    assert moved(all_, sound(all_), VIP, NodeName("node-2")).move_to == "node-2"
