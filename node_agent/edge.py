@@ -6,8 +6,6 @@ Keys are opened here and kept in memory; nothing of them is logged.
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
 from node_agent.gateway.extras import Extras, KeyPair
 from shared import codec, keys
 from shared.certificates import read_pair
@@ -16,8 +14,6 @@ from shared.mirror import View
 from shared.model import Certificate, Challenge
 from shared.seal import read_key, unseal
 from shared.store import KeyRange, KeyValue, under
-
-_log = structlog.get_logger()
 
 
 class EdgeView:
@@ -60,10 +56,13 @@ class EdgeView:
                 pair = known[1] if known else None
             if pair is not None:
                 opened[key] = (item.mod_revision, pair)
+        challenges = dict(
+            filter(None, (_answer(item, problems) for item in self._challenges.items.values()))
+        )
         self._opened, self.problems = opened, tuple(problems)
         return Extras(
             certificates={key: pair for key, (_, pair) in opened.items()},
-            challenges=dict(filter(None, map(_answer, self._challenges.items.values()))),
+            challenges=challenges,
             closed=frozenset(key.removeprefix(keys.CLOSED) for key in self._closed.items),
         )
 
@@ -76,10 +75,10 @@ class EdgeView:
         return KeyPair(pair.hosts, pair.chain, pair.key, pair.not_after_s)
 
 
-def _answer(item: KeyValue) -> tuple[str, str] | None:
+def _answer(item: KeyValue, problems: list[str]) -> tuple[str, str] | None:
     try:
         found = codec.decode(Challenge, item.value, item.key)
     except CodecError as error:
-        _log.warning("unreadable_record", key=item.key, reason=error.why)
+        problems.append(f"{item.key.removeprefix(keys.ROOT)}: {error.why}")
         return None
     return found.token, found.answer
