@@ -137,12 +137,26 @@ def _run(*words: str, ok: bool) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def lab(name: str, folder: Path, nodes: int = 3, tags: Sequence[str] = ("1",)) -> Iterator[Cluster]:
-    """Bring up a lab with whoami images on every host; take it down whatever happens."""
+def lab(
+    name: str,
+    folder: Path,
+    nodes: int = 3,
+    tags: Sequence[str] = ("1",),
+    options: Sequence[str] = (),
+) -> Iterator[Cluster]:
+    """Bring up a lab with whoami images on every host; take it down whatever happens.
+
+    Args:
+        name: of the lab.
+        folder: for what is needed on the way.
+        nodes: how many hosts.
+        tags: of the images.
+        options: more for `hafen lab up`.
+    """
     cluster = Cluster(name, folder)
     cluster.lab("down")
     try:
-        cluster.lab("up", "--nodes", str(nodes), "--wait")
+        cluster.lab("up", "--nodes", str(nodes), "--wait", *options)
         for tag in tags:
             archive = folder / f"whoami-{tag}.tar"
             build_whoami(archive, tag)
