@@ -128,7 +128,7 @@ class Agent:
             if self._settings.watchdog is not None:
                 group.create_task(self._watchdog(self._settings.watchdog).run())
             for one_pass, dirty in (
-                (self._containers.one_pass, self._containers.dirty),
+                (self._containers_pass, self._containers.dirty),
                 (self._exclusive.claims_pass, self._exclusive.claims_dirty),
                 (self._exclusive.fuse_pass, self._exclusive.fuse_dirty),
                 (self._suspicions.one_pass, self._suspicions_dirty),
@@ -218,7 +218,13 @@ class Agent:
         self._suspicions_dirty.mark()
         self._report_dirty.mark()
 
-    # ------------------------------------------------------------ peers, gateway, network
+    # ------------------------------------------------------------ containers, gateway, network
+
+    async def _containers_pass(self) -> float:
+        wait_s = await self._containers.one_pass()
+        # Also when nothing could be told but a problem.
+        self._report_dirty.mark()
+        return wait_s
 
     async def _gateway_pass(self) -> float:
         routes = self._served.read()

@@ -5,6 +5,7 @@ What is decided is in node_agent.decide; here is what it needs to know, and what
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 import structlog
@@ -18,14 +19,19 @@ from node_agent.execute import Executor, Wanted
 from node_agent.health import ProbeState
 from node_agent.outside import Outside
 from node_agent.probe import Prober
+from node_agent.runtime import Container
 from node_agent.status import Doing, statuses
 from node_agent.track import Track, Tracks, ask_to_end, follow, give_up
 from node_agent.views import ManifestView
 from shared.clock import Clock
+from shared.errors import RuntimeFailureError
 from shared.loop import Dirty
 from shared.model import AllocationStatus, AllocId, Assignment, Manifest, Want
 
 _log = structlog.get_logger()
+
+# A disk that cannot be read is not mended sooner.
+_BLIND_S: Final = 2.0
 
 
 class Containers:
@@ -97,7 +103,9 @@ class Containers:
         desired = {a.id: a for a in manifest.assignments} if manifest is not None else {}
         # Before listing: a step that ends meanwhile is still taken for under way, never done twice.
         in_flight = self._executor.in_flight
-        containers = await self._runtime.list()
+        containers = await self._seen()
+        if containers is None:
+            return _BLIND_S
         observed = {container.id: container for container in containers}
         now = self._clock.monotonic_s()
         self._tracks = follow(self._tracks, containers, desired, now)
@@ -133,6 +141,15 @@ class Containers:
         self._write_journal(manifest)
         wait_s = decision.wake_in_s
         return wait_s if allowed.begin else min(wait_s, self._begin_at - now)
+
+    async def _seen(self) -> Sequence[Container] | None:
+        """Return the containers; None: nobody knows, and nothing is begun, ended or told."""
+        try:
+            return await self._runtime.list()
+        except RuntimeFailureError as error:
+            self.problem = f"cannot see what runs here: {error}"
+            _log.error("containers_not_seen", reason=str(error))
+            return None
 
     def _still_wanted(self, id_: AllocId) -> Wanted:
         return self._wanted.get(id_, Wanted.NO)

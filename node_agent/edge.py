@@ -6,19 +6,14 @@ Keys are opened here and kept in memory; nothing of them is logged.
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
 from node_agent.gateway.extras import Extras
 from node_agent.views import LastGood
 from shared import codec, keys
 from shared.certificates import Pair, read_pair
-from shared.errors import CodecError
 from shared.mirror import View
 from shared.model import Certificate, Challenge
 from shared.seal import read_key, unseal
 from shared.store import KeyRange, KeyValue, under
-
-_log = structlog.get_logger()
 
 
 class EdgeView:
@@ -33,7 +28,7 @@ class EdgeView:
         self._key = key
         self._certificates, self._issued = View(on_change), View(on_change)
         self._challenges, self._closed = View(on_change), View(on_change)
-        self._opened = LastGood(str, self._open)
+        self._opened, self._proofs = LastGood(str, self._open), LastGood(str, _proof)
 
     def followed(self) -> tuple[tuple[KeyRange, View], ...]:
         """Return what to mirror into which view."""
@@ -47,7 +42,7 @@ class EdgeView:
     @property
     def problems(self) -> tuple[str, ...]:
         """Return what could not be read when it was read last."""
-        refused = self._opened.refused
+        refused = {**self._opened.refused, **self._proofs.refused}
         return tuple(f"{key.removeprefix(keys.ROOT)}: {why}" for key, why in refused.items())
 
     def read(self) -> Extras | None:
@@ -55,9 +50,10 @@ class EdgeView:
         if not all(view.revision for _, view in self.followed()):
             return None
         opened = self._opened.of({**self._certificates.items, **self._issued.items})
+        proofs = self._proofs.of(self._challenges.items)
         return Extras(
             certificates={key: pair for key, pair in opened.items() if pair is not None},
-            challenges=dict(filter(None, map(_answer, self._challenges.items.values()))),
+            challenges={proof.token: proof.answer for proof in proofs.values()},
             closed=frozenset(key.removeprefix(keys.CLOSED) for key in self._closed.items),
         )
 
@@ -69,10 +65,5 @@ class EdgeView:
         return read_pair(found.chain.encode(), private)
 
 
-def _answer(item: KeyValue) -> tuple[str, str] | None:
-    try:
-        found = codec.decode(Challenge, item.value, item.key)
-    except CodecError as error:
-        _log.warning("unreadable_record", key=item.key, reason=error.why)
-        return None
-    return found.token, found.answer
+def _proof(item: KeyValue) -> Challenge:
+    return codec.decode(Challenge, item.value, item.key)

@@ -29,6 +29,8 @@ STEP_DEADLINE_S: Final = 60.0
 PUT_OFF_S: Final = 0.1
 # A container with secrets cannot be made without the store; it is likely to be away for longer.
 STORE_AWAY_S: Final = 1.0
+# What cannot be ended or removed is decided again at once; a disk refuses within microseconds.
+REFUSED_S: Final = 1.0
 # Two cores gain nothing from more starts at a time (measured), a larger host a little.
 PARALLEL_MAX: Final = 8
 
@@ -95,6 +97,8 @@ class Executor:
         except RuntimeFailureError as error:
             _log.warning("step_failed", kind=type(step).__name__, id=step.id, reason=str(error))
             self._failed(step, str(error))
+            if isinstance(step, Stop | Remove):
+                await asyncio.sleep(REFUSED_S)
         except TimeoutError:
             reason = f"{type(step).__name__} took longer than {_deadline_s(step):g} s"
             _log.warning("step_failed", kind=type(step).__name__, id=step.id, reason=reason)

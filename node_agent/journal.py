@@ -7,6 +7,7 @@ each allocation, so that a healthy one stays healthy over an agent's restart and
 failed.
 """
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -50,9 +51,11 @@ class Journal:
             page = codec.decode(Page, self._path.read_bytes(), str(self._path))
         except FileNotFoundError:
             return Page()
-        except CodecError as error:
+        except (CodecError, OSError) as error:
             _log.error("journal_unreadable", reason=str(error), kept=f"{self._path}.bad")
-            self._path.replace(f"{self._path}.bad")
+            # On a disk that takes no change it stays where it is, and is read as often as tried.
+            with contextlib.suppress(OSError):
+                self._path.replace(f"{self._path}.bad")
             return Page()
         tracks = {id_: adopted(track, now) for id_, track in page.tracks.items()}
         return msgspec.structs.replace(page, tracks=tracks)

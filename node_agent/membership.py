@@ -10,7 +10,7 @@ import structlog
 from shared import codec, keys
 from shared.backoff import Rng, backoff_s
 from shared.clock import Clock
-from shared.errors import AmbiguousError, ConflictError, SettingsError, StoreError
+from shared.errors import AmbiguousError, CodecError, ConflictError, SettingsError, StoreError
 from shared.model import NodeName, NodeSpec, Revision, Session
 from shared.settings import Settings
 from shared.store import Compare, Lease, Put, Store, exactly, under
@@ -32,19 +32,35 @@ def spec_from(settings: Settings) -> NodeSpec:
     )
 
 
-async def register(store: Store, spec: NodeSpec) -> Revision:
+async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Revision:
     """Create the node's spec unless it exists; from then on the API owns it.
 
     Return the revision of the node's session before, 0 if it has none.
 
+    Args:
+        store: where the specs are.
+        spec: ours.
+        complained: of which keys it is known that they cannot be read.
+
     Raises:
-        SettingsError: the name or the subnet belongs to another host.
+        SettingsError: the name or the subnet belongs to another host, or our record is damaged.
     """
     key = keys.node_spec(spec.name)
     snapshot = await store.list(under(keys.NODES))
     for item in snapshot.items:
-        if item.key.endswith("/spec"):
-            _check(spec, codec.decode(NodeSpec, item.value, item.key))
+        if not item.key.endswith("/spec"):
+            continue
+        try:
+            theirs = codec.decode(NodeSpec, item.value, item.key)
+        except CodecError as error:
+            if item.key == key:
+                raise SettingsError(f"{error}: restore the record of this host") from error
+            # Whose subnet it has, nobody knows: it is left alone, and so are we.
+            if item.key not in complained:
+                _log.error("unreadable_record", key=item.key, reason=error.why)
+            complained.add(item.key)
+        else:
+            _check(spec, theirs)
     revisions = {item.key: item.mod_revision for item in snapshot.items}
     if key not in revisions:
         await store.txn([Compare(key, Revision(0))], [Put(key, codec.encode(spec))])
@@ -84,6 +100,7 @@ class Membership:
         self._ttl_s = settings.timing.lease_ttl_s
         self._profile, self._common = settings.profile, settings.common
         self._callbacks: list[Callable[[], None]] = []
+        self._complained: set[str] = set()
         self.session: HeldSession | None = None
 
     @property
@@ -119,7 +136,7 @@ class Membership:
         attempt = 0
         while True:
             try:
-                before = await register(self._store, self._spec)
+                before = await register(self._store, self._spec, self._complained)
                 async with self._store.lease(self._ttl_s, revoke=False) as lease:
                     key = keys.node_alive(self._spec.name)
                     # An earlier attempt whose fate is unknown may still arrive: on condition that

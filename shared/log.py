@@ -4,8 +4,10 @@ Events are constant snake_case words with key/values. `info` is the cluster's st
 action; `warning` means that we are trying again; `error` means that a person must act.
 """
 
+import contextlib
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
@@ -32,7 +34,23 @@ def set_up(*, level: str = "info", **bound: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(**bound)
+
+
+class _Lines:
+    """Writes lines, and drops those that cannot be written: a log on a full disk ends nobody."""
+
+    def __init__(self, to: TextIO) -> None:
+        self._to = to
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError):
+            # In one piece: threads write, too.
+            self._to.write(f"{line}\n")
+            self._to.flush()
+
+    debug = info = warning = error = critical = exception = msg

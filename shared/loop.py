@@ -43,8 +43,10 @@ async def reconcile_forever(
 ) -> NoReturn:
     """Call `one_pass` for ever; it returns in how many seconds it wants to run again at the latest.
 
-    A lost race or an unreachable store is tried again with backoff; every other error ends the loop
-    and with it the process: its supervisor starts it again and it adopts what it finds.
+    A lost race or an unreachable store is tried again with backoff. So is what the host refuses,
+    such as room on its disk: a process that begins anew gets no other answer, and all its other
+    loops would stand still meanwhile. Every other error ends the loop and with it the process: its
+    supervisor starts it again and it adopts what it finds.
     """
     attempt = 0
     while True:
@@ -59,6 +61,10 @@ async def reconcile_forever(
             attempt += 1
             wait_s = backoff_s(attempt, rng)
             _log.warning("store_unavailable", reason=str(error), attempt=attempt)
+        except OSError as error:
+            attempt += 1
+            wait_s = backoff_s(attempt, rng)
+            _log.error("host_refuses", reason=str(error), attempt=attempt)
         if attempt:
             await clock.sleep(wait_s)
         else:

@@ -5,10 +5,10 @@ The file needs a name: skopeo does not read archives through a descriptor.
 """
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -63,7 +63,7 @@ class Inbox:
         self._node, self._folder, self._limits = node, folder, limits
         self._open = 0
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def received(self, request: web.Request) -> AsyncGenerator[tuple[Path, int], None]:
         """Give the file with the whole body and its size; it is gone when the `with` ends.
 
@@ -87,7 +87,9 @@ class Inbox:
     def sweep(self) -> None:
         """Remove what a crash has left; only before the first body comes."""
         for left in self._folder.glob("*"):
-            left.unlink(missing_ok=True)
+            # A disk that takes no change takes no body either; whoever sends one is told.
+            with contextlib.suppress(OSError):
+                left.unlink()
 
     def _file(self) -> "tempfile._TemporaryFileWrapper[bytes]":
         try:

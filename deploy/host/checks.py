@@ -18,6 +18,7 @@ from shared.settings import (
     API_PORT,
     ETCD_CLIENT_PORT,
     ETCD_PEER_PORT,
+    AcmeSettings,
     Settings,
     TlsSettings,
 )
@@ -108,6 +109,20 @@ def key_problems(path: Path) -> list[str]:
         read_key(path)
     except HostError as error:
         return [str(error)]
+    return []
+
+
+def acme_problems(acme: AcmeSettings | None) -> list[str]:
+    """Return what is wrong with the certificates that an ACME server is to be trusted by.
+
+    No reason to run nothing at all: only what is issued from now on will not be.
+    """
+    if acme is None or acme.ca is None:
+        return []
+    try:
+        x509.load_pem_x509_certificates(_read(acme.ca))
+    except (HostError, ValueError) as error:
+        return [f"[acme] ca: {acme.ca} holds no certificates: {error}"]
     return []
 
 

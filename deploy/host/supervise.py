@@ -19,7 +19,7 @@ from typing import Final
 
 import structlog
 
-from deploy.host.checks import check_host, port_problems
+from deploy.host.checks import acme_problems, check_host, port_problems
 from deploy.host.parts import Part, Restart, etcd_dir, parts_of, restart_after
 from deploy.host.poll import until
 from shared import log
@@ -50,6 +50,8 @@ async def run_host(config: Path) -> None:
         # Not yet is no error: `check_host` says which ports are still taken, and by whom.
         await until(lambda: not port_problems(settings), _LEFTOVER_S)
         check_host(settings, now=dt.datetime.now(dt.UTC))
+        for problem in acme_problems(settings.acme):
+            _log.error("setting_wrong", reason=problem)
         if settings.member is not None:
             etcd_dir(settings).mkdir(mode=0o700, parents=True, exist_ok=True)
         await supervise(parts_of(settings, config))

@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 
 from node_agent.oci import mounts
+from shared.files import naming
 from shared.model import AllocId, Assignment
 
 _PRIVATE: Final = 0o700
@@ -204,6 +205,6 @@ def read_record(data: Path) -> Record | None:
 def write_file(file: Path, content: bytes, mode: int) -> None:
     """Replace the file in place, so that a mount of it keeps showing what it says now."""
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with open(fd, "wb") as stream:  # noqa: PTH123 - a descriptor, not a path: the mode counts
+    with naming(file), open(fd, "wb") as stream:  # noqa: PTH123 - not a path: the mode counts
         stream.write(content)
         os.fchmod(fd, mode)

@@ -26,6 +26,7 @@ import structlog
 
 from node_agent import process
 from node_agent.oci import archive, host, mounts
+from node_agent.oci.failing import failing
 from node_agent.oci.image import Image, signal_number
 from node_agent.oci.reference import Reference
 from node_agent.oci.registry import explain
@@ -153,12 +154,16 @@ class ImageStore:
             if not anew and self.find(name) is not None:
                 return
             try:
-                await self._fetch(f"docker://{reference}", reference)
+                await self._bring(reference)
             except ImageError as error:
                 pull.failures += 1
                 pull.error = error
                 raise
         _log.info("image_pulled", image=str(reference))
+
+    @failing("not fetched", ImageError)
+    async def _bring(self, reference: Reference) -> None:
+        await self._fetch(f"docker://{reference}", reference)
 
     async def load(self, path: Path, name: str = "") -> str:
         """Take the image out of an archive made by `docker save` or `skopeo copy`; return its name.

@@ -76,6 +76,16 @@ def unmount(target: Path) -> None:
         raise RuntimeFailureError(f"cannot unmount {target}: {os.strerror(code)}")
 
 
+def unmount_below(directory: Path) -> None:
+    """Unmount everything below `directory`, the innermost first.
+
+    Raises:
+        RuntimeFailureError: the kernel refused.
+    """
+    for point in below(directory):
+        unmount(point)
+
+
 def sync_file_system(path: Path) -> None:
     """Return when everything on the file system that holds `path` is on the disk.
 
@@ -85,7 +95,8 @@ def sync_file_system(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         if _LIBC.syncfs(fd) != 0:
-            raise OSError(ctypes.get_errno(), f"cannot write {path} to the disk")
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(path))
     finally:
         os.close(fd)
 

@@ -30,6 +30,7 @@ from node_agent.oci import (
     mounts,
 )
 from node_agent.oci.cgroups import Cgroups
+from node_agent.oci.failing import failing
 from node_agent.oci.files import Files, Record
 from node_agent.oci.fuse import Fuses
 from node_agent.oci.holdings import Holdings
@@ -38,7 +39,7 @@ from node_agent.oci.making import Around, Maker, Run
 from node_agent.oci.volumes import Volumes
 from node_agent.runtime import NO_CONTENTS, Container, ExecResult, LogLine, Phase
 from shared.clock import Clock
-from shared.errors import ContentsGoneError, RuntimeFailureError
+from shared.errors import ContentsGoneError, ImageError, RuntimeFailureError
 from shared.model import AllocId, Assignment, Resources
 
 _log = structlog.get_logger()
@@ -131,6 +132,7 @@ class OciRuntime:
         """Move on the moment at which the kernel ends exclusive containers."""
         self._fuses.keep_until(boot_s)
 
+    @failing("not listed")
     async def list(self) -> tuple[Container, ...]:
         """Return every whole container, sorted by id; remove half-made ones nobody works on."""
         found = []
@@ -154,6 +156,7 @@ class OciRuntime:
         names = [AllocId(path.name) for path in self._data.iterdir()]
         return frozenset(record.digest for name in names if (record := self._files(name).read()))
 
+    @failing("not looked for", ImageError)
     async def has_image(self, image: str) -> bool:
         """Say whether the image is unpacked here."""
         return self._images.find(image) is not None
@@ -162,6 +165,7 @@ class OciRuntime:
         """Fetch and unpack an image if it is not here; with `anew` ask the registry in any case."""
         await self._images.pull(image, anew=anew)
 
+    @failing("not made")
     async def create(
         self, assignment: Assignment, given: Mapping[str, bytes] = NO_CONTENTS
     ) -> None:
@@ -185,6 +189,7 @@ class OciRuntime:
                 record = await self._maker.make(files, Run(assignment, image, 1, devices))
             self._watch_end(files, record)
 
+    @failing("not started")
     async def start(self, id_: AllocId) -> None:
         """Run the container; one that has exited is made anew with the same files and address."""
         files = self._files(id_)
@@ -205,6 +210,7 @@ class OciRuntime:
             await self._runtime("start", id_)
             self._watch_end(files, record)
 
+    @failing("not stopped")
     async def stop(self, id_: AllocId, grace_s: float) -> None:
         """Ask the container to end, insist after `grace_s`, and return when it has ended."""
         files = self._files(id_)
@@ -222,6 +228,7 @@ class OciRuntime:
                 # No pid namespace of its own has ended what its first process has left behind.
                 await kernel.end_rest(files, self._cgroups, self._clock)
 
+    @failing("not removed")
     async def remove(self, id_: AllocId) -> None:
         """End the container and remove everything of it, however little or much there is."""
         files = self._files(id_)
@@ -229,6 +236,7 @@ class OciRuntime:
             await self._clear(files)
         self._forget(id_)
 
+    @failing("no command run in it")
     async def exec(self, id_: AllocId, argv: tuple[str, ...], timeout_s: float) -> ExecResult:
         """Run a command in the running container."""
         files = self._files(id_)
@@ -261,6 +269,7 @@ class OciRuntime:
         """Return the named volumes whose data is here, sorted."""
         return self._volumes.names()
 
+    @failing("not removed")
     async def remove_volume(self, name: str) -> None:
         """Remove a volume's data, unless a container uses it."""
         self._holdings.check_unused(name)
@@ -309,7 +318,7 @@ class OciRuntime:
         """Remove the last run: processes, cgroup, mount, bundle. What the container wrote stays."""
         await kernel.kill_all(files, self._cgroups, self._clock)
         self._forget(files.id)
-        await asyncio.to_thread(_unmount_all, files.bundle)
+        await asyncio.to_thread(mounts.unmount_below, files.bundle)
         await asyncio.to_thread(files.delete_run)
 
     async def _clear(self, files: Files) -> None:
@@ -384,8 +393,3 @@ class OciRuntime:
 def _keys(id_: AllocId) -> tuple[str, ...]:
     """Return the keys under which a container's processes may be watched."""
     return (id_, f"{id_}/first", f"{id_}/init")
-
-
-def _unmount_all(directory: Path) -> None:
-    for point in mounts.below(directory):
-        mounts.unmount(point)

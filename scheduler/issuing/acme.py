@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
 from josepy.jwk import JWK, JWKEC
-from requests.exceptions import RequestException
+from requests.exceptions import InvalidJSONError, RequestException
 
 from scheduler.issuing.authority import Made
 from scheduler.issuing.issuer import Desk, Fetch
@@ -44,6 +44,9 @@ _LOOK_S: Final = 0.2
 _NETWORK_S: Final = 20
 _NAME_CHARACTERS: Final = 20
 _AGENT: Final = "hafen"
+_REFUSED: Final = (errors.Error, messages.Error, JoseError, RequestException)
+# How the library takes an answer that is none, such as a page of a web server.
+_STRANGE: Final = (OSError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class AcmeError(HafenError):
@@ -102,8 +105,14 @@ class _Fetching:
                     await asyncio.to_thread(server.answer_challenge, proof.body, proof.response)
                 until = dt.datetime.now() + dt.timedelta(seconds=_ORDER_S_MAX)  # noqa: DTZ005 - as the library compares
                 done = await asyncio.to_thread(server.poll_and_finalize, order, until)
-        except (errors.Error, messages.Error, JoseError, RequestException) as error:
-            raise AcmeError(_why(error)) from error
+        except (*_REFUSED, *_STRANGE) as error:
+            said = _why(error)
+            if not isinstance(error, _REFUSED) or isinstance(error, InvalidJSONError):
+                said = (
+                    f"{self._acme.directory} does not answer as an ACME server does"
+                    f" ({type(error).__name__}: {said})"
+                )
+            raise AcmeError(said) from error
         return Made(done.fullchain_pem, key)
 
     async def _server(self, desk: Desk) -> client.ClientV2:
@@ -129,6 +138,8 @@ class _Fetching:
     def _connect(self, key: str, account: Any) -> client.ClientV2:
         own = JWKEC(key=serialization.load_pem_private_key(key.encode(), None))
         ca = str(self._acme.ca) if self._acme.ca is not None else True
+        if self._acme.ca is not None and not self._acme.ca.is_file():
+            raise AcmeError(f"[acme] ca: this host has no file {ca}")
         net = client.ClientNetwork(
             own,
             account,

@@ -37,8 +37,9 @@ _log = structlog.get_logger()
 # A person who asked for a certificate waits for it; looking costs a walk over the world.
 _LOOK_S: Final = 2.0
 CLUSTER: Final = "cluster"
+_WORDS_MAX: Final = 300
 
-# Returns a certificate for hosts from elsewhere; raises a HafenError that says why there is none.
+# Returns a certificate for hosts from elsewhere; raises an error that says why there is none.
 Fetch = Callable[[tuple[str, ...], "Desk"], Awaitable[Made]]
 
 
@@ -154,6 +155,11 @@ class Issuer:
         except HafenError as error:
             _log.warning("certificate_not_issued", certificate=name, reason=str(error))
             record = failed(one, str(error), self._clock.now_s(), self._rng.random())
+        except Exception as error:  # noqa: BLE001 - see below
+            # Of what others' servers and libraries may do there is no list, and whoever leads must
+            # not end by a certificate that cannot be had.
+            _log.exception("certificate_not_issued", certificate=name)
+            record = failed(one, _words(error), self._clock.now_s(), self._rng.random())
         else:
             _log.info("certificate_issued", certificate=name, hosts=list(record.hosts))
         self._tried[key] = desk.revision(key)
@@ -191,3 +197,9 @@ class Issuer:
         record = Authority(name=CLUSTER, chain=made.chain, sealed=desk.sealed(key, made.key))
         await desk.put(key, record)
         return made
+
+
+def _words(error: Exception) -> str:
+    """Return an error that nobody has foreseen in one line."""
+    said = " ".join(str(error).split())[:_WORDS_MAX]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

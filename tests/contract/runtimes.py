@@ -5,9 +5,10 @@ import itertools
 import math
 import os
 import signal
+import subprocess
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,6 +16,7 @@ import msgspec
 
 from deploy.lab.images import build_whoami
 from node_agent.network.network import ContainerNetwork
+from node_agent.oci import mounts
 from node_agent.oci.images import load_image
 from node_agent.oci.runtime import OciRuntime, Options
 from node_agent.runtime import Container, Phase, Runtime
@@ -70,6 +72,10 @@ class Bench(Protocol):
         """Forget all that the runtime has in memory."""
         ...
 
+    def full(self) -> AbstractContextManager[None]:
+        """Leave no room on the disk meanwhile; a real one's must be small, see `small_ground`."""
+        ...
+
 
 class FakeBench:
     """The fake."""
@@ -97,6 +103,14 @@ class FakeBench:
 
     def restart_agent(self) -> None:
         self.fake.agent_crash()
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        self.fake.is_full = True
+        try:
+            yield
+        finally:
+            self.fake.is_full = False
 
 
 class OciBench:
@@ -141,6 +155,9 @@ class OciBench:
         self.oci = self.fresh()
         self.runtime = self.oci
 
+    def full(self) -> AbstractContextManager[None]:
+        return full(self.directory / "data")
+
     async def clean(self) -> None:
         """Remove every container."""
         for container in await self.oci.list():
@@ -155,6 +172,36 @@ def ground() -> Iterator[Path]:
         for part in ("netns", "data", "run"):
             Path(name, part).mkdir()
         yield Path(name)
+
+
+@contextmanager
+def small_ground() -> Iterator[Path]:
+    """Give such a directory whose parts `data` and `run` are file systems of their own, of 64 MiB.
+
+    In memory: nothing of the machine's disk can be full by it.
+    """
+    with ground() as directory:
+        parts = [directory / part for part in ("data", "run")]
+        for part in parts:
+            argv = ("mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "small", part)
+            subprocess.run(argv, check=True)
+        try:
+            yield directory
+        finally:
+            for part in parts:
+                mounts.unmount(part)
+
+
+@contextmanager
+def full(directory: Path) -> Iterator[None]:
+    """Take all the room of a file system."""
+    ballast, room = directory / "ballast", os.statvfs(directory)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+    try:
+        yield
+    finally:
+        ballast.unlink()
 
 
 @asynccontextmanager

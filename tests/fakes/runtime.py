@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
+import errno
 import math
+import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -15,6 +17,7 @@ from shared.model import AllocId, Assignment, MountKind, Resources
 
 _KILLED = 137
 _POLL_S = 0.2
+_NO_ROOM = os.strerror(errno.ENOSPC)
 # A fuse rings early, and looks at its node's own clock, which may be wrong by less than 2 %.
 _EARLY = 0.98
 _SOON_S = 1e-6
@@ -61,6 +64,9 @@ class FakeRuntime:
         timings: of the actions.
 
     What the kernel does by itself happens in the context in which this was made.
+
+    Attributes:
+        is_full: the disk has no room: nothing can be fetched, made, or made anew.
     """
 
     def __init__(
@@ -73,6 +79,7 @@ class FakeRuntime:
         capacity: Resources = Resources(cpu_millis=4000, memory_bytes=8 << 30),  # noqa: B008 - frozen
         timings: Timings = Timings(),  # noqa: B008 - frozen
     ) -> None:
+        self.is_full = False
         self._clock = clock
         self._known = None if known is None else frozenset(known)
         self._behaviour, self._refusal = behaviour, refusal
@@ -155,6 +162,8 @@ class FakeRuntime:
         if image in self._images and not anew:
             return
         await self._clock.sleep(self._timings.pull_s)
+        if self.is_full:
+            raise ImageError(f"{image}: not fetched: {_NO_ROOM}")
         if self._known is not None and image not in self._known:
             raise ImageError(f"{image}: no such image")
         self._images.add(image)
@@ -167,6 +176,7 @@ class FakeRuntime:
         if id_ in self._containers and id_ not in self._secretless:
             return
         self._refuse("create", id_)
+        self._need_room(id_, "not made")
         lacking = [each.target for each in assignment.workload.files if each.content not in given]
         if lacking:
             raise RuntimeFailureError(f"{lacking[0]}: its content was not given")
@@ -201,6 +211,7 @@ class FakeRuntime:
         if id_ in self._secretless:
             raise ContentsGoneError(f"{id_}: its secrets are gone, as after a reboot")
         if have.phase is Phase.EXITED:
+            self._need_room(id_, "not started")
             await self._clock.sleep(self._timings.create_s)
         await self._clock.sleep(self._timings.start_s)
         have = self._get(id_)  # it may be gone by now
@@ -345,6 +356,10 @@ class FakeRuntime:
         if id_ not in self._containers:
             raise RuntimeFailureError(f"{id_}: no such container on this node")
         return self._containers[id_]
+
+    def _need_room(self, id_: AllocId, what: str) -> None:
+        if self.is_full:
+            raise RuntimeFailureError(f"{id_}: {what}: {_NO_ROOM}")
 
     def _refuse(self, verb: str, id_: AllocId) -> None:
         reason = self._refusal(verb, id_)

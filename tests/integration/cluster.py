@@ -144,7 +144,15 @@ def lab(
     tags: Sequence[str] = ("1",),
     options: Sequence[str] = (),
 ) -> Iterator[Cluster]:
-    """Bring up a lab with whoami images on every host; take it down whatever happens."""
+    """Bring up a lab with whoami images on every host; take it down whatever happens.
+
+    Args:
+        name: of the lab.
+        folder: for what is needed on the way.
+        nodes: how many hosts.
+        tags: of the images.
+        options: more for `hafen lab up`.
+    """
     cluster = Cluster(name, folder)
     cluster.lab("down")
     try:

@@ -25,6 +25,7 @@ from shared.settings import EtcdSettings
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.gateway import FakeGateway
+from tests.fakes.runtime import FakeRuntime
 from tests.fakes.store import Way
 from tests.sim.bugs import settings_class
 from tests.sim.loop import PART, Part, VirtualClock
@@ -76,7 +77,7 @@ class SimHost:
         self.addresses = FakeAddresses(
             clock, cluster.rng.random, self._stranger, cluster.answers.mark
         )
-        self.disk = Disk(cluster.folder / self.name)
+        self.disk = Disk(cluster.folder / self.name, self.runtime)
         self.promise = SimPromise()
         self.view = View(lambda: None)
         self._way = Way.OPEN
@@ -216,12 +217,21 @@ class SimHost:
 
 
 class Disk:
-    """A host's disk: `stall_s` is how long every write takes; `is_full`: none is done."""
+    """A host's disk: `stall_s` is how long every write of the agent takes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, runtime: FakeRuntime) -> None:
         self.folder = folder
         self.stall_s = 0.0
-        self.is_full = False
+        self._runtime = runtime
+
+    @property
+    def is_full(self) -> bool:
+        """Say whether nothing can be written, neither by the agent nor by its runtime."""
+        return self._runtime.is_full
+
+    @is_full.setter
+    def is_full(self, is_full: bool) -> None:
+        self._runtime.is_full = is_full
 
 
 class SimJournal(Journal):

@@ -1,4 +1,4 @@
-"""Certificates that this host cannot open, and what is in force meanwhile."""
+"""Certificates and proofs that this host cannot read, and what is in force meanwhile."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import msgspec
 from node_agent.edge import EdgeView
 from scheduler.issuing.authority import issue, make_authority
 from shared import codec, keys
-from shared.model import Certificate, Origin, Revision
+from shared.model import Certificate, Challenge, Origin, Revision
 from shared.seal import KEY_BYTES, NONCE_BYTES, seal
 from shared.store import KeyValue, Snapshot
 
@@ -80,3 +80,20 @@ def test_what_has_no_chain_yet_is_no_certificate_and_no_problem(tmp_path: Path) 
     edge.show(2, record)
     edge.show(3, codec.encode(WISH))
     assert (edge.chain, edge.view.problems) == ("", ())
+
+
+def test_a_proof_that_cannot_be_read_is_a_problem_and_the_others_are_answered(
+    tmp_path: Path,
+) -> None:
+    edge = Edge(tmp_path)
+    good = codec.encode(Challenge(token="a", answer="a.b"))  # noqa: S106 - no secret
+    shown = {keys.challenge("a"): good, keys.challenge("b"): b"{}"}
+    for range_, view in edge.view.followed():
+        items = [KeyValue(key, value, Revision(1), Revision(1)) for key, value in shown.items()]
+        is_proofs = range_.key == keys.CHALLENGES
+        view.replace(Snapshot(tuple(items) if is_proofs else (), Revision(1)))
+    extras = edge.view.read()
+    assert extras is not None
+    assert extras.challenges == {"a": "a.b"}
+    (problem,) = edge.view.problems
+    assert problem.startswith("challenges/b: ")

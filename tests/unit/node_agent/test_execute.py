@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from node_agent.actions import Create, Start, Step
+from node_agent.actions import Create, Remove, Start, Step
 from node_agent.contents import Contents
-from node_agent.execute import Executor, Wanted
+from node_agent.execute import REFUSED_S, Executor, Wanted
 from node_agent.runtime import NO_CONTENTS, Phase
 from shared.clock import Clock
 from shared.errors import AddressTakenError, UnavailableError
@@ -19,7 +19,7 @@ from tests.fakes.runtime import FakeRuntime
 from tests.fakes.store import FakeEtcd, FakeStore
 from tests.virtual import on_virtual_time
 
-A = AllocId("shop.web.1.a")
+A, B = AllocId("shop.web.1.a"), AllocId("shop.web.2.b")
 SECRET = MountedFile(content="shop/pass/1", target="/run/pass", is_secret=True)
 HAVING_SECRETS = msgspec.structs.replace(workload(), files=(SECRET,))
 
@@ -28,7 +28,8 @@ class Asked(FakeRuntime):
     """Notes what the registry is asked; the address of its next container may be another's."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
+        super().__init__(clock, refusal=lambda verb, _: self.refuses if verb == "remove" else None)
+        self.refuses: str | None = None
         self.is_address_taken = False
         self.pulls: list[tuple[str, bool]] = []
 
@@ -131,6 +132,35 @@ def test_secrets_that_a_reboot_took_are_asked_for_again_and_others_are_not() -> 
             await rig.do(Start(A, "it ended while nobody watched"))
             assert (rig.contents.reads, rig.failures) == (2, [])
             assert [each.phase for each in rig.runtime.all()] == [Phase.RUNNING]
+
+    on_virtual_time(main)
+
+
+def test_what_a_full_disk_refuses_fails_alone_and_says_why() -> None:
+    async def main(clock: Clock) -> None:
+        async with asyncio.TaskGroup() as group:
+            rig = Rig(clock, group)
+            await rig.do(Create(A, "new", assignment(A)))
+            await rig.do(Create(B, "new", assignment(B)))
+            rig.runtime.crash(A)
+            rig.runtime.is_full = True
+            await rig.do(Start(A, "it exited with code 1"))
+            assert rig.failures == [f"{A}: not started: No space left on device"]
+            assert [each.phase for each in rig.runtime.all()] == [Phase.EXITED, Phase.RUNNING]
+
+    on_virtual_time(main)
+
+
+def test_what_cannot_be_removed_is_not_asked_for_again_at_once() -> None:
+    async def main(clock: Clock) -> None:
+        async with asyncio.TaskGroup() as group:
+            rig = Rig(clock, group)
+            await rig.do(Create(A, "new", assignment(A)))
+            rig.runtime.refuses = "Read-only file system"
+            before = clock.monotonic_s()
+            await rig.do(Remove(A, "not assigned here"))
+            assert rig.failures == [f"{A}: remove: Read-only file system"]
+            assert clock.monotonic_s() - before >= REFUSED_S
 
     on_virtual_time(main)
 

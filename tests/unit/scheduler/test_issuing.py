@@ -9,7 +9,9 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.issuing.authority import Made
 from scheduler.issuing.due import Due, due, failed, renew_at_s, unwanted, wishes
+from scheduler.issuing.issuer import Desk
 from scheduler.world import StackState, World
 from shared import keys
 from shared.errors import FencedError
@@ -158,6 +160,37 @@ async def test_without_a_directory_a_route_says_what_is_missing(tmp_path: Path) 
         found = rig.issued("acme:a.test")
         assert found is not None
         assert (found.failures, "no [acme]" in found.problem) == (1, True)
+        for task in tasks:
+            task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError("Could not find a CA bundle, invalid path: /etc/ca.pem"), "/etc/ca.pem"),
+        (KeyError("newNonce"), "KeyError: 'newNonce'"),
+        (ExceptionGroup("all at once", [ValueError("one")]), "all at once"),
+        (AssertionError(), "AssertionError"),
+    ],
+)
+async def test_whatever_an_issuing_fails_with_is_a_try_that_failed(
+    tmp_path: Path, error: Exception, problem: str
+) -> None:
+    async def fetch(_hosts: tuple[str, ...], _desk: Desk) -> Made:
+        raise error
+
+    rig = IssuingRig(tmp_path)
+    async with asyncio.TaskGroup() as group:
+        await rig.put(keys.stack(SHOP), world(acme=("a.test",)).stacks[SHOP].stack)
+        await rig.put(*wish("b"))
+        tasks = await rig.lead(group, fetch)
+        await until(lambda: None not in {rig.issued("acme:a.test"), rig.issued("b")}, 10)
+        found, other = rig.issued("acme:a.test"), rig.issued("b")
+        assert found is not None
+        assert other is not None
+        assert (found.failures, problem in found.problem) == (1, True)
+        assert found.next_try_s > rig.clock.now_s() + 600
+        assert (bool(other.chain), other.failures) == (True, 0)
         for task in tasks:
             task.cancel()
 

@@ -5,11 +5,12 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from errno import ENOSPC
 
 import pytest
 
 from shared.clock import Clock
-from shared.errors import AmbiguousError, ConflictError, DeniedError, StoreError, UnavailableError
+from shared.errors import AmbiguousError, ConflictError, DeniedError, UnavailableError
 from shared.loop import Dirty, reconcile_forever
 from tests.virtual import on_virtual_time
 
@@ -19,7 +20,7 @@ PERIOD_S = 30.0
 class Passes:
     """Passes that note when they ran; each may end in an error."""
 
-    def __init__(self, clock: Clock, ends: Sequence[StoreError | float] = ()) -> None:
+    def __init__(self, clock: Clock, ends: Sequence[Exception | float] = ()) -> None:
         self.at_s: list[float] = []
         self.running = 0
         self._clock, self._ends = clock, list(ends)
@@ -32,7 +33,7 @@ class Passes:
         await self._clock.sleep(self.busy_s)
         self.running -= 1
         end = self._ends.pop(0) if self._ends else PERIOD_S
-        if isinstance(end, StoreError):
+        if isinstance(end, Exception):
             raise end
         return end
 
@@ -71,8 +72,11 @@ def test_many_marks_cost_one_pass_and_one_during_a_pass_is_not_lost() -> None:
     assert on_virtual_time(main) == [0.0, 10.0, 12.0]
 
 
-@pytest.mark.parametrize("error", [UnavailableError("away"), AmbiguousError("perhaps")])
-def test_a_store_that_is_away_is_tried_again_more_and_more_seldom(error: StoreError) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [UnavailableError("away"), AmbiguousError("perhaps"), OSError(ENOSPC, "No space left")],
+)
+def test_what_is_away_or_refused_is_tried_again_more_and_more_seldom(error: Exception) -> None:
     async def main(clock: Clock) -> list[float]:
         passes = Passes(clock, [error] * 10)
         await run_for(20.0, passes.one, Dirty(), clock)
