@@ -40,6 +40,7 @@ from shared.loop import Dirty, reconcile_forever
 from shared.mirror import View, mirror
 from shared.model import AllocationStatus, Manifest, Report, Revision, Silence, StackName
 from shared.settings import Settings
+from shared.states import TERMINAL
 from shared.store import Store, exactly, under
 
 _log = structlog.get_logger()
@@ -76,6 +77,7 @@ class Agent:
         self._publisher = Publisher(store, keys.observed(self._spec.name))
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
         self._published: Report | None = None
+        self._is_told = False
         self._gateway_status, self._fabric_status = GatewayStatus(), FabricStatus()
         self._look_at_s = 0.0
         self._membership = Membership(store, self._spec, settings, clock, rng)
@@ -269,11 +271,15 @@ class Agent:
         # What leaves is only what etcd says now: a manifest of before may be about data of after.
         is_told = manifest is not None and self._manifest.is_current
         self._volumes.look(manifest.leaving_volumes if manifest is not None and is_told else ())
+        self._is_told |= self._manifest.is_current
         self._report_dirty.mark()
 
     async def _report_pass(self) -> float:
         if self._published is None:
             await self._resume_report()
+        if not self._is_told:
+            # By the manifest of before, which the leader may have changed since.
+            return _REPORT_PERIOD_S
         problems = (self._manifest.problem, self._containers.problem)
         report = msgspec.structs.replace(
             self._report,
@@ -305,10 +311,12 @@ class Agent:
         """Take over what the agent before us reported: an unchanged node writes nothing."""
         value = await self._publisher.read()
         if value is None:
+            self._containers.resume({})
             return
         try:
             self._published = codec.decode(Report, value, keys.observed(self._spec.name))
         except CodecError:
+            self._containers.resume({})
             return  # Ours to write: it is replaced.
         before = {status.id: status for status in self._published.allocations}
         self._containers.resume(before)
@@ -319,6 +327,8 @@ class Agent:
 
 
 def _same_date(status: AllocationStatus, before: AllocationStatus | None) -> AllocationStatus:
+    if before is not None and before.state in TERMINAL:
+        return before  # It was looked at before it was known to be over.
     if before is None or (before.state, before.health) != (status.state, status.health):
         return status
     return msgspec.structs.replace(status, since_s=before.since_s)

@@ -21,7 +21,7 @@ from node_agent.outside import Outside
 from node_agent.probe import Prober
 from node_agent.runtime import Container
 from node_agent.status import Doing, statuses
-from node_agent.track import Track, Tracks, ask_to_end, follow, give_up
+from node_agent.track import Track, Tracks, ask_to_end, follow, give_up, resumed
 from node_agent.views import ManifestView
 from shared.clock import Clock
 from shared.errors import RuntimeFailureError
@@ -64,6 +64,7 @@ class Containers:
         self.dirty = Dirty()
         self._tracks: Tracks = {}
         self._before: Mapping[AllocId, AllocationStatus] = {}
+        self._is_resumed = False
         self._wanted: Mapping[AllocId, Wanted] = {}
         self.problem = ""
 
@@ -90,8 +91,9 @@ class Containers:
         )
 
     def resume(self, before: Mapping[AllocId, AllocationStatus]) -> None:
-        """Take over what the agent before us reported last: its dates stay."""
-        self._before = before
+        """Take over what the agent before us reported last: its dates stay, and what is over."""
+        self._before, self._is_resumed = before, True
+        self._tracks = resumed(self._tracks, before)
         self.dirty.mark()
 
     async def one_pass(self) -> float:
@@ -115,7 +117,7 @@ class Containers:
         )
         allowed = Allowed(
             rights={id_: verdict.right for id_, verdict in verdicts.items()},
-            begin=self._manifest.is_current or now >= self._begin_at,
+            begin=(self._manifest.is_current and self._is_resumed) or now >= self._begin_at,
             exclusive=self._exclusive.is_kept,
         )
         self._wanted = {

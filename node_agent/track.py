@@ -19,7 +19,8 @@ from node_agent.restart import (
     outcome,
 )
 from node_agent.runtime import Container, Phase
-from shared.model import AllocId, Assignment, Health, RestartPolicy
+from shared.model import AllocationStatus, AllocId, Assignment, Health, RestartPolicy
+from shared.states import AllocState
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +124,23 @@ def ask_to_end(track: Track, reason: str) -> Track:
 def give_up(track: Track, reason: str) -> Track:
     """Return the track of an allocation that cannot be run here."""
     return msgspec.structs.replace(track, failed=reason)
+
+
+def resumed(tracks: Tracks, before: Mapping[AllocId, AllocationStatus]) -> Tracks:
+    """Return the tracks with what was reported as over for good: that stays so.
+
+    A full disk may have kept it out of the journal, and may be why it is over.
+    """
+    found = dict(tracks)
+    for id_, status in before.items():
+        track = found.get(id_, Track())
+        if status.state is AllocState.FAILED and not track.failed:
+            found[id_] = give_up(track, status.reason)
+        elif status.state is AllocState.COMPLETE and not track.is_complete:
+            found[id_] = msgspec.structs.replace(
+                track, is_complete=True, exit_code=status.exit_code
+            )
+    return found
 
 
 def adopted(track: Track, now: float) -> Track:

@@ -94,3 +94,23 @@ def test_a_journal_that_cannot_be_read_is_as_good_as_none(tmp_path: Path) -> Non
     (tmp_path / "agent.json").mkdir()
     assert Journal(tmp_path).read(0.0) == Page()
     assert (tmp_path / "agent.json.bad").is_dir()
+
+
+def test_what_was_reported_as_failed_stays_so_though_no_journal_took_it(tmp_path: Path) -> None:
+    async def main(clock: Clock) -> None:
+        node = Node(clock, tmp_path)
+        node.runtime = FakeRuntime(clock)
+        node.runtime.is_full = True
+        await node.write(Manifest(node=ME, generation=1, assignments=(assignment(A, workload()),)))
+        for _ in range(2):
+            async with asyncio.TaskGroup() as group:
+                agent = group.create_task(node.agent())
+                await node.reported(lambda one: states(one) == {A: AllocState.FAILED})
+                await clock.sleep(30)
+                agent.cancel()
+            node.runtime.is_full = False
+            (tmp_path / "agent.json").unlink()
+        assert states(await node.reported(lambda _: True)) == {A: AllocState.FAILED}
+        assert node.runtime.all() == ()
+
+    on_virtual_time(main)
