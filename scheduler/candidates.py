@@ -37,7 +37,7 @@ def candidate(
         verdict: what it is held for.
         reason: of the verdict.
     """
-    if node.report is None or verdict not in {Verdict.READY, Verdict.PROBATION}:
+    if node.report is None or not verdict.is_sound:
         return None
     over = {AllocState.FAILED, AllocState.COMPLETE}
     ended = {status.id for status in node.report.allocations if status.state in over}
@@ -61,8 +61,14 @@ def candidate(
         images=frozenset(images),
         addresses=addresses,
         ports=taken_ports(one for one in held if one.id not in ended),
-        closed=(reason or "") if verdict is Verdict.PROBATION else "",
+        closed=_why_closed(verdict, reason),
     )
+
+
+def _why_closed(verdict: Verdict, reason: str | None) -> str:
+    if verdict is Verdict.READY:
+        return ""
+    return reason or f"is {verdict}"
 
 
 def document_bytes(workload: Workload) -> int:
