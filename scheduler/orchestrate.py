@@ -124,7 +124,13 @@ def _fill(
     One on an unreachable node does not fill the slot and yet stays where it is: it may be alive.
     Once it is seen again, one of the two is surplus.
     """
-    fresh = [alloc for alloc in staying if plan.fits(alloc) and not _is_past(asked, alloc)]
+    past = [alloc for alloc in staying if _is_past(asked, alloc)]
+    if past:
+        # It never runs again: where it is, the next one may be placed.
+        rest = [alloc for alloc in staying if alloc not in past]
+        gone = _wind_down(past, "a newer copy has run since")
+        return merged([gone, _fill(asked, plan, slot, rest, times)])
+    fresh = [alloc for alloc in staying if plan.fits(alloc)]
     old = [alloc for alloc in staying if alloc not in fresh]
     alive = [
         alloc for alloc in fresh if alloc.is_complete or not (alloc.is_given_up or alloc.has_failed)
