@@ -1,4 +1,4 @@
-"""Being a member of the cluster: the node's spec, written once, and a session under a lease."""
+"""Being a member of the cluster: the node's spec, and a session under a lease."""
 
 import uuid
 from collections.abc import Callable
@@ -32,34 +32,74 @@ def spec_from(settings: Settings) -> NodeSpec:
     )
 
 
-async def register(store: Store, spec: NodeSpec) -> Revision:
-    """Create the node's spec unless it exists; from then on the API owns it.
+class Registered(msgspec.Struct, frozen=True):
+    """A node that is in the cluster: the revisions of its spec, and of its session before, or 0."""
 
-    Return the revision of the node's session before, 0 if it has none.
+    spec: Revision
+    session: Revision
+
+
+async def register(store: Store, spec: NodeSpec) -> Registered:
+    """Create the node's spec unless it exists; from then on the API owns all of it but the address.
+
+    That is the host's own: it is written while no session of the name lives.
 
     Raises:
-        SettingsError: the name or the subnet belongs to another host.
+        SettingsError: the name, the address or the subnet belongs to another host.
+        StoreError: as of Store; a ConflictError is no more than somebody's change at that moment.
     """
     key = keys.node_spec(spec.name)
     snapshot = await store.list(under(keys.NODES))
+    revisions = {item.key: item.mod_revision for item in snapshot.items}
+    session = revisions.get(keys.node_alive(spec.name), Revision(0))
+    known: NodeSpec | None = None
     for item in snapshot.items:
         if item.key.endswith("/spec"):
-            _check(spec, codec.decode(NodeSpec, item.value, item.key))
-    revisions = {item.key: item.mod_revision for item in snapshot.items}
-    if key not in revisions:
-        await store.txn([Compare(key, Revision(0))], [Put(key, codec.encode(spec))])
-        _log.info("registered", address=spec.address, subnet=spec.subnet)
-    return revisions.get(keys.node_alive(spec.name), Revision(0))
+            theirs = codec.decode(NodeSpec, item.value, item.key)
+            _check(spec, theirs, lives=bool(session))
+            known = theirs if item.key == key else known
+    if known is not None and known.address == spec.address:
+        return Registered(revisions[key], session)
+    # What people have said of a node is not undone by its moving.
+    written = msgspec.structs.replace(known, address=spec.address) if known is not None else spec
+    conditions = [
+        Compare(key, revisions.get(key, Revision(0))),
+        Compare(keys.node_alive(spec.name), session),
+    ]
+    revision = await store.txn(conditions, [Put(key, codec.encode(written))])
+    before = known.address if known is not None else ""
+    _log.info("registered", address=spec.address, subnet=spec.subnet, address_before=before)
+    return Registered(revision, session)
 
 
-def _check(ours: NodeSpec, theirs: NodeSpec) -> None:
-    if theirs.name == ours.name and theirs.address != ours.address:
-        raise SettingsError(
-            f"node {ours.name} is already in the cluster with address {theirs.address},"
-            f" not {ours.address}: give this host another name"
-        )
-    if theirs.name != ours.name and theirs.subnet == ours.subnet:
-        raise SettingsError(f"subnet {ours.subnet} already belongs to node {theirs.name}")
+def _check(ours: NodeSpec, theirs: NodeSpec, *, lives: bool) -> None:
+    """Refuse a host that would be taken for another.
+
+    Raises:
+        SettingsError: says for which, and what to do.
+    """
+    if theirs.name == ours.name:
+        if theirs.subnet != ours.subnet:
+            raise SettingsError(
+                f"node {ours.name} is already in the cluster with subnet {theirs.subnet}, not"
+                f" {ours.subnet}: write that one, or `hafen node rm {ours.name}` while it is off"
+            )
+        if theirs.address != ours.address and lives:
+            raise SettingsError(
+                f"node {ours.name} is already in the cluster with address {theirs.address}, not"
+                f" {ours.address}, and has a session: give this host another name, or, if it is"
+                " the same host, wait until its session has ended"
+            )
+        return
+    for what, mine, its in (
+        ("subnet", ours.subnet, theirs.subnet),
+        ("address", ours.address, theirs.address),
+    ):
+        if mine == its:
+            raise SettingsError(
+                f"{what} {mine} already belongs to node {theirs.name}: give this host another, or"
+                f" `hafen node rm {theirs.name}` if that host is gone"
+            )
 
 
 class HeldSession(msgspec.Struct, frozen=True):
@@ -123,9 +163,14 @@ class Membership:
                 async with self._store.lease(self._ttl_s, revoke=False) as lease:
                     key = keys.node_alive(self._spec.name)
                     # An earlier attempt whose fate is unknown may still arrive: on condition that
-                    # nothing came since, it cannot take the place of this one.
+                    # nothing came since, it cannot take the place of this one. Nor may a node live
+                    # that was removed since.
+                    conditions = [
+                        Compare(key, before.session),
+                        Compare(keys.node_spec(self._spec.name), before.spec),
+                    ]
                     revision = await self._store.txn(
-                        [Compare(key, before)], [Put(key, codec.encode(session), lease.id)]
+                        conditions, [Put(key, codec.encode(session), lease.id)]
                     )
                     self._become(HeldSession(lease, revision))
                     _log.info("session_begun", lease=lease.id, ttl_s=lease.ttl_s)
