@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
+from deploy.node_client import NodeClient
 from shared import api
 from shared.model import Event, Network, NodeName, Revision, Stack, StackName
 from shared.remote import Remote, Target
@@ -19,7 +20,7 @@ _ADVICE_HERE: Final = ": is `hafen serve` running on this host? --host and --lab
 _ADVICE_THERE: Final = ": is `hafen serve` running there, and does nothing filter the port?"
 
 
-class ApiClient:
+class ApiClient(NodeClient):
     """A scheduler's API; use it inside `async with`. Any scheduler of the cluster answers alike.
 
     Streams are async generators: close them (contextlib.aclosing) when leaving them early.
@@ -75,10 +76,6 @@ class ApiClient:
     async def net(self) -> api.NetView:
         """Return who may talk to whom."""
         return await self._remote.ask("GET", api.NET_SHOW, api.NetView)
-
-    async def nodes(self) -> api.NodeList:
-        """Return all nodes."""
-        return await self._remote.ask("GET", api.NODES, api.NodeList)
 
     async def services(self, stack: str | None = None) -> api.ServiceList:
         """Return the services of all stacks, or of one.

@@ -17,7 +17,6 @@ from shared.api import (
     Finding,
     FloatingView,
     LogEntry,
-    NodeView,
     ServiceView,
     VolumeView,
 )
@@ -118,32 +117,6 @@ def clock_time(at_s: float) -> str:
 
 
 # ---------------------------------------------------------------- tables
-
-
-def node_table(nodes: Iterable[NodeView]) -> Table:
-    """Return nodes with what they have, what is promised, and what is wrong with them."""
-    columns = (
-        Column("NODE"),
-        Column("STATE"),
-        Column("ADDRESS"),
-        Column("CPUS", is_number=True),
-        Column("MEMORY", is_number=True),
-        Column("REPLICAS", is_number=True),
-        Column("NOTES"),
-    )
-    rows = tuple(
-        (
-            node.name,
-            node.state,
-            node.address,
-            f"{cpus(node.reserved.cpu_millis)}/{cpus(node.capacity.cpu_millis)}",
-            f"{size(node.reserved.memory_bytes)}/{size(node.capacity.memory_bytes)}",
-            str(node.allocations),
-            "; ".join(filter(None, ["leader" if node.leader else "", node.reason, *node.problems])),
-        )
-        for node in nodes
-    )
-    return Table(columns, rows)
 
 
 def service_table(services: Iterable[ServiceView]) -> Table:

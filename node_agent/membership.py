@@ -1,4 +1,4 @@
-"""Being a member of the cluster: the node's spec, written once, and a session under a lease."""
+"""Being a member of the cluster: the node's spec, and a session under a lease."""
 
 import uuid
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from shared.clock import Clock
 from shared.errors import AmbiguousError, CodecError, ConflictError, SettingsError, StoreError
 from shared.model import NodeName, NodeSpec, Revision, Session
 from shared.settings import Settings
-from shared.store import Compare, Lease, Put, Store, exactly, under
+from shared.store import Compare, KeyValue, Lease, Put, Store, exactly, under
 
 _log = structlog.get_logger()
 
@@ -32,10 +32,17 @@ def spec_from(settings: Settings) -> NodeSpec:
     )
 
 
-async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Revision:
-    """Create the node's spec unless it exists; from then on the API owns it.
+class Registered(msgspec.Struct, frozen=True):
+    """A node that is in the cluster: the revisions of its spec, and of its session before, or 0."""
 
-    Return the revision of the node's session before, 0 if it has none.
+    spec: Revision
+    session: Revision
+
+
+async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Registered:
+    """Create the node's spec unless it exists; from then on the API owns all of it but the address.
+
+    That is the host's own: it is written while no session of the name lives.
 
     Args:
         store: where the specs are.
@@ -43,39 +50,76 @@ async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Revisi
         complained: of which keys it is known that they cannot be read.
 
     Raises:
-        SettingsError: the name or the subnet belongs to another host, or our record is damaged.
+        SettingsError: the name, the address or the subnet belongs to another host, or our record is
+            damaged.
+        StoreError: as of Store; a ConflictError is no more than somebody's change at that moment.
     """
     key = keys.node_spec(spec.name)
     snapshot = await store.list(under(keys.NODES))
-    for item in snapshot.items:
-        if not item.key.endswith("/spec"):
-            continue
-        try:
-            theirs = codec.decode(NodeSpec, item.value, item.key)
-        except CodecError as error:
-            if item.key == key:
-                raise SettingsError(f"{error}: restore the record of this host") from error
-            # Whose subnet it has, nobody knows: it is left alone, and so are we.
-            if item.key not in complained:
-                _log.error("unreadable_record", key=item.key, reason=error.why)
-            complained.add(item.key)
-        else:
-            _check(spec, theirs)
     revisions = {item.key: item.mod_revision for item in snapshot.items}
-    if key not in revisions:
-        await store.txn([Compare(key, Revision(0))], [Put(key, codec.encode(spec))])
-        _log.info("registered", address=spec.address, subnet=spec.subnet)
-    return revisions.get(keys.node_alive(spec.name), Revision(0))
+    session = revisions.get(keys.node_alive(spec.name), Revision(0))
+    known: NodeSpec | None = None
+    for item in snapshot.items:
+        if item.key.endswith("/spec"):
+            theirs = _theirs(item, spec, complained)
+            if theirs is not None:
+                _check(spec, theirs, lives=bool(session))
+                known = theirs if item.key == key else known
+    if known is not None and known.address == spec.address:
+        return Registered(revisions[key], session)
+    # What people have said of a node is not undone by its moving.
+    written = msgspec.structs.replace(known, address=spec.address) if known is not None else spec
+    conditions = [
+        Compare(key, revisions.get(key, Revision(0))),
+        Compare(keys.node_alive(spec.name), session),
+    ]
+    revision = await store.txn(conditions, [Put(key, codec.encode(written))])
+    before = known.address if known is not None else ""
+    _log.info("registered", address=spec.address, subnet=spec.subnet, address_before=before)
+    return Registered(revision, session)
 
 
-def _check(ours: NodeSpec, theirs: NodeSpec) -> None:
-    if theirs.name == ours.name and theirs.address != ours.address:
-        raise SettingsError(
-            f"node {ours.name} is already in the cluster with address {theirs.address},"
-            f" not {ours.address}: give this host another name"
-        )
-    if theirs.name != ours.name and theirs.subnet == ours.subnet:
-        raise SettingsError(f"subnet {ours.subnet} already belongs to node {theirs.name}")
+def _theirs(item: KeyValue, ours: NodeSpec, complained: set[str]) -> NodeSpec | None:
+    try:
+        return codec.decode(NodeSpec, item.value, item.key)
+    except CodecError as error:
+        if item.key == keys.node_spec(ours.name):
+            raise SettingsError(f"{error}: restore the record of this host") from error
+        # What it has, nobody knows: it is left alone, and so are we.
+        if item.key not in complained:
+            _log.error("unreadable_record", key=item.key, reason=error.why)
+        complained.add(item.key)
+        return None
+
+
+def _check(ours: NodeSpec, theirs: NodeSpec, *, lives: bool) -> None:
+    """Refuse a host that would be taken for another.
+
+    Raises:
+        SettingsError: says for which, and what to do.
+    """
+    if theirs.name == ours.name:
+        if theirs.subnet != ours.subnet:
+            raise SettingsError(
+                f"node {ours.name} is already in the cluster with subnet {theirs.subnet}, not"
+                f" {ours.subnet}: write that one, or `hafen node rm {ours.name}` while it is off"
+            )
+        if theirs.address != ours.address and lives:
+            raise SettingsError(
+                f"node {ours.name} is already in the cluster with address {theirs.address}, not"
+                f" {ours.address}, and has a session: give this host another name, or, if it is"
+                " the same host, wait until its session has ended"
+            )
+        return
+    for what, mine, its in (
+        ("subnet", ours.subnet, theirs.subnet),
+        ("address", ours.address, theirs.address),
+    ):
+        if mine == its:
+            raise SettingsError(
+                f"{what} {mine} already belongs to node {theirs.name}: give this host another, or"
+                f" `hafen node rm {theirs.name}` if that host is gone"
+            )
 
 
 class HeldSession(msgspec.Struct, frozen=True):
@@ -140,9 +184,14 @@ class Membership:
                 async with self._store.lease(self._ttl_s, revoke=False) as lease:
                     key = keys.node_alive(self._spec.name)
                     # An earlier attempt whose fate is unknown may still arrive: on condition that
-                    # nothing came since, it cannot take the place of this one.
+                    # nothing came since, it cannot take the place of this one. Nor may a node live
+                    # that was removed since.
+                    conditions = [
+                        Compare(key, before.session),
+                        Compare(keys.node_spec(self._spec.name), before.spec),
+                    ]
                     revision = await self._store.txn(
-                        [Compare(key, before)], [Put(key, codec.encode(session), lease.id)]
+                        conditions, [Put(key, codec.encode(session), lease.id)]
                     )
                     self._become(HeldSession(lease, revision))
                     _log.info("session_begun", lease=lease.id, ttl_s=lease.ttl_s)

@@ -15,6 +15,7 @@ from shared.model import (
     AllocationStatus,
     AllocId,
     Assignment,
+    Availability,
     Health,
     NodeName,
     NodeSpec,
@@ -68,6 +69,11 @@ class Alloc(msgspec.Struct, frozen=True):
     def is_given_up(self) -> bool:
         """Say whether its slot counts as empty; it may run all the same."""
         return self.verdict.is_given_up
+
+    @property
+    def must_leave(self) -> bool:
+        """Say whether its node is being drained."""
+        return self.home is not None and self.home.availability is Availability.DRAINING
 
     @property
     def has_failed(self) -> bool:
@@ -154,10 +160,10 @@ class SlotPlan(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: str = ""
 
     def fits(self, alloc: Alloc) -> bool:
-        """Say whether an allocation is what this slot should have."""
+        """Say whether an allocation is what this slot should have, and where it may stay."""
         if self.spec is None or self.node not in {None, alloc.node}:
             return False
-        return alloc.has(self.spec)
+        return not alloc.must_leave and alloc.has(self.spec)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +180,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         is_crowded: no node has the ports of a node that it takes free: the old copy goes first.
         image_waits: of a service that is stopped before it is started: why its new image is on no
             node yet; empty: it is.
+        stuck: slots whose copy would go first, and whose next one no node takes.
     """
 
     stack: StackName
@@ -187,6 +194,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     proven: frozenset[AllocId] = frozenset()
     is_crowded: bool = False
     image_waits: str = ""
+    stuck: frozenset[int] = frozenset()
 
     @property
     def replicas(self) -> int:

@@ -40,14 +40,14 @@ def candidate(
         verdict: what it is held for.
         reason: of the verdict.
     """
-    if node.report is None or verdict not in {Verdict.READY, Verdict.PROBATION}:
+    if node.report is None or not verdict.is_sound:
         return None
     room = room_of(node, node.report, held)
     return msgspec.structs.replace(
         room,
         document_bytes=sum(document_bytes(assignment.workload) for assignment in held),
         addresses=addresses,
-        closed=(reason or "") if verdict is Verdict.PROBATION else "",
+        closed=_why_closed(verdict, reason),
     )
 
 
@@ -85,6 +85,12 @@ def _reserved(held: Iterable[Assignment]) -> Resources:
     return Resources(
         cpu_millis=cpu_millis, memory_bytes=memory_bytes, pids=pids, devices=dict(devices)
     )
+
+
+def _why_closed(verdict: Verdict, reason: str | None) -> str:
+    if verdict is Verdict.READY:
+        return ""
+    return reason or f"is {verdict}"
 
 
 def document_bytes(workload: Workload) -> int:

@@ -3,31 +3,28 @@
 Pure, total and deterministic. Every pass compares whole with whole; what changed does not matter.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Final
 
 import msgspec
 
-from scheduler.addresses import needs_address
 from scheduler.allocs import Asked, allocs_of
-from scheduler.candidates import candidate, document_bytes
 from scheduler.changes import Changes, Times, Wanted
 from scheduler.draft import Draft
 from scheduler.fit import Request
 from scheduler.follow import follow
-from scheduler.homes import homes_of, new_volumes, volumes_of
+from scheduler.homes import homes_of, new_volumes
 from scheduler.images import spare_images
 from scheduler.jobs import orchestrate_job
 from scheduler.memory import Memory, remember, times_of
+from scheduler.moving import stuck
 from scheduler.nodes import Judged, judge
 from scheduler.orchestrate import orchestrate
 from scheduler.place import Bound, Unplaceable, place
 from scheduler.plan import Plan, Write
-from scheduler.ports import host_ports
-from scheduler.removals import removals_of, why_blocked
+from scheduler.removals import removals_of
+from scheduler.requests import leaving_of, nodes_of, request_of, running_of
 from scheduler.routes import drained
 from scheduler.services import Service, services_of
 from scheduler.story import Now, node_events, placed_event, rollout_events
@@ -44,8 +41,6 @@ from shared.model import (
     ServiceSpec,
     StackName,
     Volume,
-    Want,
-    runs_alike,
 )
 from shared.timing import Timing
 
@@ -95,11 +90,13 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     times = times_of(memory, now.monotonic_s)
     allocs = by_service(allocs_of(world, judged, times.ready_since))
     services = services_of(world, judged, allocs, memory, times, now)
-    changes = _orchestrate_all(world, judged, services, allocs, times)
-    asked = {key: each.asked for key, each in services.items()}
+    kept = stuck(world, judged, {key: each.asked for key, each in services.items()}, allocs)
+    asked = kept.services
+    changes = _orchestrate_all(world, judged, asked, allocs, times)
     draft = Draft(world)
     story = _change(draft, asked, changes, now)
     placed = _place_all(world, judged, draft, asked, changes)
+    unplaceable = (*kept.unplaceable, *placed.unplaceable)
     story += _bind(world, draft, placed, now)
     images = spare_images(world, judged.verdicts, asked.values(), draft.assignments)
     after = planned(world, judged, draft, allocs, times.ready_since)
@@ -121,20 +118,23 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
         *story,
         *removals.events,
     )
-    memory = _noted(memory, judged, services, placed)
+    memory = _noted(memory, judged, services, unplaceable)
     wake_in_s = _wake_in_s(judged, (*changes.values(), *services.values()))
     plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
-    return Decision(plan, memory, placed.unplaceable, _waiting(asked))
+    return Decision(plan, memory, unplaceable, _waiting(asked))
 
 
 def _noted(
-    memory: Memory, judged: Judged, services: Mapping[ServiceId, Service], placed: Placed
+    memory: Memory,
+    judged: Judged,
+    services: Mapping[ServiceId, Service],
+    unplaceable: Iterable[Unplaceable],
 ) -> Memory:
     return msgspec.structs.replace(
         memory,
         told=judged.verdicts,
         marks={key: each.mark for key, each in services.items() if each.mark is not None},
-        unplaced=_unplaced(placed.unplaceable),
+        unplaced=_unplaced(unplaceable),
     )
 
 
@@ -150,16 +150,16 @@ def _wake_in_s(judged: Judged, parts: Iterable[Changes | Service]) -> float:
 def _orchestrate_all(
     world: World,
     judged: Judged,
-    services: Mapping[ServiceId, Service],
+    services: Mapping[ServiceId, Asked],
     allocs: ByService,
     times: Times,
 ) -> Mapping[ServiceId, Changes]:
     gone = drained(world, judged, chain.from_iterable(allocs.values()))
     return {
-        key: orchestrate_job(each.asked, allocs.get(key, ()), times)
-        if _is_job(each.asked)
-        else orchestrate(each.asked, allocs.get(key, ()), gone, times)
-        for key, each in services.items()
+        key: orchestrate_job(asked, allocs.get(key, ()), times)
+        if _is_job(asked)
+        else orchestrate(asked, allocs.get(key, ()), gone, times)
+        for key, asked in services.items()
     }
 
 
@@ -215,29 +215,19 @@ def _place_all(
         return Placed()
     wanted: dict[tuple[ServiceId, int], Wanted] = {}
     requests: list[Request] = []
-    running = _running(draft, lacking.keys())
+    running = running_of(draft.assignments, lacking.keys())
     for key, wants in lacking.items():
         leaving: Mapping[NodeName, int] = {}
         spec: ServiceSpec | None = None
         for want in wants:
             wanted[key, want.slot] = want
             if want.spec is not spec:
-                spec, leaving = want.spec, _leaving(running[key], want.spec)
-            requests.append(_request(world, asked[key], want, leaving))
-    nodes = [
-        candidate(
-            node,
-            draft.assignments[name],
-            draft.addresses(name).free,
-            judged.verdicts[name],
-            judged.reasons.get(name),
-        )
-        for name, node in world.nodes.items()
-    ]
+                spec, leaving = want.spec, leaving_of(world, running[key], want.spec)
+            requests.append(request_of(world, asked[key], want, leaving))
     homes = homes_of(world, {volume for request in requests for volume in request.volumes})
     bound: list[tuple[ServiceId, Wanted, NodeName]] = []
     unplaceable: list[Unplaceable] = []
-    for outcome in place([node for node in nodes if node is not None], requests, homes):
+    for outcome in place(nodes_of(world, judged, draft), requests, homes):
         match outcome:
             case Bound(request, node_name):
                 key = (StackName(request.service[0]), ServiceName(request.service[1]))
@@ -245,45 +235,6 @@ def _place_all(
             case Unplaceable():
                 unplaceable.append(outcome)
     return Placed(tuple(bound), tuple(unplaceable))
-
-
-_Running = Sequence[tuple[NodeName, Assignment]]
-
-
-def _running(draft: Draft, keys: AbstractSet[ServiceId]) -> Mapping[ServiceId, _Running]:
-    found: dict[ServiceId, list[tuple[NodeName, Assignment]]] = {key: [] for key in keys}
-    for node, held in draft.assignments.items():
-        for one in held:
-            if one.want is Want.RUN and (one.stack, one.service) in keys:
-                found[one.stack, one.service].append((node, one))
-    return found
-
-
-def _leaving(running: _Running, spec: ServiceSpec) -> Mapping[NodeName, int]:
-    """Return how many copies of another version than the wanted one each node has."""
-    return Counter(node for node, one in running if not runs_alike(one.workload, spec.workload))
-
-
-def _request(
-    world: World, asked: Asked, wanted: Wanted, leaving: Mapping[NodeName, int]
-) -> Request:
-    workload = wanted.spec.workload
-    return Request(
-        service=(asked.stack, asked.service),
-        slot=wanted.slot,
-        needs=workload.reservations,
-        document_bytes=document_bytes(workload),
-        placement=wanted.spec.placement,
-        avoid=wanted.avoid,
-        barred=wanted.barred,
-        node=wanted.node,
-        volumes=volumes_of(wanted.spec),
-        leaving=leaving,
-        blocked=why_blocked(world, wanted.spec),
-        image=workload.image if wanted.is_urgent else "",
-        needs_address=needs_address(workload),
-        ports=host_ports(workload),
-    )
 
 
 def _bind(world: World, draft: Draft, placed: Placed, now: Now) -> list[Event]:

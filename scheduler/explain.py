@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from scheduler.decide import decide
+from scheduler.decide import Decision, decide
 from scheduler.memory import Memory
+from scheduler.place import Unplaceable
 from scheduler.story import Now
 from scheduler.world import World
 from shared.model import ServiceName, StackName
@@ -33,7 +34,7 @@ def explain(world: World, stack: StackName, timing: Timing) -> Unplaced:
     """Return which slots and standbys of `stack` no node takes, and why."""
     slots: dict[ServiceName, list[str]] = defaultdict(list)
     standbys: dict[ServiceName, list[str]] = defaultdict(list)
-    decision = decide(world, Memory(), Now(0.0, 0.0), timing)
+    decision = _decided(world, timing)
     for each in decision.unplaceable:
         name, service = each.request.service
         if name != stack:
@@ -44,6 +45,15 @@ def explain(world: World, stack: StackName, timing: Timing) -> Unplaced:
             standbys[ServiceName(service)].append(f"standby: {each.reason}")
     waits = {key[1]: said for key, said in decision.waiting.items() if key[0] == stack}
     return Unplaced(slots=_frozen(slots), standbys=_frozen(standbys), waits=waits)
+
+
+def unplaceable(world: World, timing: Timing) -> tuple[Unplaceable, ...]:
+    """Return every slot and standby that no node takes."""
+    return _decided(world, timing).unplaceable
+
+
+def _decided(world: World, timing: Timing) -> Decision:
+    return decide(world, Memory(), Now(0.0, 0.0), timing)
 
 
 def _frozen(found: Mapping[ServiceName, list[str]]) -> Sentences:

@@ -17,6 +17,7 @@ from scheduler.world import ServiceId, World
 from shared.labels import meets
 from shared.model import (
     AllocId,
+    Availability,
     MountKind,
     NodeName,
     ServiceName,
@@ -70,6 +71,7 @@ def of_service(world: World, judged: Judged, spec: ServiceSpec, own: Sequence[Al
         for name, node in world.nodes.items()
         if node.report is not None
         and judged.verdicts[name] is not Verdict.LOST
+        and node.spec.availability is not Availability.DRAINING
         and meets(node.spec, spec.placement.constraints)
         and (name in used or judged.verdicts[name] in _OPEN)
     ]

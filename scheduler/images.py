@@ -49,7 +49,7 @@ def spare_images(
         for name, node in world.nodes.items()
         if node.report is not None
         and not verdicts[name].is_given_up
-        and verdicts[name] is not Verdict.CORDONED
+        and verdicts[name] not in {Verdict.CORDONED, Verdict.DRAINING}
     ]
     running: dict[str, set[NodeName]] = defaultdict(set)
     for name, assignments in held.items():

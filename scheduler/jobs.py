@@ -148,7 +148,7 @@ def _one_slot(
 ) -> Changes:
     if plan is None:
         return Changes(drop={alloc.id: "it is no longer asked for" for alloc in members})
-    fresh = [alloc for alloc in members if plan.fits(alloc)]
+    fresh = [alloc for alloc in members if _is_of(plan, alloc)]
     old = [alloc for alloc in members if alloc not in fresh]
     gone = Changes(drop={alloc.id: "a newer run has begun" for alloc in old})
     alive = sorted((alloc for alloc in fresh if _is_through_or_on(alloc)), key=_preference)
@@ -166,6 +166,17 @@ def _one_slot(
     )
     failed = [alloc for alloc in fresh if alloc.has_failed and not alloc.is_lost]
     return merged([gone, retried(wanted, failed, times) if failed else Changes(wanted=(wanted,))])
+
+
+def _is_of(plan: SlotPlan, alloc: Alloc) -> bool:
+    """Say whether a copy is of the run in hand.
+
+    It runs to its end where it is, though its node is being drained or has other labels by now; and
+    what has ended is not begun again for that.
+    """
+    return (
+        plan.spec is not None and plan.node in {None, alloc.node} and alloc.runs(plan.spec.workload)
+    )
 
 
 def _is_through_or_on(alloc: Alloc) -> bool:

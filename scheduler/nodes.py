@@ -37,6 +37,7 @@ class Verdict(enum.StrEnum):
 
     READY = "ready"
     CORDONED = "cordoned"
+    DRAINING = "draining"
     PROBATION = "probation"  # it came back once too often: it keeps what it has, gets nothing new
     SUSPECT = "suspect"  # its lease ended less than the grace period ago, or a peer misses its host
     UNREACHABLE = "unreachable"  # by a majority of its watchers: replaced at once, may yet live
@@ -45,7 +46,7 @@ class Verdict(enum.StrEnum):
     @property
     def is_sound(self) -> bool:
         """Say whether the node works as far as anybody knows."""
-        return self in {Verdict.READY, Verdict.CORDONED, Verdict.PROBATION}
+        return self in _SOUND
 
     @property
     def is_given_up(self) -> bool:
@@ -53,6 +54,12 @@ class Verdict(enum.StrEnum):
         return self in {Verdict.UNREACHABLE, Verdict.LOST}
 
 
+_SOUND: Final = frozenset({Verdict.READY, Verdict.CORDONED, Verdict.DRAINING, Verdict.PROBATION})
+# What an operator's word makes of a node that is well.
+_BY_ORDER: Final = {
+    Availability.CORDONED: Verdict.CORDONED,
+    Availability.DRAINING: Verdict.DRAINING,
+}
 Verdicts = Mapping[NodeName, Verdict]
 
 
@@ -251,9 +258,8 @@ class _Case:
             return given_up
         if not node.alive or name in self._said.host:
             return Verdict.SUSPECT
-        if node.spec.availability is Availability.CORDONED:
-            return Verdict.CORDONED
-        return Verdict.PROBATION if is_mistrusted else Verdict.READY
+        mistrusted = Verdict.PROBATION if is_mistrusted else Verdict.READY
+        return _BY_ORDER.get(node.spec.availability, mistrusted)
 
     def headless(self) -> Mapping[NodeName, float]:
         """Return whose gateways are waited for though nothing is heard of them, and until when."""

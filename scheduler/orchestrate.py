@@ -59,8 +59,8 @@ def _one_slot(
     plan = asked.slots.get(slot)
     leaving = _finish_draining(going, drained, times)
     if plan is None:
-        return merged([leaving, _wind_down(staying, "it is no longer asked for")])
-    if going and _goes_first(asked, plan):
+        return merged([leaving, _wind_down(staying, _why_unasked(staying))])
+    if going and goes_first(asked, plan):
         # The one before has not ended yet.
         return leaving
     return merged([leaving, _fill(asked, plan, slot, staying, times)])
@@ -98,7 +98,13 @@ def _wind_down(staying: Iterable[Alloc], reason: str) -> Changes:
     return Changes(drop=drop, drain=drain)
 
 
-def _goes_first(asked: Asked, plan: SlotPlan) -> bool:
+def _why_unasked(staying: Iterable[Alloc]) -> str:
+    drained = (alloc.node for alloc in staying if alloc.must_leave)
+    node = next(drained, None)
+    return f"{node} is being drained" if node is not None else "it is no longer asked for"
+
+
+def goes_first(asked: Asked, plan: SlotPlan) -> bool:
     """Say whether what a slot has must have ended before it gets anything new.
 
     Of exclusive work the claim sees to that, and the new one is made meanwhile.
@@ -118,7 +124,13 @@ def _fill(
     One on an unreachable node does not fill the slot and yet stays where it is: it may be alive.
     Once it is seen again, one of the two is surplus.
     """
-    fresh = [alloc for alloc in staying if plan.fits(alloc) and not _is_past(asked, alloc)]
+    past = [alloc for alloc in staying if _is_past(asked, alloc)]
+    if past:
+        # It never runs again: where it is, the next one may be placed.
+        rest = [alloc for alloc in staying if alloc not in past]
+        gone = _wind_down(past, "a newer copy has run since")
+        return merged([gone, _fill(asked, plan, slot, rest, times)])
+    fresh = [alloc for alloc in staying if plan.fits(alloc)]
     old = [alloc for alloc in staying if alloc not in fresh]
     alive = [
         alloc for alloc in fresh if alloc.is_complete or not (alloc.is_given_up or alloc.has_failed)
@@ -130,7 +142,7 @@ def _fill(
         return _settle(asked, plan, alive, old, spent)
     if plan.spec is None or plan.waits_for:
         return _old_surplus(old)
-    if _goes_first(asked, plan):
+    if goes_first(asked, plan):
         cleared = _clear(asked, slot, old)
         if cleared is not None:
             return cleared
@@ -140,13 +152,15 @@ def _fill(
 def _clear(asked: Asked, slot: int, old: Sequence[Alloc]) -> Changes | None:
     """Return what ends the slot's old allocations; None: nothing of them is left.
 
-    What still answers goes only once the new version could begin: its image is where it will be.
+    What still answers goes only once the next one could begin: its image is where it will be, and
+    some node takes it.
     """
-    if any(alloc.is_ready for alloc in old) and asked.image_waits:
+    if any(alloc.is_ready for alloc in old) and (asked.image_waits or slot in asked.stuck):
         return _old_surplus(old)
     present = [alloc for alloc in old if not alloc.is_given_up]
     if present:
-        return _wind_down(present, "its service has changed, and two would be in each other's way")
+        why = f"{_why_replaced(present)}, and two would be in each other's way"
+        return _wind_down(present, why)
     return Changes() if slot in asked.leaving else None
 
 
@@ -191,7 +205,12 @@ def _old_surplus(old: Iterable[Alloc]) -> Changes:
 def _why_wanted(gone: Sequence[Alloc], old: Sequence[Alloc]) -> str:
     if gone:
         return f"{gone[0].node} is {gone[0].verdict}"
-    return "its service has changed" if old else "its slot is empty"
+    return _why_replaced(old) if old else "its slot is empty"
+
+
+def _why_replaced(old: Iterable[Alloc]) -> str:
+    drained = next((alloc.node for alloc in old if alloc.must_leave), None)
+    return f"{drained} is being drained" if drained is not None else "its service has changed"
 
 
 def _settle(

@@ -205,8 +205,8 @@ def _decoded(item: KeyValue) -> Record | CodecError | None:
 def _nodes(found: Found) -> Mapping[NodeName, NodeState]:
     suspicions = _suspicions(found)
     return {
-        spec.name: _node(spec, found, suspicions.get(spec.name, {}))
-        for key, spec, _ in found.under(keys.NODES, NodeSpec)
+        spec.name: _node(spec, revision, found, suspicions.get(spec.name, {}))
+        for key, spec, revision in found.under(keys.NODES, NodeSpec)
         if key == keys.node_spec(spec.name)
     }
 
@@ -220,15 +220,20 @@ def _suspicions(found: Found) -> Mapping[NodeName, Mapping[NodeName, Silence]]:
     return by_node
 
 
-def _node(spec: NodeSpec, found: Found, suspected_by: Mapping[NodeName, Silence]) -> NodeState:
+def _node(
+    spec: NodeSpec, revision: Revision, found: Found, suspected_by: Mapping[NodeName, Silence]
+) -> NodeState:
     manifest_item = found.item(keys.desired(spec.name))
     word = found.get(keys.gateway(spec.name), GatewayWord)
+    report_item = found.item(keys.observed(spec.name))
     return NodeState(
         spec=spec,
+        spec_revision=revision,
         # An unreadable session still is one: its presence is the truth, not its content.
         alive=found.item(keys.node_alive(spec.name)) is not None,
         session=found.get(keys.node_alive(spec.name), Session),
         report=found.get(keys.observed(spec.name), Report),
+        report_revision=report_item.mod_revision if report_item else Revision(0),
         manifest=found.get(keys.desired(spec.name), Manifest),
         manifest_revision=manifest_item.mod_revision if manifest_item else Revision(0),
         suspected_by=suspected_by,

@@ -156,6 +156,10 @@ def _job(around: Around, base: Asked, rollout: Rollout, wish: Wish) -> Service:
     waits = waits_for(around.world, base.stack, rollout.target, around.of_stack(base.stack))
     after = rollout if waits else advance_job(rollout, wish, own, len(numbers))
     plans = plan_job(after, numbers, waits)
+    if after.phase is RolloutPhase.DONE:
+        # What has ended is not begun again because its node was removed, and its record with it.
+        there = {alloc.assignment.slot for alloc in own}
+        plans = {slot: plan for slot, plan in plans.items() if slot in there}
     schedule = after.target.schedule
     next_s = cron.due(schedule, around.now.wall_s).next_s if schedule is not None else None
     asked = msgspec.structs.replace(base, spec=after.target, slots=where.pinned(plans))

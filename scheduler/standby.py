@@ -72,6 +72,8 @@ def _why_stale(asked: Asked, alloc: Alloc, replicas: Iterable[Alloc]) -> str | N
     """Return why a standby is of no use any more; None: it is of use."""
     if asked.standby == 0:
         return "it is no longer asked for"
+    if alloc.must_leave:
+        return f"{alloc.node} is being drained"
     if asked.standby_spec is None or not alloc.has(asked.standby_spec):
         return "its service has changed"
     staying = [one for one in replicas if one.assignment.want is Want.RUN and not one.is_given_up]

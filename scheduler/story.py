@@ -4,6 +4,7 @@ Pure.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -26,24 +27,30 @@ def node_events(world: World, told: Verdicts, judged: Judged, now: Now) -> Itera
             continue  # It is joining: it has no story yet.
         kind = _kind(told.get(name, Verdict.READY), verdict)
         if kind:
-            reason = judged.reasons.get(name, "it answers again")
+            said = "it answers again" if kind == "node_back" else "somebody said so"
+            reason = judged.reasons.get(name, said)
             yield Event(kind=kind, subject=name, reason=reason, at_s=now.wall_s, node=name)
 
 
 def _kind(before: Verdict, verdict: Verdict) -> str:
-    if verdict is before:
+    if verdict is before or (verdict is Verdict.SUSPECT and not before.is_sound):
         return ""
-    match verdict:
-        case Verdict.LOST:
-            return "node_lost"
-        case Verdict.UNREACHABLE:
-            return "node_unreachable"
-        case Verdict.SUSPECT:
-            return "node_suspect" if before.is_sound else ""
-        case Verdict.PROBATION:
-            return "node_flapping"
-        case _:
-            return "" if before.is_sound else "node_back"
+    if verdict in _KINDS:
+        return _KINDS[verdict]
+    if not before.is_sound:
+        return "node_back"
+    return "node_uncordoned" if before in _BY_WORD else ""
+
+
+_BY_WORD: Final = frozenset({Verdict.CORDONED, Verdict.DRAINING})
+_KINDS: Final = {
+    Verdict.LOST: "node_lost",
+    Verdict.UNREACHABLE: "node_unreachable",
+    Verdict.SUSPECT: "node_suspect",
+    Verdict.PROBATION: "node_flapping",
+    Verdict.CORDONED: "node_cordoned",
+    Verdict.DRAINING: "node_draining",
+}
 
 
 def placed_event(subject: str, node: NodeName, reason: str, now: Now, *, anew: bool) -> Event:

@@ -39,15 +39,19 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         session: what its agent says of itself; None: it has no session, or an unreadable one.
+        spec_revision: that its spec was read at.
         manifest_revision: 0 while it has no manifest.
+        report_revision: 0 while it has no report.
         suspected_by: which peers do not reach it, and what of it is silent.
         trouble: why its gateway does not serve, by its agent's word; empty: there is no such word.
     """
 
     spec: NodeSpec
+    spec_revision: Revision = Revision(0)
     alive: bool = False
     session: Session | None = None
     report: Report | None = None
+    report_revision: Revision = Revision(0)
     manifest: Manifest | None = None
     manifest_revision: Revision = Revision(0)
     suspected_by: Mapping[NodeName, Silence] = {}

@@ -3,7 +3,8 @@
 Pure. One writer per key. `<...>` parts never contain a slash.
 
     /hafen/v1/                     record      writer                leased
-      nodes/<node>/spec            NodeSpec    node once, then API
+      nodes/<node>/spec            NodeSpec    node once, then API   its address: the node, while
+                                                                     it has no session
       nodes/<node>/alive           Session     agent                 yes, never revoked: its
                                                                      absence is the truth
       suspects/<node>/<peer>       Suspicion   the peer's agent      yes, by the peer's session

@@ -1,4 +1,4 @@
-"""Commands that show what is: ps, ls, node ls, status. All of them take --json."""
+"""Commands that show what is: ps, ls, status. All of them take --json."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,11 +11,11 @@ from deploy.render import (
     allocation_table,
     as_json,
     finding_table,
-    node_table,
     outage_lines,
     service_table,
     status_lines,
 )
+from deploy.render_node import node_table
 from shared.api import Level
 from shared.clock import SystemClock
 
@@ -52,23 +52,6 @@ def ls(connection: Connection, *, is_json: bool) -> None:
         click.echo(as_json(found))
     else:
         print_table(service_table(found.services))
-
-
-@click.group()
-def node() -> None:
-    """The cluster's nodes."""
-
-
-@node.command(name="ls")
-@json_option
-@click.pass_obj
-def node_ls(connection: Connection, *, is_json: bool) -> None:
-    """Show the nodes: their state, and what is reserved of what they have."""
-    found = connection.run(lambda client: client.nodes())
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(node_table(found.nodes))
 
 
 @click.command()

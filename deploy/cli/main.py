@@ -30,7 +30,7 @@ _COMMANDS: Final = {
     "rm": Lazy("deploy.cli.amend", "rm", "Remove a stack."),
     "status": Lazy("deploy.cli.listing", "status", "Show the cluster at a glance."),
     "doctor": Lazy("deploy.cli.listing", "doctor", "Show what is wrong, and what to do."),
-    "node": Lazy("deploy.cli.listing", "node", "Show the nodes: hafen node ls."),
+    "node": Lazy("deploy.cli.node", "node", "Show, drain, label, remove nodes: node ls."),
     "net": Lazy("deploy.cli.net", "net", "Try the network, show who talks to whom."),
     "volume": Lazy("deploy.cli.volume", "volume", "Show and remove volumes: hafen volume ls."),
     "network": Lazy("deploy.cli.network", "network", "Networks, and addresses left: network ls."),

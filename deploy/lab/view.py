@@ -25,6 +25,7 @@ _COLOURS: Final = {
     "ready": "green",
     "healthy": "green",
     "cordoned": "yellow",
+    "draining": "yellow",
     "suspect": "yellow",
     "starting": "yellow",
     "lost": "red",

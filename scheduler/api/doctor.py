@@ -170,7 +170,8 @@ def _nodes(facts: Facts) -> Iterator[Finding]:
                 level=Level.FAIL,
                 where=f"node {name}",
                 what="its agent's lease has ended",
-                advice="start the host, or `hafen serve` on it",
+                advice="start the host, or `hafen serve` on it; one that is gone for good counts in"
+                f" every majority until `hafen node rm {name}`",
             )
         for problem in node.report.problems if node.report is not None else ():
             yield Finding(

@@ -20,6 +20,7 @@ from scheduler.world import RoutesState, World
 from shared.api import AllocationView, SlotView, StackProgress
 from shared.model import (
     AllocId,
+    Availability,
     EndpointState,
     NodeName,
     Rollout,
@@ -28,7 +29,7 @@ from shared.model import (
     ServiceSpec,
     StackName,
 )
-from shared.states import AllocState
+from shared.states import TERMINAL, AllocState
 
 # Phases that nothing but a person, or another deploy, leads out of; a canary's time may, too.
 _ENDED: Final = WAITING | {RolloutPhase.DONE, RolloutPhase.ROLLED_BACK, RolloutPhase.FAILED}
@@ -233,9 +234,19 @@ def _has_places(stand: Stand, spec: ServiceSpec) -> bool:
 
 def _count(stand: Stand, spec: ServiceSpec, *, standby: bool) -> int:
     return sum(
-        one.view.service == spec.name and is_fresh(one, spec) and one.view.standby is standby
+        one.view.service == spec.name
+        and is_fresh(one, spec)
+        and one.view.standby is standby
+        and not _must_leave(stand, one)
         for one in stand.own
     )
+
+
+def _must_leave(stand: Stand, one: Placed) -> bool:
+    """Say whether its node is being drained; what ends there by itself is where it should be."""
+    node = stand.world.nodes.get(one.view.node)
+    is_drained = node is not None and node.spec.availability is Availability.DRAINING
+    return is_drained and one.view.state not in TERMINAL
 
 
 def is_done(stand: Stand) -> bool:

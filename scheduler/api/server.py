@@ -19,6 +19,7 @@ from scheduler.api.images import ImageHandlers
 from scheduler.api.listen import listening
 from scheduler.api.members import AskMembers, Members
 from scheduler.api.network_handlers import NetworkHandlers
+from scheduler.api.node_handlers import NodeHandlers
 from scheduler.api.sealing import sealer
 from scheduler.api.stack_handlers import StackHandlers
 from scheduler.api.stacks import Stacks
@@ -75,6 +76,7 @@ class ApiServer:
         self._image_handlers = ImageHandlers(self._cluster, agents, settings, clock)
         self._stack_handlers = StackHandlers(self._cluster, view, stacks, clock)
         self._volume_handlers = VolumeHandlers(self._cluster)
+        self._node_handlers = NodeHandlers(self._cluster)
         self._network_handlers = NetworkHandlers(self._cluster)
         self._net_handlers = NetHandlers(self._cluster, agents, settings)
         self._floating_handlers = FloatingHandlers(self._cluster)
@@ -100,6 +102,7 @@ class ApiServer:
             self._access_handlers,
             self._stack_handlers,
             self._volume_handlers,
+            self._node_handlers,
             self._network_handlers,
             self._floating_handlers,
             self._edge_handlers,

@@ -61,6 +61,8 @@ def _node(node: NodeState, verdict: Verdict, reason: str, *, is_leader: bool) ->
         leader=is_leader,
         reason=reason,
         problems=report.problems if report is not None else (),
+        availability=node.spec.availability,
+        labels=node.spec.labels,
     )
 
 

@@ -9,6 +9,9 @@ settings.API_PORT and over the unix socket <run_dir>/api.sock (mode 0600).
     GET    /v1/status                                       ClusterView
     GET    /v1/doctor                                       Diagnosis
     GET    /v1/nodes                                        NodeList
+    GET    /v1/nodes/{node}                                 NodeDetail
+    PUT    /v1/nodes/{node}                 NodeChange  ->  NodeDetail
+    DELETE /v1/nodes/{node}                             ->  NodeDetail
     GET    /v1/services?stack=                              ServiceList
     GET    /v1/allocations?stack=&service=&node=            AllocationList
     PUT    /v1/stacks/{stack}              StackUpload  ->  Accepted
@@ -111,6 +114,7 @@ from shared.api.net import (
     ServiceNetView,
 )
 from shared.api.networks import NetworkList, NetworkView, PoolView
+from shared.api.nodes import Left, NodeChange, NodeDetail, NodeList, NodeView
 from shared.api.paths import (
     ACCESS,
     AGENT_ACCESS,
@@ -137,6 +141,7 @@ from shared.api.paths import (
     NET_SHOW,
     NETWORK,
     NETWORKS,
+    NODE,
     NODES,
     PLAN,
     PROGRESS,
@@ -159,8 +164,6 @@ from shared.api.views import (
     Finding,
     Level,
     LogEntry,
-    NodeList,
-    NodeView,
     ServiceList,
     ServiceView,
     SlotView,
@@ -195,6 +198,7 @@ __all__ = [
     "NETWORKS",
     "NET_DOCTOR",
     "NET_SHOW",
+    "NODE",
     "NODES",
     "PLAN",
     "PROBES_MAX",
@@ -239,6 +243,7 @@ __all__ = [
     "ImageHolders",
     "ImagePush",
     "KernelFacts",
+    "Left",
     "Level",
     "LogEntry",
     "MemberView",
@@ -248,6 +253,8 @@ __all__ = [
     "NetView",
     "NetworkList",
     "NetworkView",
+    "NodeChange",
+    "NodeDetail",
     "NodeList",
     "NodeView",
     "PlanView",

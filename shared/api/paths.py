@@ -8,6 +8,7 @@ from typing import Final
 STATUS: Final = "/v1/status"
 DOCTOR: Final = "/v1/doctor"
 NODES: Final = "/v1/nodes"
+NODE: Final = "/v1/nodes/{node}"
 SERVICES: Final = "/v1/services"
 ALLOCATIONS: Final = "/v1/allocations"
 STACK: Final = "/v1/stacks/{stack}"

@@ -1,4 +1,4 @@
-"""What the API answers about what is: nodes, services, allocations, how far a change is, logs.
+"""What the API answers about what is: services, allocations, how far a change is, logs.
 
 Pure.
 """
@@ -6,12 +6,12 @@ Pure.
 import enum
 
 from shared.api.floating import FloatingView
+from shared.api.nodes import NodeView
 from shared.model import (
     AllocId,
     Health,
     NodeName,
     Record,
-    Resources,
     Revision,
     ServiceName,
     StackName,
@@ -24,30 +24,6 @@ class ErrorBody(Record, frozen=True, kw_only=True):
 
     error: str
     message: str
-
-
-class NodeView(Record, frozen=True, kw_only=True):
-    """A node as a person sees it.
-
-    `state` is a verdict of scheduler.nodes; `reason` says why in one sentence, empty where all is
-    well.
-    """
-
-    name: NodeName
-    state: str
-    address: str
-    capacity: Resources = Resources()
-    reserved: Resources = Resources()
-    allocations: int = 0
-    leader: bool = False
-    reason: str = ""
-    problems: tuple[str, ...] = ()
-
-
-class NodeList(Record, frozen=True, kw_only=True):
-    """All nodes, sorted by name."""
-
-    nodes: tuple[NodeView, ...]
 
 
 class EtcdMemberView(Record, frozen=True, kw_only=True):

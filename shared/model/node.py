@@ -21,16 +21,19 @@ class Availability(enum.StrEnum):
     """What an operator allows a node to do."""
 
     ACTIVE = "active"
-    CORDONED = "cordoned"
+    CORDONED = "cordoned"  # it keeps what it has, and gets nothing new
+    DRAINING = "draining"  # nor does it keep what can be elsewhere
 
 
 class NodeSpec(Record, frozen=True, kw_only=True):
     """A member of the cluster.
 
-    Key: nodes/<node>/spec. Created by the node when it joins, then written by the API.
+    Key: nodes/<node>/spec. Created by the node when it joins, then written by the API, which also
+    removes it. The node writes its address, while it has no session.
 
     Attributes:
         address: where other nodes reach this one, an IPv4 address without a prefix.
+        labels: at first those of the host's settings.
         subnet: the network of this node's containers, such as 10.90.3.0/24; no two nodes share one.
     """
 

@@ -153,7 +153,7 @@ async def test_listings_in_a_pipe_are_plain_and_aligned(tmp_path: Path) -> None:
         "shop.web.1.a  node-1  app:1  healthy    -         0  198.19.1.2\n"
     )
     assert shown[2][1] == (
-        "NODE    STATE  ADDRESS     CPUS   MEMORY  REPLICAS  NOTES\n"
+        "NODE    STATE  ADDRESS     CPUS   MEMORY  REPLICAS  LABELS  NOTES\n"
         "node-1  ready  198.18.0.1   0/1  0 B/0 B         1\n"
     )
 
@@ -180,6 +180,8 @@ async def test_listings_for_programs_are_the_records_of_the_api(tmp_path: Path) 
                 "leader": False,
                 "reason": "",
                 "problems": [],
+                "availability": "active",
+                "labels": {},
             }
         ],
         "stacks": 1,

@@ -7,9 +7,11 @@ from typing import Final
 import msgspec
 
 from shared import keys
+from shared.model import Availability
 from shared.store import exactly
 from tests.fakes.runtime import Timings
 from tests.fakes.store import FakeStore, Way, WriteFate
+from tests.sim import people
 from tests.sim.bugs import Bug
 from tests.sim.cluster import Machinery, SimCluster
 from tests.sim.host import PARTS, SimHost
@@ -122,6 +124,7 @@ def heal_all(cluster: SimCluster) -> None:
         host.disk.stall_s, host.disk.is_full = 0.0, False
         host.gateway.trouble = ""
         host.heal()
+        people.allow(cluster, host, Availability.ACTIVE)
         host.thaw()
         host.boot()
         for store in host.stores:
@@ -318,4 +321,9 @@ KINDS: Final[dict[str, Callable[[SimCluster, SimHost, float], None]]] = {
     "compact": _compact,
     "depose": _depose,
     "deploy": _deploy,
+    "cordon": people.cordon,
+    "drain": people.drain,
+    "forget_dead": people.forget_dead,
+    "forget_living": people.forget_living,
+    "move": people.move,
 }

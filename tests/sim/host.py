@@ -119,6 +119,11 @@ class SimHost:
         self.promise = SimPromise()
         self.clock.reboot()
 
+    def move(self, address: str) -> None:
+        """Have another address from the next boot on."""
+        self._settings = msgspec.structs.replace(self._settings, address=address)
+        self.net = self._cluster.network.plug_in(self.name, address)
+
     def crash(self, part: str) -> None:
         """Kill one part; it is started again a moment later, as a supervisor does."""
         if part in self._lives:

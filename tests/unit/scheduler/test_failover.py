@@ -175,3 +175,16 @@ def test_an_exclusive_update_lets_the_old_one_go_once_the_new_one_is_made() -> N
     unmade = held(at(state(msgspec.structs.replace(made, address=""))))
     assert unmade.get("node-1", [(OLD, Want.RUN, 1)]) == [(OLD, Want.RUN, 1)]
     assert held(at(state(made)))["node-1"] == [(OLD, Want.DRAIN, 1)]
+
+
+def test_a_copy_that_a_newer_one_has_outrun_leaves_before_its_node_gets_the_next_one() -> None:
+    spec = msgspec.structs.replace(
+        service(), workload=msgspec.structs.replace(service().workload, exclusive=True)
+    )
+    home = node("node-1", placed(OLD, spec, 5), statuses=[prepared(OLD)])
+    state = msgspec.structs.replace(
+        world([home], [stack("shop", spec)], revision=100),
+        epochs={(StackName("shop"), spec.name, 1): 7},
+    )
+    found = held(at(state))["node-1"]
+    assert [(want, slot) for _, want, slot in found] == [(Want.RUN, 1), (Want.DRAIN, 1)]

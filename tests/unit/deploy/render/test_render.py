@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from deploy import render
 from deploy.render import Column, Table
+from deploy.render_node import node_table
 from shared.api import (
     AllocationList,
     AllocationView,
@@ -68,7 +69,8 @@ NODE = NodeView(
     reserved=Resources(cpu_millis=250, memory_bytes=3 * 2**26),
     allocations=3,
     leader=True,
-    problems=("port 80 is taken",),
+    problems=("port 80 taken",),
+    labels={"a": "b"},
 )
 
 
@@ -103,9 +105,9 @@ def test_allocations_are_shown_with_their_age_and_health() -> None:
 
 
 def test_nodes_are_shown_with_what_is_reserved_of_what_they_have() -> None:
-    assert render.plain(render.node_table([NODE])) == [
-        "NODE    STATE  ADDRESS      CPUS         MEMORY  REPLICAS  NOTES",
-        "node-1  ready  192.0.2.1  0.25/4  192 MiB/2 GiB         3  leader; port 80 is taken",
+    assert render.plain(node_table([NODE])) == [
+        "NODE    STATE  ADDRESS      CPUS         MEMORY  REPLICAS  LABELS  NOTES",
+        "node-1  ready  192.0.2.1  0.25/4  192 MiB/2 GiB         3  a=b     leader; port 80 taken",
     ]
 
 
@@ -161,9 +163,9 @@ def test_the_notes_of_an_exclusive_allocation_begin_with_its_epoch() -> None:
 def test_a_node_says_why_it_is_not_simply_well() -> None:
     one = msgspec.structs.replace(NODE, state="lost", reason="its lease ended 3.0 s ago")
 
-    notes = render.node_table([one]).rows[0][-1]
+    notes = node_table([one]).rows[0][-1]
 
-    assert notes == "leader; its lease ended 3.0 s ago; port 80 is taken"
+    assert notes == "leader; its lease ended 3.0 s ago; port 80 taken"
 
 
 def test_what_does_not_work_is_a_list() -> None:
