@@ -37,11 +37,12 @@ from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import CodecError
 from shared.loop import Dirty, reconcile_forever
-from shared.mirror import View, mirror
+from shared.mirror import mirror
 from shared.model import AllocationStatus, Manifest, Report, Revision, Silence, StackName
 from shared.settings import Settings
 from shared.states import TERMINAL
 from shared.store import Store, exactly, under
+from shared.view import View
 
 _log = structlog.get_logger()
 

@@ -10,10 +10,10 @@ from node_agent.gateway.extras import Extras
 from node_agent.views import LastGood
 from shared import codec, keys
 from shared.certificates import Pair, read_pair
-from shared.mirror import View
 from shared.model import Certificate, Challenge
 from shared.seal import read_key, unseal
 from shared.store import KeyRange, KeyValue, under
+from shared.view import View
 
 
 class EdgeView:

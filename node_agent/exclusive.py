@@ -25,9 +25,9 @@ from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import AmbiguousError, CodecError, ConflictError, LeaseLostError
 from shared.loop import Dirty
-from shared.mirror import View
 from shared.model import AllocId, Assignment, Claim, Epoch, NodeName, Revision
 from shared.store import Compare, KeyValue, Put, Store
+from shared.view import View
 
 _log = structlog.get_logger()
 

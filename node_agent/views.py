@@ -9,9 +9,9 @@ from typing import Generic, Protocol, TypeVar
 
 from shared import codec, keys
 from shared.errors import CodecError, HafenError
-from shared.mirror import View
 from shared.model import Manifest, Network, NodeName, NodeSpec, Revision, Routes, StackName
 from shared.store import KeyValue
+from shared.view import View
 
 
 class _Written(Protocol):

@@ -23,10 +23,10 @@ from shared.clock import Clock
 from shared.election import Fence, campaign
 from shared.errors import FencedError, LeaseLostError, StoreError
 from shared.loop import Dirty, reconcile_forever
-from shared.mirror import View
 from shared.model import Leader, NodeName, Revision
 from shared.settings import Settings
 from shared.store import Lease, Store
+from shared.view import View
 
 _log = structlog.get_logger()
 

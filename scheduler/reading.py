@@ -24,7 +24,6 @@ from scheduler.world import (
 )
 from shared import codec, keys
 from shared.errors import CodecError
-from shared.mirror import View
 from shared.model import (
     Certificate,
     Claim,
@@ -54,6 +53,7 @@ from shared.model import (
     Volume,
 )
 from shared.store import KeyValue
+from shared.view import View
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S")

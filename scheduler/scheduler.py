@@ -21,10 +21,11 @@ from shared.election import Fence
 from shared.errors import CodecError
 from shared.etcd.store import EtcdStore
 from shared.loop import Dirty
-from shared.mirror import View, mirror
+from shared.mirror import mirror
 from shared.model import NodeSpec, Silence, Suspicion
 from shared.settings import Settings, load
 from shared.store import Store, under
+from shared.view import View
 
 # Given the view, what the leader does besides deciding, until it is cancelled.
 Beside = Callable[[View], Callable[[Fence], Awaitable[None]]]

@@ -9,9 +9,10 @@ from scheduler.issuing.issuer import Fetch, Issuer
 from shared import codec, keys
 from shared.clock import SystemClock
 from shared.election import Fence
-from shared.mirror import View, mirror
+from shared.mirror import mirror
 from shared.model import Certificate, Leader, NodeName, Record, Revision
 from shared.store import Put, under
+from shared.view import View
 from tests.fakes.etcd import FakeEtcd
 from tests.fakes.store import FakeStore
 

@@ -14,7 +14,6 @@ from node_agent.views import LastGood, not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import CodecError
-from shared.mirror import View
 from shared.model import (
     FloatingAddress,
     FloatingClaim,
@@ -26,6 +25,7 @@ from shared.model import (
     Suspicion,
 )
 from shared.store import KeyValue
+from shared.view import View
 
 _log = structlog.get_logger()
 

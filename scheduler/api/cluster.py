@@ -30,11 +30,11 @@ from shared.errors import (
     StoreError,
     UnavailableError,
 )
-from shared.mirror import View
 from shared.model import Revision, StackName
 from shared.settings import Settings
 from shared.store import Condition, Op, Put, Snapshot, Store, exactly
 from shared.timing import Timing
+from shared.view import View
 
 # An etcd that is well answers in milliseconds, across sites in a tenth of a second. Who asks how
 # things are is told within a second; who changes something may wait a little longer.

@@ -14,9 +14,9 @@ from shared import api, codec, keys
 from shared.certificates import check_dates, read_pair
 from shared.errors import NotFoundError
 from shared.http import body_of, reply
-from shared.mirror import View
 from shared.model import Authority, Certificate, Closed, Origin, Record, Revision
 from shared.store import Compare, Delete, Put
+from shared.view import View
 
 _log = structlog.get_logger()
 _BODY_BYTES_MAX: Final = 128 * 1024

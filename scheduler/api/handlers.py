@@ -26,8 +26,8 @@ from shared.clock import Clock
 from shared.errors import NotFoundError, SpecError
 from shared.http import Put, flag, reply, stream, whole
 from shared.limits import TAIL_MAX
-from shared.mirror import View
 from shared.model import Event, ServiceName, StackName
+from shared.view import View
 
 _log = structlog.get_logger()
 

@@ -28,10 +28,10 @@ from scheduler.net.handlers import NetHandlers
 from shared import http
 from shared.api import BODY_BYTES_MAX
 from shared.clock import Clock
-from shared.mirror import View
 from shared.settings import API_PORT, Settings
 from shared.store import Store
 from shared.tls import client_context, server_context
+from shared.view import View
 
 SOCKET_NAME: Final = "api.sock"
 

@@ -19,8 +19,8 @@ from shared import api, keys
 from shared.clock import Clock
 from shared.errors import NotFoundError
 from shared.http import body_of, reply
-from shared.mirror import View
 from shared.model import Stack, StackName
+from shared.view import View
 
 _log = structlog.get_logger()
 

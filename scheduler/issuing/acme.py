@@ -28,10 +28,10 @@ from shared import codec, keys
 from shared.certificates import private_pem
 from shared.clock import Clock
 from shared.errors import CodecError, HafenError, HostError
-from shared.mirror import View
 from shared.model import Authority, Challenge, NodeSpec
 from shared.settings import AcmeSettings
 from shared.store import Store
+from shared.view import View
 
 _log = structlog.get_logger()
 

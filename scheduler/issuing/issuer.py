@@ -27,10 +27,10 @@ from shared.errors import (
     SpecError,
     StoreError,
 )
-from shared.mirror import View
 from shared.model import Authority, Certificate, Origin, Record, Revision
 from shared.seal import NONCE_BYTES, read_key, seal, unseal
 from shared.store import Compare, Delete, Op, Put, Store
+from shared.view import View
 
 _log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from scheduler.explain import explain
 from shared import codec, keys
 from shared.api import EtcdMemberView, StackUpload
 from shared.clock import SystemClock
-from shared.mirror import View, mirror
+from shared.mirror import mirror
 from shared.model import (
     AllocId,
     Endpoint,
@@ -35,6 +35,7 @@ from shared.model import (
 )
 from shared.settings import API_PORT, EtcdSettings, SecretsSettings, Settings, TlsSettings
 from shared.store import Compare, Delete, Put, under
+from shared.view import View
 from tests.build import assignment, node_spec, running, service
 from tests.fakes.store import FakeEtcd, FakeStore
 from tests.waiting import until

@@ -19,9 +19,9 @@ from node_agent.outside import Outside
 from node_agent.runtime import Container, Phase
 from node_agent.track import Tracks
 from scheduler.scheduler import Scheduler
-from shared.mirror import View
 from shared.model import AllocId, Manifest, NodeName
 from shared.settings import EtcdSettings
+from shared.view import View
 from tests.fakes.addresses import FakeAddresses
 from tests.fakes.fabric import FakeFabric
 from tests.fakes.gateway import FakeGateway

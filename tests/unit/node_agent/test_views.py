@@ -2,9 +2,9 @@
 
 from node_agent.views import ManifestView, RoutesView, other_networks
 from shared import codec, keys
-from shared.mirror import View
 from shared.model import Manifest, Network, NodeName, Revision, Routes, StackName
 from shared.store import Batch, Change, KeyValue, Snapshot
+from shared.view import View
 
 ME, SHOP = NodeName("node-1"), StackName("shop")
 

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from scheduler.reading import WorldReader
 from scheduler.world import World
 from shared import codec, keys
-from shared.mirror import View
 from shared.model import (
     AllocId,
     Claim,
@@ -26,6 +25,7 @@ from shared.model import (
     Suspicion,
 )
 from shared.store import KeyValue, Snapshot
+from shared.view import View
 from tests.build import node_spec, service, stack
 
 ONE, TWO, THREE = (NodeName(f"node-{number}") for number in (1, 2, 3))

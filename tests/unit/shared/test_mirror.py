@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from shared import keys
 from shared.clock import Clock
 from shared.errors import UnavailableError
-from shared.mirror import View, mirror
+from shared.mirror import mirror
 from shared.model import Revision
 from shared.store import Batch, Change, Delete, KeyRange, KeyValue, Put, Snapshot, exactly, under
+from shared.view import View
 from tests.fakes.store import FakeEtcd, FakeStore
 from tests.virtual import on_virtual_time
 from tests.waiting import until

@@ -5,10 +5,10 @@ from node_agent.names.part import NamesPart
 from node_agent.names.snapshot import Snapshot
 from node_agent.views import RoutesView
 from shared import codec, keys
-from shared.mirror import View
 from shared.model import AllocId, Manifest, NodeName, Revision, Routes, StackName
 from shared.store import KeyValue
 from shared.store import Snapshot as Listed
+from shared.view import View
 from tests.build import assignment, running
 from tests.build_names import POOL, POOL6, POOLS, VIPS, replica, routes, service
 
