@@ -78,13 +78,14 @@ class Agent:
         self._publisher = Publisher(store, keys.observed(self._spec.name))
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
         self._published: Report | None = None
-        self._is_told = False
+        self._is_resumed = self._is_told = False
         self._gateway_status, self._fabric_status = GatewayStatus(), FabricStatus()
         self._look_at_s = 0.0
         self._membership = Membership(store, self._spec, settings, clock, rng)
         self._peers = self._among_peers(settings)
         self._suspicions = self._of_peers()
         self._membership.on_change(self._suspicions_dirty.mark)
+        self._membership.on_join(self._joined)
         self._exclusive = self._with_claims()
         self._floating = self._with_addresses()
         self._saying = Saying(store, self._spec.name, outside.gateway, clock)
@@ -214,6 +215,12 @@ class Agent:
         self._floating.crowd(specs, present)
         self._network_dirty.mark()
 
+    def _joined(self) -> None:
+        # Somebody had removed this node, and its records with it.
+        self._publisher.doubt()
+        self._saying.say_again()
+        self._report_dirty.mark()
+
     def _suspicions_changed(self) -> None:
         silent = {node for node, what in self._peers.suspicions.items() if what is Silence.HOST}
         # A member of etcd there would not answer either.
@@ -276,8 +283,9 @@ class Agent:
         self._report_dirty.mark()
 
     async def _report_pass(self) -> float:
-        if self._published is None:
+        if not self._is_resumed:
             await self._resume_report()
+            self._is_resumed = True
         if not self._is_told:
             # By the manifest of before, which the leader may have changed since.
             return _REPORT_PERIOD_S

@@ -37,6 +37,7 @@ class Registered(msgspec.Struct, frozen=True):
 
     spec: Revision
     session: Revision
+    is_new: bool = False  # nothing of it was there: what it said before was removed with it
 
 
 async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Registered:
@@ -76,7 +77,7 @@ async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Regist
     revision = await store.txn(conditions, [Put(key, codec.encode(written))])
     before = known.address if known is not None else ""
     _log.info("registered", address=spec.address, subnet=spec.subnet, address_before=before)
-    return Registered(revision, session)
+    return Registered(revision, session, is_new=known is None)
 
 
 def _theirs(item: KeyValue, ours: NodeSpec, complained: set[str]) -> NodeSpec | None:
@@ -145,6 +146,8 @@ class Membership:
         self._profile, self._common = settings.profile, settings.common
         self._callbacks: list[Callable[[], None]] = []
         self._complained: set[str] = set()
+        self._is_new = False
+        self._joined: list[Callable[[], None]] = []
         self.session: HeldSession | None = None
 
     @property
@@ -164,6 +167,10 @@ class Membership:
         """Call `callback` when a session begins or is lost."""
         self._callbacks.append(callback)
 
+    def on_join(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when a session begins of a node that was not in the cluster."""
+        self._joined.append(callback)
+
     async def run(self) -> NoReturn:
         """Register, then hold a session for ever: a lease that was lost is replaced by a new one.
 
@@ -181,6 +188,7 @@ class Membership:
         while True:
             try:
                 before = await register(self._store, self._spec, self._complained)
+                self._is_new |= before.is_new
                 async with self._store.lease(self._ttl_s, revoke=False) as lease:
                     key = keys.node_alive(self._spec.name)
                     # An earlier attempt whose fate is unknown may still arrive: on condition that
@@ -211,6 +219,10 @@ class Membership:
         self.session = session
         for callback in self._callbacks:
             callback()
+        if session is not None and self._is_new:
+            self._is_new = False
+            for callback in self._joined:
+                callback()
 
 
 class Publisher:
@@ -219,13 +231,18 @@ class Publisher:
     def __init__(self, store: Store, key: str) -> None:
         self._store, self._key = store, key
         self._revision: Revision | None = None  # None: read it first
-        self.is_doubtful = False  # a write may still arrive; only one after it prevents that
+        # A write may still arrive, and only one after it prevents that; or ours was removed.
+        self.is_doubtful = False
 
     async def read(self) -> bytes | None:
         """Return what was reported last, by an agent before us if need be."""
         snapshot = await self._store.list(exactly(self._key))
         self._revision = snapshot.items[0].mod_revision if snapshot.items else Revision(0)
         return snapshot.items[0].value if snapshot.items else None
+
+    def doubt(self) -> None:
+        """What was written may be gone: write it again."""
+        self._revision, self.is_doubtful = None, True
 
     async def write(self, value: bytes) -> None:
         """Replace the report.

@@ -29,6 +29,10 @@ class Saying:
         self._written: str | None = None
         self._is_read = False
 
+    def say_again(self) -> None:
+        """What was said may be gone."""
+        self._publisher.doubt()
+
     async def one_pass(self) -> float:
         """Look once, say what is to be said; return when to look again, seconds.
 

@@ -59,6 +59,7 @@ class Node:
         self.clock, self.folder = clock, folder
         self.etcd = FakeEtcd(clock)
         self.leader = FakeStore(self.etcd, "leader")
+        self.store = FakeStore(self.etcd, "agent")
         self.fabric: Fabric = FakeFabric()
         self.runtime = FakeRuntime(
             clock,
@@ -91,11 +92,10 @@ class Node:
             promise=NoPromise(),
             addresses=FakeAddresses(self.clock),
         )
-        store = FakeStore(self.etcd, "agent")
         if cut_off:
-            store.cut()
+            self.store.cut()
         rng = random.Random(1)  # noqa: S311 - jitter
-        return Agent(store, outside, self.settings, clock=self.clock, rng=rng).run()
+        return Agent(self.store, outside, self.settings, clock=self.clock, rng=rng).run()
 
     def report(self) -> Report | None:
         items = self.etcd.list(exactly(keys.observed(ME))).items
