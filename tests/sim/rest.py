@@ -155,7 +155,8 @@ def _is_prepared(manifests: Mapping[NodeName, Manifest], reports: Sequence[Repor
 
 
 def _is_reported(reports: Sequence[Report], found: list[_Found]) -> str:
-    problems = {report.node: report.problems for report in reports if report.problems}
+    found_wrong = {each.node: (*each.problems, *each.floating.values()) for each in reports}
+    problems = {node: wrong for node, wrong in found_wrong.items() if wrong}
     if problems:
         return f"problems: {problems}"
     ready = {
