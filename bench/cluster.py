@@ -96,6 +96,8 @@ class State:
             return f"{len(asked)} of {spec.replicas} are asked to run"
         routed = self.routed(stack)
         for node, each in asked:
+            if each.workload != spec.workload:
+                return f"{each.id} is of another version"
             if not self._is_ready(node, each):
                 return f"{each.id} on {node} is not ready"
             if spec.workload.ports and each.id not in routed:
