@@ -27,10 +27,11 @@ from shared.tls import client_context
 from tests.build import service
 from tests.integration.api_rig import SHOP, WITHIN_S, cluster, upload
 from tests.integration.test_api_tls import Written, is_open, node_tls, operator_tls, settings
+from tests.loopback import own
 from tests.waiting import until
 
 # Addresses of this file only, as the ports are fixed.
-NODE_1, NODE_2 = "127.84.71.1", "127.84.71.2"
+NODE_1, NODE_2 = own(1), own(2)
 
 
 class Node:

@@ -22,12 +22,13 @@ from shared.settings import AGENT_PORT
 from shared.upload import Limits
 from tests.integration.api_rig import WITHIN_S, Rig, cluster
 from tests.integration.test_api_tls import Written, is_open, node_tls, settings
+from tests.loopback import own
 from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
 # Addresses of this file only: the ports are fixed.
-NODE_1, NODE_2 = "127.84.71.1", "127.84.71.2"
+NODE_1, NODE_2 = own(1), own(2)
 WHOAMI = "hafen.local/whoami:1"
 
 

@@ -34,10 +34,11 @@ from shared.settings import AGENT_PORT, API_PORT, EtcdSettings, Settings, TlsSet
 from shared.tls import client_context
 from tests.build import assignment, container, running, service
 from tests.integration.api_rig import SHOP, WITHIN_S, Rig, cluster, upload
+from tests.loopback import own
 from tests.waiting import until
 
 # Addresses of this file only: the ports are fixed, and other tests use 127.0.0.1.
-NODE_1, NODE_2, NODE_3 = "127.84.70.1", "127.84.70.2", "127.84.70.3"
+NODE_1, NODE_2, NODE_3 = own(1), own(2), own(3)
 NOW = dt.datetime.now(dt.UTC)
 AUTHORITY = Authority.make("test", now=NOW, valid_days=1)
 

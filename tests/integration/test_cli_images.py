@@ -19,10 +19,11 @@ from shared.settings import AGENT_PORT
 from tests.integration.api_rig import SHOP, WITHIN_S, Rig, cluster
 from tests.integration.test_api_tls import Written, is_open, node_tls, settings
 from tests.integration.test_cli import hafen
+from tests.loopback import own
 from tests.waiting import until
 
 # Addresses of this file only: the ports are fixed.
-NODES = {"node-1": "127.84.72.1", "node-2": "127.84.72.2"}
+NODES = {"node-1": own(1), "node-2": own(2)}
 COMPOSE = "name: shop\nservices: {web: {build: .}, db: {image: 'db:1'}, cache: {image: shop-web}}\n"
 # Stands for a program that is not part of hafen: it "builds" whatever lies in made.tar.
 BUILDER = """#!/bin/sh

@@ -20,9 +20,10 @@ from tests.contract.etcd_server import running_etcd
 from tests.integration.api_rig import Rig, cluster
 from tests.integration.test_api_tls import node_tls
 from tests.integration.test_cli import hafen
+from tests.loopback import own
 
 # Addresses of this file only: the API's port is fixed.
-NODE_1, NODE_2, NODE_3 = "127.84.71.1", "127.84.71.2", "127.84.71.3"
+NODE_1, NODE_2, NODE_3 = own(1), own(2), own(3)
 
 
 async def join_three(rig: Rig) -> None:

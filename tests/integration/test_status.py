@@ -31,10 +31,11 @@ from shared.tls import server_context
 from tests.integration.api_rig import WITHIN_S, cluster
 from tests.integration.test_api_tls import NOW, node_tls, operator_tls
 from tests.integration.test_cli import HAFEN, ROOT
+from tests.loopback import own
 from tests.waiting import until
 
 # An address of this file only: the ports are fixed.
-NODE = "127.84.72.1"
+NODE = own(1)
 ELSEWHERE = "containers and traffic go on without it; --host https://HOST names another host's"
 
 
