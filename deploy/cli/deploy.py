@@ -1,5 +1,7 @@
 """Commands that take Compose files: deploy, plan."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -10,10 +12,11 @@ from deploy.cli.connect import Connection
 from deploy.cli.files import Chosen, file_options, load_stack
 from deploy.cli.listing import json_option
 from deploy.cli.waiting import detach_option, outcome, timeout_option
+from deploy.compose.places import located
 from deploy.render import as_json
 from deploy.render_change import plan_lines
 from shared.api import PlanView, StackUpload
-from shared.errors import NotFoundError
+from shared.errors import NotFoundError, SpecError
 from shared.model import StackName
 
 if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait for that
@@ -57,9 +60,20 @@ def deploy(  # noqa: PLR0913 - one parameter for each option
     if is_built is not False:
         stack = with_pushed(connection, stack, is_forced=is_built is True)
     upload = msgspec.structs.replace(_upload(stack), plan_id=plan_id, needs_place=not no_plan)
-    click.echo(
-        connection.run(lambda client: _deploy(client, stack.name, upload, timeout_s, detach=detach))
-    )
+    with _located(stack):
+        said = connection.run(
+            lambda client: _deploy(client, stack.name, upload, timeout_s, detach=detach)
+        )
+    click.echo(said)
+
+
+@contextmanager
+def _located(stack: "LoadedStack") -> Iterator[None]:
+    """Say where in the files stands what the cluster refuses."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(located(str(error), stack.places)) from error
 
 
 def _upload(stack: "LoadedStack") -> StackUpload:
@@ -105,7 +119,8 @@ def plan(ctx: click.Context, chosen: Chosen, *, is_json: bool, is_unbuilt: bool)
     stack = load_stack(chosen)
     if not is_unbuilt:
         stack = with_built(stack)
-    found = connection.run(lambda client: client.plan(stack.name, _upload(stack)))
+    with _located(stack):
+        found = connection.run(lambda client: client.plan(stack.name, _upload(stack)))
     click.echo(as_json(found) if is_json else "\n".join(plan_lines(found)))
     ctx.exit(_exit_code(found))
 

@@ -16,6 +16,7 @@ from deploy.compose import canonical, dotenv, names
 from deploy.compose.building import Build
 from deploy.compose.errors import Problems
 from deploy.compose.library import BYTES_MAX, Library
+from deploy.compose.places import Places, places
 from deploy.compose.steps import Asked, Understood, understand
 from deploy.compose.tree import quoted
 from shared import codec
@@ -45,6 +46,7 @@ class LoadedStack(msgspec.Struct, frozen=True, kw_only=True):
         networks: those that the stack makes.
         model: all files as one, in long forms, as plain values; no secret is in it.
         warnings: one line each, for a person; nothing in them stops a deploy.
+        places: where its services and networks stand, for what the cluster says of them.
     """
 
     name: StackName
@@ -55,6 +57,7 @@ class LoadedStack(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[Network, ...] = ()
     model: canonical.Model = canonical.EMPTY
     warnings: tuple[str, ...] = ()
+    places: Places = {}
 
     def names(self, of: str) -> list[str]:
         """Return the names of its services, volumes, networks or images, each once and sorted."""
@@ -128,6 +131,7 @@ def load(
         networks=found.decoded.networks,
         model=canonical.model(found.tree, found.name, found.decoded, asked.profiles),
         warnings=found.warnings,
+        places=places(found.tree, StackName(found.name)),
     )
 
 

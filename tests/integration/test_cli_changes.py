@@ -89,6 +89,23 @@ async def test_what_has_no_place_is_refused_before_it_is_stored(tmp_path: Path) 
     assert forced[0] == 0
 
 
+async def test_what_only_the_cluster_can_refuse_is_said_with_file_line_and_path(
+    tmp_path: Path,
+) -> None:
+    taken = "networks:\n  back:\n    ipam: {config: [{subnet: 172.20.0.0/24}]}\n"
+    (tmp_path / "compose.yaml").write_text(COMPOSE + "    networks: [back]\n" + taken)
+    line = COMPOSE.count("\n") + 3
+    async with cluster(tmp_path) as (rig, client):
+        await rig.join("node-1")
+        await hafen(rig, "network", "create", "other", "--subnet", "172.20.0.0/16")
+        found = [await hafen(rig, *words) for words in (("plan",), ("deploy", "--detach"))]
+        stored = (await client.status()).stacks
+
+    for code, out, err in found:
+        assert (code, out, stored) == (2, "", 0)
+        assert f"compose.yaml:{line}: networks.back: network shop_back: subnet 172.20.0.0/24" in err
+
+
 async def test_a_file_s_secrets_are_sent_along(tmp_path: Path) -> None:
     (tmp_path / "secrets.key").write_bytes(bytes(32))
     (tmp_path / "secrets.key").chmod(0o600)
