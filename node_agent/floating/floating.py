@@ -193,7 +193,7 @@ class Floating:
     def _decide(self) -> Decision:
         records, seen = self.look.addresses(), self.look.seen()
         nodes, gone = self.look.nodes()
-        self.look.remember(records.keys(), seen, gone)
+        self.look.remember(records.keys(), seen, nodes, gone)
         ours, now = self._ours(seen), self._clock.boot_s()
         self._doubted &= ours | self._unripe
         session = self._membership.session

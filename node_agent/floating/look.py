@@ -1,6 +1,6 @@
 """What this node knows of all floating addresses, and since when: views, and a memory of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -150,7 +150,11 @@ class Look:
         return serving
 
     def remember(
-        self, addresses: AbstractSet[str], seen: Mapping[str, Seen], gone: Convicted
+        self,
+        addresses: AbstractSet[str],
+        seen: Mapping[str, Seen],
+        nodes: Iterable[NodeNow],
+        gone: Convicted,
     ) -> None:
         """Note since when things are as they are."""
         now = self._clock.boot_s()
@@ -159,10 +163,11 @@ class Look:
         self.free_since = {address: self.free_since.get(address, now) for address in free}
         self.last_holder |= holders
         self.convicted_since = {node: self.convicted_since.get(node, now) for node in gone}
-        failing = [node for node, serves in self._serving().items() if not serves]
+        serving = {node.spec.name: node.serves for node in nodes}
+        failing = [node for node, serves in serving.items() if serves is False]
         self.failing_since = {node: self.failing_since.get(node, now) for node in failing}
         self._remember_heirs(seen)
-        self._remember_calm(now, frozenset(addresses), seen)
+        self._remember_calm(now, frozenset(addresses), seen, serving)
 
     def _remember_heirs(self, seen: Mapping[str, Seen]) -> None:
         """Note who did not take what was left to it."""
@@ -176,10 +181,14 @@ class Look:
         self._heirs = {a: one.claim.heir for a, one in seen.items() if one.claim.heir}
 
     def _remember_calm(
-        self, now: float, addresses: frozenset[str], seen: Mapping[str, Seen]
+        self,
+        now: float,
+        addresses: frozenset[str],
+        seen: Mapping[str, Seen],
+        serving: Mapping[NodeName, bool | None],
     ) -> None:
         revisions = frozenset((address, one.revision) for address, one in seen.items())
-        around = (self._specs, self.present, addresses, revisions, self._serving())
+        around = (self._specs, self.present, addresses, revisions, serving)
         if self._is_anybody_suspected():
             self.calm_since = None
         elif self.calm_since is None or around != self._calm:
