@@ -20,13 +20,13 @@ from node_agent.claims import Around, Decision, Newest, Right, Seen, SessionNow,
 from node_agent.crowd import Crowd
 from node_agent.membership import Membership
 from node_agent.runtime import Container, Phase, Runtime
-from node_agent.views import not_shown
+from node_agent.views import Complaints, not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import AmbiguousError, CodecError, ConflictError, LeaseLostError
 from shared.loop import Dirty
 from shared.model import AllocId, Assignment, Claim, Epoch, NodeName, Revision
-from shared.store import Compare, KeyValue, Put, Store
+from shared.store import Compare, Put, Store
 from shared.view import View
 
 _log = structlog.get_logger()
@@ -87,7 +87,7 @@ class Exclusive:
         self._exposed: Mapping[AllocId, str] | None = None  # those, and what may be started
         self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
         self._our_epochs: dict[str, Newest] = {}
-        self._complained: dict[str, Revision] = {}
+        self._complaints = Complaints()
         self._absent_since: Mapping[str, float] = {}
         # An agent before us may have promised something, and clocks of ours may have stood still.
         self._held_off_until = clock.boot_s() + self._hold_s
@@ -244,7 +244,7 @@ class Exclusive:
                 claim = codec.decode(Claim, item.value, key)
             except CodecError as error:
                 # Somebody's, that is all we know: not to be taken.
-                self._complain(item, error)
+                self._complaints.say(item, error)
                 claim = Claim(node=NodeName("?"), allocation=AllocId("?"), epoch=0)
             found[key] = Seen(claim, item.mod_revision, item.lease)
         self._ours = not_shown(self._ours, self.view)
@@ -260,16 +260,11 @@ class Exclusive:
                 epoch = codec.decode(Epoch, item.value, key).epoch
             except CodecError as error:
                 # Whoever knows not what has run starts nothing that is older than anything.
-                self._complain(item, error)
+                self._complaints.say(item, error)
                 epoch = sys.maxsize
             found[keys.claim_of(key)] = Newest(epoch, item.mod_revision)
         self._our_epochs = not_shown(self._our_epochs, self.view)
         return found | self._our_epochs
-
-    def _complain(self, item: KeyValue, error: CodecError) -> None:
-        if self._complained.get(item.key) != item.mod_revision:
-            _log.error("unreadable_record", key=item.key, reason=error.why)
-        self._complained[item.key] = item.mod_revision
 
     def _claimed_here(self) -> dict[AllocId, str]:
         return {

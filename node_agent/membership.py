@@ -7,6 +7,7 @@ from typing import Final, NoReturn
 import msgspec
 import structlog
 
+from node_agent.views import Complaints
 from shared import codec, keys
 from shared.backoff import Rng, backoff_s
 from shared.clock import Clock
@@ -40,7 +41,7 @@ class Registered(msgspec.Struct, frozen=True):
     is_new: bool = False  # nothing of it was there: what it said before was removed with it
 
 
-async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Registered:
+async def register(store: Store, spec: NodeSpec, complaints: Complaints) -> Registered:
     """Create the node's spec unless it exists; from then on the API owns all of it but the address.
 
     That is the host's own: it is written while no session of the name lives.
@@ -48,7 +49,7 @@ async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Regist
     Args:
         store: where the specs are.
         spec: ours.
-        complained: of which keys it is known that they cannot be read.
+        complaints: of records that cannot be read.
 
     Raises:
         SettingsError: the name, the address or the subnet belongs to another host, or our record is
@@ -62,7 +63,7 @@ async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Regist
     known: NodeSpec | None = None
     for item in snapshot.items:
         if item.key.endswith("/spec"):
-            theirs = _theirs(item, spec, complained)
+            theirs = _theirs(item, spec, complaints)
             if theirs is not None:
                 _check(spec, theirs, lives=bool(session))
                 known = theirs if item.key == key else known
@@ -80,16 +81,14 @@ async def register(store: Store, spec: NodeSpec, complained: set[str]) -> Regist
     return Registered(revision, session, is_new=known is None)
 
 
-def _theirs(item: KeyValue, ours: NodeSpec, complained: set[str]) -> NodeSpec | None:
+def _theirs(item: KeyValue, ours: NodeSpec, complaints: Complaints) -> NodeSpec | None:
     try:
         return codec.decode(NodeSpec, item.value, item.key)
     except CodecError as error:
         if item.key == keys.node_spec(ours.name):
             raise SettingsError(f"{error}: restore the record of this host") from error
         # What it has, nobody knows: it is left alone, and so are we.
-        if item.key not in complained:
-            _log.error("unreadable_record", key=item.key, reason=error.why)
-        complained.add(item.key)
+        complaints.say(item, error)
         return None
 
 
@@ -145,7 +144,7 @@ class Membership:
         self._ttl_s = settings.timing.lease_ttl_s
         self._profile, self._common = settings.profile, settings.common
         self._callbacks: list[Callable[[], None]] = []
-        self._complained: set[str] = set()
+        self._complaints = Complaints()
         self._is_new = False
         self._joined: list[Callable[[], None]] = []
         self.session: HeldSession | None = None
@@ -187,7 +186,7 @@ class Membership:
         attempt = 0
         while True:
             try:
-                before = await register(self._store, self._spec, self._complained)
+                before = await register(self._store, self._spec, self._complaints)
                 self._is_new |= before.is_new
                 async with self._store.lease(self._ttl_s, revoke=False) as lease:
                     key = keys.node_alive(self._spec.name)

@@ -7,11 +7,15 @@ problem in the node's report.
 from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
+import structlog
+
 from shared import codec, keys
 from shared.errors import CodecError, HafenError
 from shared.model import Manifest, Network, NodeName, NodeSpec, Revision, Routes, StackName
 from shared.store import KeyValue
 from shared.view import View
+
+_log = structlog.get_logger()
 
 
 class _Written(Protocol):
@@ -63,6 +67,19 @@ class LastGood(Generic[K, T]):
             self._good = {self._name(key): value for key, (_, value) in known.items()}
         self._known, self.refused = known, refused
         return self._good
+
+
+class Complaints:
+    """Says once of each record that cannot be read that it cannot, not at every look."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Revision] = {}
+
+    def say(self, item: KeyValue, error: HafenError) -> None:
+        """Say it, unless that was said of the record as it is."""
+        if self._known.get(item.key) != item.mod_revision:
+            _log.error("unreadable_record", key=item.key, reason=str(error))
+        self._known[item.key] = item.mod_revision
 
 
 def not_shown(ours: Mapping[str, W], view: View) -> dict[str, W]:

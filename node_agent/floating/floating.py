@@ -17,7 +17,7 @@ from node_agent.floating.contact import Contact, Neighbours
 from node_agent.floating.convicted import voters_of
 from node_agent.floating.decide import Around, Decision, Right, Seen, Write, decide
 from node_agent.floating.host import HostAddresses, HostStatus, Wish
-from node_agent.floating.look import Look, claim_of
+from node_agent.floating.look import Look
 from node_agent.membership import Membership
 from node_agent.peers.asking import hold_s_max
 from shared import codec, keys
@@ -343,7 +343,7 @@ class Floating:
         for item in snapshot.items:
             # One that is absent has ended with a lease of ours: what was told to the kernel holds.
             address = item.key.removeprefix(keys.VIPS)
-            if address in self._up and claim_of(item).node != self._me:
+            if address in self._up and self.look.claim_of(item).node != self._me:
                 self._doubted.add(address)
                 self.mark()
 

@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-import structlog
-
 from node_agent.crowd import Crowd
 from node_agent.floating.convicted import Convicted, convicted
 from node_agent.floating.decide import Seen
 from node_agent.floating.homes import NodeNow
-from node_agent.views import LastGood, not_shown
+from node_agent.views import Complaints, LastGood, not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import CodecError
@@ -26,8 +24,6 @@ from shared.model import (
 )
 from shared.store import KeyValue
 from shared.view import View
-
-_log = structlog.get_logger()
 
 # Who has a claim that cannot be read.
 _STRANGER: Final = NodeName("?")
@@ -53,6 +49,7 @@ class Look:
         self.records, self.claims, self.words = View(changed), View(changed), View(changed)
         self.gateways = View(changed)
         self._good = LastGood(lambda key: key.removeprefix(keys.FLOATING), _address)
+        self._complaints = Complaints()
         self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
         self.free_since: Mapping[str, float] = {}
         self.last_holder: dict[str, NodeName] = {}
@@ -97,16 +94,26 @@ class Look:
         """Return every floating address that can be read."""
         found = self._good.of(self.records.items)
         for key, why in self._good.refused.items():
-            _log.error("unreadable_record", key=key, reason=str(why))
+            self._complaints.say(self.records.items[key], why)
         return found
 
     def seen(self) -> Mapping[str, Seen]:
         """Return the claims, with those that we have just written in place of older ones."""
         found: dict[str, Seen] = {}
         for key, item in self.claims.items.items():
-            found[key.removeprefix(keys.VIPS)] = Seen(claim_of(item), item.mod_revision, item.lease)
+            found[key.removeprefix(keys.VIPS)] = Seen(
+                self.claim_of(item), item.mod_revision, item.lease
+            )
         self._ours = not_shown(self._ours, self.claims)
         return found | self._ours
+
+    def claim_of(self, item: KeyValue) -> FloatingClaim:
+        """Return the claim at a key; one that cannot be read is somebody's, that is all we know."""
+        try:
+            return codec.decode(FloatingClaim, item.value, item.key)
+        except CodecError as error:
+            self._complaints.say(item, error)
+            return FloatingClaim(node=_STRANGER)
 
     def wrote(self, address: str, seen: Seen) -> None:
         """Remember a claim of ours until the view shows it."""
@@ -202,15 +209,6 @@ class Look:
         """
         accused = {key.removeprefix(keys.SUSPECTS).partition("/")[0] for key in self.words.items}
         return bool(accused & self.present)
-
-
-def claim_of(item: KeyValue) -> FloatingClaim:
-    """Return the claim at a key; one that cannot be read is somebody's, that is all we know."""
-    try:
-        return codec.decode(FloatingClaim, item.value, item.key)
-    except CodecError as error:
-        _log.error("unreadable_record", key=item.key, reason=str(error))
-        return FloatingClaim(node=_STRANGER)
 
 
 def _address(item: KeyValue) -> FloatingAddress:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from node_agent.membership import Membership, register
+from node_agent.views import Complaints
 from shared import codec, keys
 from shared.clock import Clock, SystemClock
 from shared.errors import ConflictError, SettingsError
@@ -42,11 +43,11 @@ class Rig:
 
 async def test_the_first_day_makes_the_spec_and_later_ones_leave_it_as_it_is() -> None:
     rig = Rig()
-    first = await register(rig.store, SPEC, set())
+    first = await register(rig.store, SPEC, Complaints())
     assert rig.spec() == SPEC
     said = msgspec.structs.replace(SPEC, labels={}, availability=Availability.CORDONED)
     rig.put(said)
-    again = await register(rig.store, SPEC, set())
+    again = await register(rig.store, SPEC, Complaints())
     assert rig.spec() == said
     assert again.spec > first.spec
     assert (first.session, again.session) == (0, 0)
@@ -57,7 +58,7 @@ async def test_a_host_at_another_address_takes_its_node_along_and_keeps_what_peo
     said = msgspec.structs.replace(SPEC, labels={"b": "c"}, availability=Availability.DRAINING)
     rig.put(said)
     moved = msgspec.structs.replace(SPEC, address="198.18.0.99")
-    await register(rig.store, moved, set())
+    await register(rig.store, moved, Complaints())
     assert rig.spec() == msgspec.structs.replace(said, address="198.18.0.99")
 
 
@@ -71,7 +72,9 @@ async def test_a_session_that_begins_meanwhile_keeps_the_address() -> None:
 
     rig.store.write_fate = fate
     with pytest.raises(ConflictError):
-        await register(rig.store, msgspec.structs.replace(SPEC, address="198.18.0.99"), set())
+        await register(
+            rig.store, msgspec.structs.replace(SPEC, address="198.18.0.99"), Complaints()
+        )
     assert rig.spec() == SPEC
 
 
@@ -98,7 +101,7 @@ async def test_a_host_that_would_be_taken_for_another_is_refused(
     if lives:
         rig.lives()
     with pytest.raises(SettingsError, match=why):
-        await register(rig.store, msgspec.structs.replace(SPEC, **ours), set())
+        await register(rig.store, msgspec.structs.replace(SPEC, **ours), Complaints())
     assert rig.spec() == SPEC
 
 

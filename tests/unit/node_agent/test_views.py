@@ -1,7 +1,10 @@
 """What an agent reads: its manifest, routes, and networks."""
 
-from node_agent.views import ManifestView, RoutesView, other_networks
+from structlog.testing import capture_logs
+
+from node_agent.views import Complaints, ManifestView, RoutesView, other_networks
 from shared import codec, keys
+from shared.errors import CodecError
 from shared.model import Manifest, Network, NodeName, Revision, Routes, StackName
 from shared.store import Batch, Change, KeyValue, Snapshot
 from shared.view import View
@@ -96,3 +99,11 @@ def test_routes_of_a_store_that_counts_from_one_again_are_read_and_a_list_change
     assert routes.read() is before
     listed(view, item(keys.routes(SHOP), codec.encode(second), 5), revision=5)
     assert routes.read() == {SHOP: (5, second)}
+
+
+def test_of_a_record_that_cannot_be_read_is_said_once_that_it_cannot() -> None:
+    complaints, error = Complaints(), CodecError(keys.routes(SHOP), "no JSON")
+    with capture_logs() as logged:
+        for revision in (1, 1, 2, 2):
+            complaints.say(item(keys.routes(SHOP), b"{", revision), error)
+    assert [one["key"] for one in logged] == [keys.routes(SHOP)] * 2, "the second is another"
