@@ -15,7 +15,7 @@ from typing import Final
 from scheduler.allocs import Asked
 from scheduler.candidates import room_of
 from scheduler.fit import Candidate, Request, refuse
-from scheduler.nodes import Verdict, Verdicts
+from scheduler.nodes import Verdicts
 from scheduler.ports import host_ports
 from scheduler.world import World
 from shared.labels import meets
@@ -49,7 +49,7 @@ def spare_images(
         for name, node in world.nodes.items()
         if node.report is not None
         and not verdicts[name].is_given_up
-        and verdicts[name] not in {Verdict.CORDONED, Verdict.DRAINING}
+        and not verdicts[name].is_by_order
     ]
     running: dict[str, set[NodeName]] = defaultdict(set)
     for name, assignments in held.items():

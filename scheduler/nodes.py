@@ -53,6 +53,11 @@ class Verdict(enum.StrEnum):
         """Say whether what it runs is replaced."""
         return self in {Verdict.UNREACHABLE, Verdict.LOST}
 
+    @property
+    def is_by_order(self) -> bool:
+        """Say whether the node is well, and an operator lets it take nothing new."""
+        return self in _BY_ORDER.values()
+
 
 _SOUND: Final = frozenset({Verdict.READY, Verdict.CORDONED, Verdict.DRAINING, Verdict.PROBATION})
 # What an operator's word makes of a node that is well.

@@ -20,6 +20,7 @@ from shared.model import AllocId, Order, Want
 # nor past the grace that its service gives: an open websocket would hold up every update.
 DRAIN_LIMIT_S: Final = 30.0
 _DRAIN_LEAST_S: Final = 1.0
+_CHANGED: Final = "its service has changed"
 
 
 def orchestrate(
@@ -59,7 +60,9 @@ def _one_slot(
     plan = asked.slots.get(slot)
     leaving = _finish_draining(going, drained, times)
     if plan is None:
-        return merged([leaving, _wind_down(staying, _why_unasked(staying))])
+        return merged(
+            [leaving, _wind_down(staying, _why_gone(staying, "it is no longer asked for"))]
+        )
     if going and goes_first(asked, plan):
         # The one before has not ended yet.
         return leaving
@@ -98,10 +101,10 @@ def _wind_down(staying: Iterable[Alloc], reason: str) -> Changes:
     return Changes(drop=drop, drain=drain)
 
 
-def _why_unasked(staying: Iterable[Alloc]) -> str:
-    drained = (alloc.node for alloc in staying if alloc.must_leave)
-    node = next(drained, None)
-    return f"{node} is being drained" if node is not None else "it is no longer asked for"
+def _why_gone(allocs: Iterable[Alloc], otherwise: str) -> str:
+    """Return why allocations are not to stay: their node is being drained, or something else."""
+    node = next((alloc.node for alloc in allocs if alloc.must_leave), None)
+    return f"{node} is being drained" if node is not None else otherwise
 
 
 def goes_first(asked: Asked, plan: SlotPlan) -> bool:
@@ -159,7 +162,7 @@ def _clear(asked: Asked, slot: int, old: Sequence[Alloc]) -> Changes | None:
         return _old_surplus(old)
     present = [alloc for alloc in old if not alloc.is_given_up]
     if present:
-        why = f"{_why_replaced(present)}, and two would be in each other's way"
+        why = f"{_why_gone(present, _CHANGED)}, and two would be in each other's way"
         return _wind_down(present, why)
     return Changes() if slot in asked.leaving else None
 
@@ -205,12 +208,7 @@ def _old_surplus(old: Iterable[Alloc]) -> Changes:
 def _why_wanted(gone: Sequence[Alloc], old: Sequence[Alloc]) -> str:
     if gone:
         return f"{gone[0].node} is {gone[0].verdict}"
-    return _why_replaced(old) if old else "its slot is empty"
-
-
-def _why_replaced(old: Iterable[Alloc]) -> str:
-    drained = next((alloc.node for alloc in old if alloc.must_leave), None)
-    return f"{drained} is being drained" if drained is not None else "its service has changed"
+    return _why_gone(old, _CHANGED) if old else "its slot is empty"
 
 
 def _settle(

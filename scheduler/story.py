@@ -39,10 +39,9 @@ def _kind(before: Verdict, verdict: Verdict) -> str:
         return _KINDS[verdict]
     if not before.is_sound:
         return "node_back"
-    return "node_uncordoned" if before in _BY_WORD else ""
+    return "node_uncordoned" if before.is_by_order else ""
 
 
-_BY_WORD: Final = frozenset({Verdict.CORDONED, Verdict.DRAINING})
 _KINDS: Final = {
     Verdict.LOST: "node_lost",
     Verdict.UNREACHABLE: "node_unreachable",

@@ -53,9 +53,9 @@ class NodeHandlers:
         """Remove a node that is gone: its spec, and what it should run and did."""
         world = await self._cluster.current()
         state = known(world, request.match_info["node"])
-        name = state.spec.name
-        before = detail(self._scene(), name)
-        check_removable(self._scene(), name, self._cluster.timing.lease_ttl_s)
+        name, scene = state.spec.name, self._scene()
+        before = detail(scene, name)
+        check_removable(scene, name, self._cluster.timing.lease_ttl_s)
         conditions, ops = _removal(state)
         await self._cluster.commit(f"node {name}", conditions, ops)
         _log.info("node_removed", node=name)
