@@ -7,9 +7,7 @@ import click
 
 from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
-from deploy.cli.listing import json_option
-from deploy.cli.screen import print_table
-from deploy.render import as_json
+from deploy.cli.listing import json_option, show_list
 from deploy.render_edge import certificate_lines, certificate_table
 from shared.api import CertificateUpload
 from shared.certificates import check_dates, read_pair
@@ -63,10 +61,7 @@ def cert_issue(connection: Connection, hosts: tuple[str, ...], name: str | None)
 def cert_ls(connection: Connection, *, is_json: bool) -> None:
     """Show the certificates: hosts, who issued them, when they end, what is wrong."""
     found = connection.run(lambda client: client.certificates())
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(certificate_table(found.certificates))
+    show_list(found, certificate_table(found.certificates), is_json=is_json)
 
 
 @cert.command(name="show")

@@ -8,6 +8,7 @@ import click
 from deploy.cli.connect import Connection
 from deploy.cli.screen import print_table
 from deploy.render import (
+    Table,
     allocation_table,
     as_json,
     finding_table,
@@ -18,6 +19,7 @@ from deploy.render import (
 from deploy.render_node import node_table
 from shared.api import Level
 from shared.clock import SystemClock
+from shared.model import Record
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -29,6 +31,14 @@ def json_option(function: F) -> F:
     )
 
 
+def show_list(found: Record, table: Table, *, is_json: bool) -> None:
+    """Print records for programs, or as a table for people."""
+    if is_json:
+        click.echo(as_json(found))
+    else:
+        print_table(table)
+
+
 @click.command()
 @click.argument("stack", required=False)
 @json_option
@@ -36,10 +46,7 @@ def json_option(function: F) -> F:
 def ps(connection: Connection, stack: str | None, *, is_json: bool) -> None:
     """Show allocations: what runs where, and how it is. STACK shows one stack's only."""
     found = connection.run(lambda client: client.allocations(stack))
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(allocation_table(found.allocations, SystemClock().now_s()))
+    show_list(found, allocation_table(found.allocations, SystemClock().now_s()), is_json=is_json)
 
 
 @click.command()
@@ -48,10 +55,7 @@ def ps(connection: Connection, stack: str | None, *, is_json: bool) -> None:
 def ls(connection: Connection, *, is_json: bool) -> None:
     """Show the services of all stacks: how many replicas are ready, and what is in the way."""
     found = connection.run(lambda client: client.services())
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(service_table(found.services))
+    show_list(found, service_table(found.services), is_json=is_json)
 
 
 @click.command()
@@ -79,9 +83,6 @@ def doctor(ctx: click.Context, *, is_json: bool) -> None:
     """Show what cannot hold what the cluster promises, and what to do. Exit code 1: it is bad."""
     connection: Connection = ctx.obj
     found = connection.run(lambda client: client.doctor())
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(finding_table(found.findings))
+    show_list(found, finding_table(found.findings), is_json=is_json)
     if any(finding.level is Level.FAIL for finding in found.findings):
         ctx.exit(1)

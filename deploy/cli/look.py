@@ -6,8 +6,7 @@ import click
 
 from deploy.cli.connect import Connection
 from deploy.cli.follow import parse_whose
-from deploy.cli.listing import json_option
-from deploy.cli.screen import print_table
+from deploy.cli.listing import json_option, show_list
 from deploy.cli.waiting import outcome, timeout_option
 from deploy.render import as_json
 from deploy.render_change import history_table, why_lines
@@ -32,10 +31,7 @@ def history(connection: Connection, stack: str, generation: int | None, *, is_js
         click.echo(as_json(found) if is_json else found.source.rstrip("\n"))
         return
     seen = connection.run(lambda client: client.history(name))
-    if is_json:
-        click.echo(as_json(seen))
-    else:
-        print_table(history_table(seen.generations))
+    show_list(seen, history_table(seen.generations), is_json=is_json)
 
 
 @click.command()

@@ -8,9 +8,8 @@ import click
 
 from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
-from deploy.cli.listing import json_option
-from deploy.cli.screen import print_table
-from deploy.cli.waiting import detach_option, timeout_option
+from deploy.cli.listing import json_option, show_list
+from deploy.cli.waiting import ASK_AGAIN_S, AWAY_S_MAX, detach_option, timeout_option
 from deploy.render import as_json
 from deploy.render_node import (
     drain_lines,
@@ -27,9 +26,6 @@ from shared.model import Availability
 if TYPE_CHECKING:  # it brings an HTTP client along, and --help must not wait for that
     from deploy.client import ApiClient
 
-_ASK_AGAIN_S: Final = 0.5
-# A scheduler that is restarted is back in a few seconds; longer than this is an outage.
-_AWAY_S_MAX: Final = 15.0
 # What has no place now may have one in a moment, as when others move, too.
 _STUCK_S: Final = 5.0
 _PREFIX: Final = "node.labels."
@@ -46,10 +42,7 @@ def node() -> None:
 def node_ls(connection: Connection, *, is_json: bool) -> None:
     """Show the nodes: their state and labels, and what is reserved of what they have."""
     found = connection.run(lambda client: client.nodes())
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(node_table(found.nodes))
+    show_list(found, node_table(found.nodes), is_json=is_json)
 
 
 @node.command(name="show")
@@ -136,7 +129,7 @@ async def drained(client: "ApiClient", name: str, timeout_s: float) -> None:
                     moved_s = loop.time()
                 if loop.time() - moved_s > _STUCK_S:
                     raise ConvergenceError(stuck_message(name, now.left))
-                await asyncio.sleep(_ASK_AGAIN_S)
+                await asyncio.sleep(ASK_AGAIN_S)
     except TimeoutError:
         late = stuck_message(name, last.left if last is not None else ())
         raise ConvergenceError(f"after {timeout_s:g} s {late}") from None
@@ -150,9 +143,9 @@ async def _asked(client: "ApiClient", name: str) -> NodeDetail:
         try:
             return await client.node(name)
         except UnavailableError:
-            if loop.time() - began_s > _AWAY_S_MAX:
+            if loop.time() - began_s > AWAY_S_MAX:
                 raise
-        await asyncio.sleep(_ASK_AGAIN_S)
+        await asyncio.sleep(ASK_AGAIN_S)
 
 
 def _refuse_ended(now: NodeDetail) -> None:

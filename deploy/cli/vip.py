@@ -8,9 +8,8 @@ import click
 
 from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
-from deploy.cli.listing import json_option
-from deploy.cli.screen import print_table
-from deploy.render import as_json, floating_table
+from deploy.cli.listing import json_option, show_list
+from deploy.render import floating_table
 from shared.api import FloatingAsked
 from shared.clock import SystemClock
 from shared.errors import SpecError
@@ -78,10 +77,7 @@ def _constraint(text: str) -> Constraint:
 def vip_ls(connection: Connection, *, is_json: bool) -> None:
     """Show the floating addresses: who answers each, since when, and who else could."""
     found = connection.run(lambda client: client.floating())
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(floating_table(found.addresses, SystemClock().now_s()))
+    show_list(found, floating_table(found.addresses, SystemClock().now_s()), is_json=is_json)
 
 
 @vip.command(name="move")

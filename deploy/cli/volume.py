@@ -4,9 +4,8 @@ import click
 
 from deploy.cli.asking import confirm, yes_option
 from deploy.cli.connect import Connection
-from deploy.cli.listing import json_option
-from deploy.cli.screen import print_table
-from deploy.render import as_json, volume_table
+from deploy.cli.listing import json_option, show_list
+from deploy.render import volume_table
 
 
 @click.group()
@@ -23,10 +22,7 @@ def volume_ls(connection: Connection, *, is_json: bool) -> None:
     "no record" is data that a node reports and nobody asked for there: nothing is done with it.
     """
     found = connection.run(lambda client: client.volumes())
-    if is_json:
-        click.echo(as_json(found))
-    else:
-        print_table(volume_table(found.volumes))
+    show_list(found, volume_table(found.volumes), is_json=is_json)
 
 
 @volume.command(name="rm")

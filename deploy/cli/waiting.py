@@ -29,8 +29,8 @@ F = TypeVar("F", bound=Callable[..., None])
 # Three times as long as an update may be without getting further: its own verdict comes first.
 DEFAULT_TIMEOUT_S: Final = 1800.0
 # A scheduler that is restarted is back in a few seconds; longer than this is an outage.
-_AWAY_S_MAX: Final = 15.0
-_ASK_AGAIN_S: Final = 0.5
+AWAY_S_MAX: Final = 15.0
+ASK_AGAIN_S: Final = 0.5
 _GOES_ON: Final = frozenset({RolloutPhase.ROLLING.value, RolloutPhase.ROLLING_BACK.value})
 
 
@@ -142,6 +142,6 @@ async def progress(client: "ApiClient", accepted: Accepted) -> AsyncGenerator[St
                     if change.done:
                         return
         except UnavailableError:
-            if loop.time() - heard_s > _AWAY_S_MAX:
+            if loop.time() - heard_s > AWAY_S_MAX:
                 raise
-        await asyncio.sleep(_ASK_AGAIN_S)
+        await asyncio.sleep(ASK_AGAIN_S)
