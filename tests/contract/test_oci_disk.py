@@ -4,7 +4,7 @@ The runtime's two directories are small file systems of their own, as a node's d
 """
 
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from tests.contract.runtimes import (
     OciBench,
     assignment,
     full,
-    oci_bench,
     shell,
     small_ground,
 )
@@ -42,12 +41,6 @@ GIVEN = {SECRET.content: b"s3cret" * 1000, CONFIG.content: b"hello" * 1000}
 def place() -> Iterator[Path]:
     with small_ground() as directory:
         yield directory
-
-
-@pytest.fixture
-async def bench(place: Path) -> AsyncGenerator[OciBench, None]:
-    async with oci_bench(place) as real:
-        yield real
 
 
 def _mount(*words: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from tests.contract.runtimes import (
     UNKNOWN_IMAGE,
     WITHIN_S,
     Bench,
-    any_bench,
     assignment,
     ended,
     ground,
@@ -36,12 +35,6 @@ FOREVER = Behaviour()
 def place(request: pytest.FixtureRequest) -> Iterator[Path | None]:
     with ground() if request.param == "oci" else nullcontext() as directory:
         yield directory
-
-
-@pytest.fixture
-async def bench(place: Path | None) -> AsyncGenerator[Bench, None]:
-    async with any_bench(place) as one:
-        yield one
 
 
 async def run(bench: Bench, behaviour: Behaviour) -> AllocId:

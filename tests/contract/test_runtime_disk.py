@@ -1,7 +1,7 @@
 """What every runtime does on a disk without room, asked of the fake and of the real one."""
 
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from errno import ENOSPC
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 from node_agent.runtime import Phase
 from shared.errors import RuntimeFailureError
 from shared.model import AllocId, Assignment
-from tests.contract.runtimes import WITHIN_S, Bench, any_bench, small_ground
+from tests.contract.runtimes import WITHIN_S, Bench, small_ground
 from tests.fakes.runtime import Behaviour
 from tests.waiting import until
 
@@ -24,12 +24,6 @@ NO_ROOM = os.strerror(ENOSPC)
 def place(request: pytest.FixtureRequest) -> Iterator[Path | None]:
     with small_ground() if request.param == "oci" else nullcontext() as directory:
         yield directory
-
-
-@pytest.fixture
-async def bench(place: Path | None) -> AsyncGenerator[Bench, None]:
-    async with any_bench(place) as one:
-        yield one
 
 
 def planned(bench: Bench) -> Assignment:

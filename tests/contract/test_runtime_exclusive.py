@@ -1,7 +1,7 @@
 """What every runtime promises of exclusive containers, asked of the fake and of the real one."""
 
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from tests.contract.runtimes import (
     IMAGE,
     WITHIN_S,
     Bench,
-    any_bench,
     assignment,
     ended,
     ground,
@@ -34,12 +33,6 @@ SHORT_S, LONG_S = 0.7, 60.0
 def place(request: pytest.FixtureRequest) -> Iterator[Path | None]:
     with ground() if request.param == "oci" else nullcontext() as directory:
         yield directory
-
-
-@pytest.fixture
-async def bench(place: Path | None) -> AsyncGenerator[Bench, None]:
-    async with any_bench(place) as one:
-        yield one
 
 
 def from_now(seconds: float) -> float:

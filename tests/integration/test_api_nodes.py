@@ -33,6 +33,15 @@ async def spec_of(rig: Rig, name: NodeName) -> NodeSpec:
     return codec.decode(NodeSpec, item.value, item.key)
 
 
+async def with_a_replica_on_one_of_two(rig: Rig) -> None:
+    """Let a service run on the first of two nodes, of which none has room for another copy."""
+    await rig.join(ONE)
+    await rig.join(TWO)
+    web = service(memory_bytes=512 * MIB)
+    await rig.put(keys.stack(SHOP), Stack(name=SHOP, generation=1, services=(web,)))
+    await rig.run_replica(ONE, web)
+
+
 async def keys_of(rig: Rig, name: str) -> set[str]:
     found = await rig.other.list(under(keys.ROOT))
     return {item.key for item in found.items if name in item.key.split("/")}
@@ -172,11 +181,7 @@ async def test_a_drain_waits_until_the_node_is_empty(tmp_path: Path) -> None:
 
 async def test_what_cannot_leave_is_named_with_numbers_and_ends_the_wait(tmp_path: Path) -> None:
     async with cluster(tmp_path) as (rig, client):
-        await rig.join(ONE)
-        await rig.join(TWO)
-        web = service(memory_bytes=512 * MIB)
-        await rig.put(keys.stack(SHOP), Stack(name=SHOP, generation=1, services=(web,)))
-        await rig.run_replica(ONE, web)
+        await with_a_replica_on_one_of_two(rig)
         address = FloatingAddress(address="198.18.0.50")
         await rig.put(keys.floating(address.address), address)
         await rig.put(keys.vip(address.address), FloatingClaim(node=ONE))
@@ -193,11 +198,7 @@ async def test_what_cannot_leave_is_named_with_numbers_and_ends_the_wait(tmp_pat
 
 async def test_memory_that_is_lacking_is_said_with_numbers(tmp_path: Path) -> None:
     async with cluster(tmp_path) as (rig, client):
-        await rig.join(ONE)
-        await rig.join(TWO)
-        web = service(memory_bytes=512 * MIB)
-        await rig.put(keys.stack(SHOP), Stack(name=SHOP, generation=1, services=(web,)))
-        await rig.run_replica(ONE, web)
+        await with_a_replica_on_one_of_two(rig)
         await client.change_node(ONE, NodeChange(availability=DRAINING))
         (left,) = (await client.node(ONE)).left
         services = (await client.services()).services

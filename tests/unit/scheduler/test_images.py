@@ -1,6 +1,6 @@
 """Which node has an image ready: one a service, always the same, moved by as little as can be."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scheduler.images import spare_images
 from scheduler.nodes import Verdict, Verdicts
+from scheduler.world import World
 from shared.model import NodeName, Placement, PublishedPort, PullPolicy
 from tests.build import (
     GIB,
@@ -27,6 +28,16 @@ IMAGES = [f"app:{number}" for number in range(12)]
 NUMBERS = st.sets(st.integers(1, 12), min_size=2)
 
 
+def spares_in(state: World, verdicts: Verdicts | None = None) -> Mapping[NodeName, tuple[str, ...]]:
+    """Return which images each node is told to have; nodes of no other verdict are ready."""
+    return spare_images(
+        state,
+        {name: (verdicts or {}).get(name, Verdict.READY) for name in state.nodes},
+        asked_of(state),
+        {name: each.assignments for name, each in state.nodes.items()},
+    )
+
+
 def spares(
     numbers: Collection[int], verdicts: Verdicts | None = None, running: Collection[int] = ()
 ) -> dict[str, str]:
@@ -35,12 +46,7 @@ def spares(
     hosts = [node(f"node-{n}", *(held if n in running else ())) for n in numbers]
     shop = stack("shop", *(service(f"s{n}", image=image) for n, image in enumerate(IMAGES)))
     state = world(hosts, [shop])
-    found = spare_images(
-        state,
-        {name: (verdicts or {}).get(name, Verdict.READY) for name in state.nodes},
-        asked_of(state),
-        {name: each.assignments for name, each in state.nodes.items()},
-    )
+    found = spares_in(state, verdicts)
     pairs = [(image, str(name)) for name, images in found.items() for image in images]
     assert len(pairs) == len(dict(pairs)), "one node an image"
     return dict(pairs)
@@ -88,12 +94,7 @@ def test_a_node_with_room_for_a_copy_comes_before_all_others(
     hosts = [node(f"node-{n}", *((held,) if is_full else ())) for n, is_full in full.items()]
     lean = service(image="app:0", memory_bytes=needs_gib * GIB)
     state = world(hosts, [stack("shop", lean)])
-    found = spare_images(
-        state,
-        dict.fromkeys(state.nodes, Verdict.READY),
-        asked_of(state),
-        {name: each.assignments for name, each in state.nodes.items()},
-    )
+    found = spares_in(state)
     roomy = [n for n, is_full in full.items() if not is_full]
     expected = spares(roomy or full)["app:0"]
     assert {str(name): images for name, images in found.items()} == {expected: ("app:0",)}
@@ -118,12 +119,7 @@ def test_room_is_more_than_memory(what: str) -> None:
     first = spares({1, 2})["app:0"]
     hosts = [node(f"node-{n}", *((other,) if f"node-{n}" == first else ())) for n in (1, 2)]
     state = world(hosts, [stack("shop", spec)])
-    found = spare_images(
-        state,
-        dict.fromkeys(state.nodes, Verdict.READY),
-        asked_of(state),
-        {name: each.assignments for name, each in state.nodes.items()},
-    )
+    found = spares_in(state)
     assert set(found) == set(state.nodes) - {first}
 
 
