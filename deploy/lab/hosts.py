@@ -214,7 +214,8 @@ async def power_off(init: Init | None, places: Sequence[Path], what: str) -> Non
         left = cgroups.processes(places)
         for pid in left:
             _kill(pid)
-        return not left
+        # A cgroup forgets a process a moment before it is dead; process 1 is so after all others.
+        return not left and (init is None or not init.is_alive())
 
     if not await until(is_empty, _DIE_S):
         left = ", ".join(map(str, sorted(cgroups.processes(places))))
