@@ -3,6 +3,7 @@
 Every case runs in each mode: routed, VXLAN, and routed with IPv6.
 """
 
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -27,8 +28,12 @@ from tests.contract.network_rig import (
     reaches,
     sends,
 )
+from tests.contract.scan import send_everywhere
 
 _PORTS: Final = 1 << 16
+# Neighbours ask each other by ICMPv6 whatever a scan does.
+_COUNT: Final = "type filter hook input priority -300; meta l4proto { tcp, udp } counter"
+_ARRIVED: Final = f"table inet t {{ chain c {{ {_COUNT}; }}; }}"
 MODES: Final[dict[str, dict[str, Any]]] = {
     "routed": {"pool6": POOL6},
     "vxlan": {"network": "vxlan", "pool6": POOL6},
@@ -79,29 +84,31 @@ def who_shares_none_gets_no_answer(rig: Rig) -> None:
 def no_port_of_a_strange_container_answers(rig: Rig) -> None:
     rig.network("front")
     rig.network("back")
-    web = rig.attach("shop.web.1.a", 1, "front")
+    web, both = (
+        rig.attach("shop.web.1.a", 1, "front"),
+        rig.attach("shop.api.1.a", 1, "front", "back"),
+    )
     near, far = rig.attach("shop.db.1.a", 1, "back"), rig.attach("shop.db.2.a", 2, "back")
     rig.apply()
-    count = "table ip t { chain c { type filter hook input priority -300; counter; }; }"
     for each in (near, far):
-        each.run(f"nft {count}")
-        scan(web, each.address)
-        assert "packets 0 " in each.run("nft list table ip t")
+        each.run(f"nft {_ARRIVED}")
+        for address in addresses(each):
+            scan(web, address)
+        assert arrived(each) == 0
+    scan(both, near.address)  # Who may gets everywhere by it, and so would the other one.
+    assert arrived(near) >= 2 * (_PORTS - 1)
+
+
+def arrived(one: Container) -> int:
+    """Return how many packets of a scan have come."""
+    found = re.search(r"packets (\d+)", one.run("nft list table inet t"))
+    assert found is not None
+    return int(found.group(1))
 
 
 def scan(who: Container, address: str) -> None:
-    """Send a packet to every UDP port, and a SYN to every sixteenth TCP port."""
-
-    def send() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            for port in range(1, _PORTS):
-                udp.sendto(b"x", (address, port))
-        for port in range(1, _PORTS, 16):
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-                tcp.setblocking(False)
-                tcp.connect_ex((address, port))
-
-    who.inside(send)
+    """Send a packet to every UDP port and a SYN to every TCP port."""
+    who.inside(lambda: send_everywhere(who.six if ":" in address else who.address, address))
 
 
 def a_container_cannot_say_to_be_another(rig: Rig) -> None:
