@@ -4,6 +4,10 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
+
+# As long as so many looks.
+_PAUSES: Final = 3
 
 
 async def until(
@@ -27,8 +31,8 @@ async def _holds(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
 def until_sync(condition: Callable[[], bool], within_s: float, poll_s: float = 0.1) -> None:
     """Return soon after `condition` holds, without an event loop.
 
-    Looks for half of the time at most: a look may be a command, which takes a processor from the
-    hosts that it asks.
+    Looks for a quarter of the time at most: a look may be a command, which takes a processor from
+    the hosts that it asks, and several tests look at once.
 
     Raises:
         TimeoutError: it did not within `within_s`.
@@ -41,4 +45,4 @@ def until_sync(condition: Callable[[], bool], within_s: float, poll_s: float = 0
         now_s = time.monotonic()
         if now_s > deadline_s:
             raise TimeoutError(f"not within {within_s} s: {condition}")
-        time.sleep(max(poll_s, now_s - began_s))
+        time.sleep(max(poll_s, _PAUSES * (now_s - began_s)))
