@@ -41,7 +41,9 @@ rm -f "$stamp"
 for file in $files; do
     $venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r "$file" >&2
 done
-# No isolation: the build would fetch a setuptools of its own that no hash has seen.
-$venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e . >&2
+# No isolation: the build would fetch a setuptools of its own that no hash has seen. compat: a line with
+# the folder's name; setuptools' own way imports a finder into every Python that starts, 15 to 20 ms of each.
+$venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index \
+    --config-settings editable_mode=compat -e . >&2
 echo "$state" >"$stamp"
 compile
