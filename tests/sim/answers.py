@@ -1,12 +1,14 @@
 """Who answers floating addresses in a simulated cluster: never two that see each other for long."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from shared import codec, keys
 from shared.model import FloatingAddress, FloatingClaim, GatewayWord, NodeName
+from shared.pause import Pause
 from shared.store import Put, exactly, under
 from shared.timing import PROFILES
 
@@ -34,11 +36,12 @@ class Answers:
         self._since_s: dict[Pair, tuple[float, bool]] = {}
         self._silent_since_s: dict[str, float] = {}
         self.longest_s = self.longest_apart_s = self.unanswered_s = 0.0
-        self._even_until_s, self._on = 0.0, [False]
+        self._even_until_s, self._even = 0.0, Pause()
 
     def mark(self) -> None:
-        """What is answered may have changed: look again."""
+        """What is answered may have changed, or which hosts are on: look again."""
         self._even_until_s = 0.0
+        self._even.end()
 
     def holders(self) -> Mapping[str, list[NodeName]]:
         """Return which hosts answer each address."""
@@ -59,21 +62,21 @@ class Answers:
         Raises:
             AssertionError: two answer one address for too long.
         """
+        loop = self._cluster.loop
+        next_s = loop.now_s
         while True:
-            if not self._is_even():
-                self._look()
+            self._look()
             if self.longest_s > self.limit_s():
                 raise AssertionError(f"two answer one address for {self.longest_s:.2f} s")
-            await asyncio.sleep(_LOOK_S)
-
-    def _is_even(self) -> bool:
-        """Say whether each address was answered by one at the last look, and still must be."""
-        on = [host.is_on for host in self._cluster.hosts]
-        return self._cluster.loop.now_s < self._even_until_s and on == self._on
+            next_s += _LOOK_S
+            if next_s < self._even_until_s:
+                # Each address is answered by one, and must be until then, or until a mark.
+                await self._even.last(self._even_until_s - loop.now_s)
+                next_s += _LOOK_S * max(math.ceil((loop.now_s - next_s) / _LOOK_S), 0)
+            await asyncio.sleep(next_s - loop.now_s)
 
     def _look(self) -> None:
         now, found, holders = self._cluster.loop.now_s, {}, self.holders()
-        self._on = [host.is_on for host in self._cluster.hosts]
         self._even_until_s = self._ends_s() if all(map(_is_one, holders.values())) else 0.0
         for address, hosts in holders.items():
             if hosts:

@@ -104,6 +104,7 @@ class SimHost:
         """Start every part, unless the machine runs."""
         if not self.is_on:
             self.net.is_on = True
+            self._cluster.answers.mark()
             for part in PARTS:
                 self._start(part)
 

@@ -296,3 +296,30 @@ def test_the_measure_of_overlaps_sees_one(tmp_path: Path) -> None:
     with pytest.raises(BaseExceptionGroup, match="unhandled errors") as caught:
         simulate(1, both, tmp_path, Machinery())
     assert caught.group_contains(AssertionError, match="two answer one address")
+
+
+def test_an_overlap_is_measured_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    async def both(cluster: SimCluster) -> None:
+        await _held(cluster)
+        # A quiet time before it, and another one before it is measured.
+        await cluster.sleep(3.003)
+        other = next(h for h in cluster.hosts if not h.addresses.answers("198.18.0.50"))
+        other.addresses.give("198.18.0.50", 0.5)
+        await cluster.sleep(3.0)
+        assert 0.48 < cluster.answers.longest_s <= 0.52
+
+    simulate(1, both, tmp_path, Machinery())
+
+
+def test_an_address_is_missed_from_the_moment_at_which_nobody_answers_it(tmp_path: Path) -> None:
+    async def off(cluster: SimCluster) -> None:
+        await _held(cluster)
+        for host in cluster.hosts:
+            host.power_loss()
+        await cluster.sleep(1.0)
+        assert 0.96 < cluster.answers.unanswered_s <= 1.0
+        for host in cluster.hosts:
+            host.boot()
+        await cluster.until(cluster.answers.complaint, 60)
+
+    simulate(1, off, tmp_path, Machinery())
