@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from node_agent.gateway.extras import NO_EXTRAS, Extras
 from node_agent.gateway.gateway import GatewayStatus
 from node_agent.gateway.slots import SlotState, Table, next_table
-from shared.model import AllocId, Revision, Routes, StackName
+from shared.model import AllocId, Revision, Routes, ServiceRoutes, StackName
 
 
 class FakeGateway:
@@ -19,19 +19,26 @@ class FakeGateway:
         self.trouble: str | None = ""
         self.tables: dict[str, Table] = {}
         self.extras = NO_EXTRAS
+        self._served: dict[str, ServiceRoutes] = {}
 
     async def apply(
         self, routes: Mapping[StackName, tuple[Revision, Routes]], extras: Extras = NO_EXTRAS
     ) -> GatewayStatus:
         """Take over the whole of `routes`."""
         self.extras = extras
-        self.tables = {
-            f"{stack}.{service.service}": next_table(
-                self.tables.get(f"{stack}.{service.service}", Table()), service
-            )
+        wanted = {
+            f"{stack}.{service.service}": service
             for stack, (_, served) in sorted(routes.items())
             for service in served.services
         }
+        # What has not changed has its table: a second one would be the same.
+        self.tables = {
+            name: self.tables[name]
+            if service is self._served.get(name)
+            else next_table(self.tables.get(name, Table()), service)
+            for name, service in wanted.items()
+        }
+        self._served = wanted
         return GatewayStatus(acked={stack: revision for stack, (revision, _) in routes.items()})
 
     def leads_to(self, service: str) -> set[AllocId]:
