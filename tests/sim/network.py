@@ -58,14 +58,19 @@ class SimNet:
         """Receive no more."""
         self._received = None
 
-    def deliver(self, delay_s: float, way: Way, address: str, datagram: bytes) -> None:
-        """Hand a datagram to whoever receives here by then."""
-        loop = asyncio.get_running_loop()
-        args = (self._received, way, address, datagram)
-        if delay_s > 0:
-            loop.call_later(delay_s, self._hand_over, *args, context=self._context)
-        elif self._received is not None:
-            loop.call_soon(self._hand_over, *args, context=self._context)
+    def deliver(self, way: Way, address: str, datagram: bytes) -> None:
+        """Hand a datagram to whoever receives here."""
+        received = self._received
+        if received is not None:
+            asyncio.get_running_loop().call_soon(
+                self._hand_over, received, way, address, datagram, context=self._context
+            )
+
+    def deliver_in(self, delay_s: float, way: Way, address: str, datagram: bytes) -> None:
+        """Hand a datagram to whoever receives here now and still does by then."""
+        asyncio.get_running_loop().call_later(
+            delay_s, self._hand_over, self._received, way, address, datagram, context=self._context
+        )
 
     def _hand_over(
         self, received: Received | None, way: Way, address: str, datagram: bytes
@@ -127,23 +132,32 @@ class Network:
         if target is None or not self._passes(sender, target):
             return
         weather = STORM if self._is_storm else self.climate
+        if weather is not FAIR:
+            self._carry_in(weather, sender, target, way, datagram)
+        elif way is Way.AGENT:
+            target.deliver(way, sender.address, datagram)
+        elif target.is_on and self._passes(target, sender):
+            sender.deliver(way, address, datagram)
+
+    def _carry_in(
+        self, weather: Weather, sender: SimNet, target: SimNet, way: Way, datagram: bytes
+    ) -> None:
         for _ in range(self._copies(weather)):
             delay_s = self._delay_s(weather)
             if way is Way.AGENT:
-                target.deliver(delay_s, way, sender.address, datagram)
+                target.deliver_in(delay_s, way, sender.address, datagram)
             elif target.is_on and self._passes(target, sender):
-                sender.deliver(delay_s + self._delay_s(weather), way, address, datagram)
+                delay_s += self._delay_s(weather)
+                sender.deliver_in(delay_s, way, target.address, datagram)
 
     def _passes(self, sender: SimNet, target: SimNet) -> bool:
         return not self._cut or (sender.name, target.name) not in self._cut
 
     def _copies(self, weather: Weather) -> int:
-        if weather is FAIR:
-            return 1
         drawn = self._rng.random()
         if drawn < weather.lost:
             return 0
         return 2 if drawn > 1 - weather.doubled else 1
 
     def _delay_s(self, weather: Weather) -> float:
-        return 0.0 if weather is FAIR else self._rng.random() * weather.delay_s_max
+        return self._rng.random() * weather.delay_s_max
