@@ -86,13 +86,13 @@ class Lookout:
         if watch is None or not watch.answered(way, nonce):
             return False
         self.heard(now)
-        if watch.again_s() is None and self._is_all_answered():
+        if not watch.is_open and self._is_all_answered():
             self._planned_s = self._round_s
         # Without a suspicion an answer changes nothing: this is the path of almost all.
         return watch.silence is not None and self._conclude(watch, now)
 
     def _is_all_answered(self) -> bool:
-        return all(watch.again_s() is None for watch in self._watches.values())
+        return not any(watch.is_open for watch in self._watches.values())
 
     def name_of(self, address: str) -> NodeName | None:
         """Return which watched node has this address."""

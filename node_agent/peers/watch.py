@@ -144,28 +144,29 @@ class Watch:
 
     def again_s(self) -> float | None:
         """Return when to probe again out of turn if no answer comes; None: there is no need."""
-        if not self._probes or not (self._is_open(self._agent) or self._is_open(self._host)):
-            return None
-        return self._probes[-1][1] + self._timing.probe_again_s
+        return self._probes[-1][1] + self._timing.probe_again_s if self.is_open else None
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether either way's silence is worth more probes than the usual ones."""
+        agent, host = self._agent, self._host
+        if agent.since_s is not None and agent.answered and self.silence is None:
+            return True
+        is_open = host.since_s is not None and host.answered > 0
+        return is_open and self.silence is not Silence.HOST and not self.is_deaf
 
     def concludes_s(self, now: float) -> float | None:
         """Return the next moment after `now` at which silence may mean more than it does."""
+        limits_s = (self._timing.silent_s, self._timing.agent_silent_s)
         moments = [
             line.since_s + limit_s
             for line in (self._agent, self._host)
             if line.since_s is not None
-            for limit_s in (self._timing.silent_s, self._timing.agent_silent_s)
+            for limit_s in limits_s
+            if line.since_s + limit_s > now
         ]
-        return min((moment for moment in moments if moment > now), default=None)
+        return min(moments) if moments else None
 
     def _says_nothing(self, line: _Line, limit_s: float, now: float) -> bool:
         enough = self._sent - line.counted >= UNANSWERED_MIN
         return enough and line.since_s is not None and now >= line.since_s + limit_s
-
-    def _is_open(self, line: _Line) -> bool:
-        """Say whether this way's silence is worth more probes than the usual ones."""
-        if line.since_s is None or not line.answered:
-            return False
-        if line is self._agent:
-            return self.silence is None
-        return self.silence is not Silence.HOST and not self.is_deaf
