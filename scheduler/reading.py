@@ -126,11 +126,28 @@ def kind_of(key: str) -> type[Record] | None:
     return Epoch if keys.is_epoch(key) else _KINDS.get(keys.range_of(key))
 
 
+# A key-value with what it says: a record, or why it cannot be read.
+_Entry = tuple[KeyValue, Record | CodecError | None]
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """A node, and all that it was made of."""
+
+    of: tuple[object, ...]
+    node: NodeState
+
+
 class Found:
-    """What is there, by range and key: records, and those that cannot be read."""
+    """What is there, by range and key: records, and those that cannot be read.
+
+    Attributes:
+        nodes: as they were made last.
+    """
 
     def __init__(self) -> None:
-        self._ranges: dict[str, dict[str, tuple[KeyValue, Record | CodecError | None]]] = {}
+        self._ranges: dict[str, dict[str, _Entry]] = {}
+        self._errors: dict[str, CodecError] = {}
+        self.nodes: dict[NodeName, _Made] = {}
 
     def become(self, range_: str, items: Mapping[str, KeyValue]) -> bool:
         """Decode what is new in a range or has changed, forget what is gone; say if any was."""
@@ -141,21 +158,26 @@ class Found:
         new = [item for key, item in items.items() if not _is_same(have.get(key), item)]
         for key in gone:
             del have[key]
+            self._errors.pop(key, None)
         size = len(have)
         for item in new:
-            have[item.key] = item, _decoded(item)
+            record = _decoded(item)
+            have[item.key] = item, record
+            if isinstance(record, CodecError):
+                self._errors[item.key] = record
+            else:
+                self._errors.pop(item.key, None)
         if len(have) > size:
             self._ranges[range_] = dict(sorted(have.items()))
         return bool(gone or new)
 
-    def item(self, key: str) -> KeyValue | None:
-        """Return what is at a key, readable or not."""
-        return self._ranges.get(keys.range_of(key), {}).get(key, (None, None))[0]
+    def entry(self, key: str) -> _Entry | None:
+        """Return what is at a key with what it says; as long as it is the same, the same object."""
+        return self._ranges.get(keys.range_of(key), {}).get(key)
 
     def get(self, key: str, kind: type[R]) -> R | None:
         """Return the record at a key."""
-        record = self._ranges.get(keys.range_of(key), {}).get(key, (None, None))[1]
-        return record if isinstance(record, kind) else None
+        return _as(kind, self.entry(key))
 
     def under(self, range_: str, kind: type[R]) -> Iterable[tuple[str, R, Revision]]:
         """Yield (key, record, revision) of a range, in the order of the keys."""
@@ -165,13 +187,7 @@ class Found:
 
     def unreadable(self) -> Mapping[str, str]:
         """Return why each key that cannot be read cannot, in the order of the keys."""
-        errors = (
-            (key, record.why)
-            for range_ in self._ranges.values()
-            for key, (_, record) in range_.items()
-            if isinstance(record, CodecError)
-        )
-        return dict(sorted(errors))
+        return {key: error.why for key, error in sorted(self._errors.items())}
 
     def kept(
         self,
@@ -204,11 +220,12 @@ def _decoded(item: KeyValue) -> Record | CodecError | None:
 
 def _nodes(found: Found) -> Mapping[NodeName, NodeState]:
     suspicions = _suspicions(found)
-    return {
-        spec.name: _node(spec, revision, found, suspicions.get(spec.name, {}))
-        for key, spec, revision in found.under(keys.NODES, NodeSpec)
+    found.nodes = {
+        spec.name: _node(spec, found, suspicions.get(spec.name, {}))
+        for key, spec, _ in found.under(keys.NODES, NodeSpec)
         if key == keys.node_spec(spec.name)
     }
+    return {name: made.node for name, made in found.nodes.items()}
 
 
 def _suspicions(found: Found) -> Mapping[NodeName, Mapping[NodeName, Silence]]:
@@ -220,25 +237,43 @@ def _suspicions(found: Found) -> Mapping[NodeName, Mapping[NodeName, Silence]]:
     return by_node
 
 
-def _node(
-    spec: NodeSpec, revision: Revision, found: Found, suspected_by: Mapping[NodeName, Silence]
-) -> NodeState:
-    manifest_item = found.item(keys.desired(spec.name))
-    word = found.get(keys.gateway(spec.name), GatewayWord)
-    report_item = found.item(keys.observed(spec.name))
-    return NodeState(
+def _node(spec: NodeSpec, found: Found, suspected_by: Mapping[NodeName, Silence]) -> _Made:
+    """Return a node: the one that was made of the same things before, if they are the same."""
+    entries = (
+        found.entry(keys.node_spec(spec.name)),
+        found.entry(keys.node_alive(spec.name)),
+        found.entry(keys.observed(spec.name)),
+        found.entry(keys.desired(spec.name)),
+        found.entry(keys.gateway(spec.name)),
+    )
+    made, of = found.nodes.get(spec.name), (*entries, suspected_by)
+    if made is not None and made.of == of:
+        return made
+    spec_at, session, report, manifest, gateway = entries
+    word = _as(GatewayWord, gateway)
+    node = NodeState(
         spec=spec,
-        spec_revision=revision,
+        spec_revision=_revision(spec_at),
         # An unreadable session still is one: its presence is the truth, not its content.
-        alive=found.item(keys.node_alive(spec.name)) is not None,
-        session=found.get(keys.node_alive(spec.name), Session),
-        report=found.get(keys.observed(spec.name), Report),
-        report_revision=report_item.mod_revision if report_item else Revision(0),
-        manifest=found.get(keys.desired(spec.name), Manifest),
-        manifest_revision=manifest_item.mod_revision if manifest_item else Revision(0),
+        alive=session is not None,
+        session=_as(Session, session),
+        report=_as(Report, report),
+        report_revision=_revision(report),
+        manifest=_as(Manifest, manifest),
+        manifest_revision=_revision(manifest),
         suspected_by=suspected_by,
         trouble=word.trouble if word is not None else "",
     )
+    return _Made(of, node)
+
+
+def _as(kind: type[R], entry: _Entry | None) -> R | None:
+    record = entry[1] if entry is not None else None
+    return record if isinstance(record, kind) else None
+
+
+def _revision(entry: _Entry | None) -> Revision:
+    return entry[0].mod_revision if entry is not None else Revision(0)
 
 
 def _stacks(found: Found) -> Mapping[StackName, StackState]:
@@ -327,8 +362,8 @@ def _leader(found: Found) -> Leader | None:
 
 
 def _leader_revision(found: Found) -> Revision:
-    item = found.item(keys.LEADER)
-    return item.create_revision if item is not None and _leader(found) else Revision(0)
+    entry = found.entry(keys.LEADER)
+    return entry[0].create_revision if entry is not None and _leader(found) else Revision(0)
 
 
 # Each part of a world with the ranges that it is made from: it is made anew when one changed.
