@@ -158,10 +158,10 @@ def _seen(world: World, before: History, said: Word, now: float, timing: Timing)
             name: recent
             for name, times in before.losses.items()
             if name in nodes
-            and (recent := tuple(at for at in times if now - at < timing.flap_window_s))
+            and (recent := tuple(at for at in times if at + timing.flap_window_s > now))
         },
         back_since={name: at for name, at in before.back_since.items() if name in nodes},
-        fast_at=tuple(at for at in before.fast_at if now - at < timing.lease_ttl_s),
+        fast_at=tuple(at for at in before.fast_at if at + timing.lease_ttl_s > now),
     )
 
 
@@ -171,7 +171,7 @@ def _is_braked(world: World, seen: History, said: Word, now: float, timing: Timi
     old = {
         name
         for name in seen.given_up
-        if not any(now - at < news_s for at in seen.losses.get(name, ()))
+        if not any(at + news_s > now for at in seen.losses.get(name, ()))
     }
     troubled = (seen.missing_since.keys() | said.host.keys()) - old
     return is_mass(len(troubled), len(world.nodes) - len(old))
@@ -226,14 +226,14 @@ class _Case:
             return False
         # Once lost is lost until it is back: others that fall silent later change nothing.
         was_lost = self._history.given_up.get(name) is Verdict.LOST
-        return was_lost or self._now - since >= self._grace_s
+        return was_lost or self._now >= since + self._grace_s
 
     def _stays_away(self, name: NodeName) -> bool:
         return name in self._history.missing_since or name in self._history.confirmed_since
 
     def _is_convicted(self, name: NodeName) -> bool:
         since = self._history.confirmed_since.get(name)
-        return since is not None and self._now - since >= self._patience_s(name)
+        return since is not None and self._now >= since + self._patience_s(name)
 
     def _patience_s(self, name: NodeName) -> float:
         """Return how long its peers' word is doubted: this loss counts with those before it."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scheduler.nodes import GATEWAY_WAIT_S, History, Judged, Verdict, judge
@@ -110,3 +110,15 @@ def test_an_unreachable_node_whose_lease_ends_is_lost_after_its_grace() -> None:
     assert second.verdicts[NodeName("node-1")] is Verdict.UNREACHABLE
     third = judge(seen(5, {1: {2, 3}}, {1}), second.history, 2.5, LAN)
     assert third.verdicts[NodeName("node-1")] is Verdict.LOST
+
+
+@given(st.floats(0.0, 1e6))
+@example(0.35713595519992386)
+def test_a_verdict_changes_at_the_very_moment_that_was_named(at_s: float) -> None:
+    """A timer may ring at exactly that moment: with nothing due there is nobody to set another."""
+    down = seen(3, {}, {1})
+    before = judge(down, History(), at_s, LAN)
+    assert before.changes_in_s is not None
+    due_s = before.history.missing_since[NodeName("node-1")] + LAN.grace_s
+    judged = judge(down, before.history, due_s, LAN)
+    assert judged.verdicts[NodeName("node-1")] is Verdict.LOST
