@@ -13,7 +13,7 @@ import structlog
 from scheduler.commit import Storyteller, commit
 from scheduler.decide import PERIOD_S, Decision, decide
 from scheduler.memory import Memory
-from scheduler.nodes import History, judge
+from scheduler.nodes import Grounds, History, grounds_of, judge
 from scheduler.reading import WorldReader
 from scheduler.story import Now
 from scheduler.world import World
@@ -91,18 +91,24 @@ class Leadership:
 
         What is seen meanwhile is remembered: should we lead next, those clocks run already.
         """
+        grounds: Grounds = ()
+        is_news, due_s = True, 0.0
         while True:
             world = self.read()
+            before, grounds = grounds, grounds_of(world)
             now_s = self._clock.monotonic_s()
-            judged = judge(world, self._history, now_s, self._timing)
-            self._history = judged.history
-            verdict = judged.verdicts.get(leader.node)
-            if verdict is not None and verdict.is_given_up:
-                reason = judged.reasons.get(leader.node, "")
-                _log.warning("leader_gone", node=leader.node, verdict=verdict, reason=reason)
-                return
-            changes_in_s = judged.changes_in_s
-            await self._dirty.wait(PERIOD_S if changes_in_s is None else changes_in_s)
+            # Most of what changes is what nodes run: no verdict goes by that.
+            if grounds != before or is_news or now_s >= due_s:
+                judged = judge(world, self._history, now_s, self._timing)
+                is_news, self._history = judged.history != self._history, judged.history
+                verdict = judged.verdicts.get(leader.node)
+                if verdict is not None and verdict.is_given_up:
+                    reason = judged.reasons.get(leader.node, "")
+                    _log.warning("leader_gone", node=leader.node, verdict=verdict, reason=reason)
+                    return
+                wait_s = judged.changes_in_s
+                due_s = now_s + (PERIOD_S if wait_s is None else wait_s)
+            await self._dirty.wait(due_s - now_s)
 
     async def _lead(self, fence: Fence, lease: Lease) -> None:
         """Decide until we no longer may."""

@@ -15,7 +15,7 @@ import msgspec
 
 from scheduler.votes import Word, word
 from scheduler.world import NodeState, World
-from shared.model import Availability, NodeName
+from shared.model import Availability, NodeName, Silence
 from shared.timing import Timing
 from shared.votes import is_mass
 
@@ -66,6 +66,7 @@ _BY_ORDER: Final = {
     Availability.DRAINING: Verdict.DRAINING,
 }
 Verdicts = Mapping[NodeName, Verdict]
+Grounds = tuple[tuple[NodeName, bool, Availability, Mapping[NodeName, Silence]], ...]
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +107,14 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     headless: frozenset[NodeName] = frozenset()
     history: History = History()
     changes_in_s: float | None = None
+
+
+def grounds_of(world: World) -> Grounds:
+    """Return all of a world that `judge` goes by."""
+    return tuple(
+        (name, node.alive, node.spec.availability, node.suspected_by)
+        for name, node in world.nodes.items()
+    )
 
 
 def judge(world: World, before: History, now: float, timing: Timing) -> Judged:

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scheduler.nodes import GATEWAY_WAIT_S, History, Judged, Verdict, judge
+from scheduler.nodes import GATEWAY_WAIT_S, History, Judged, Verdict, grounds_of, judge
 from scheduler.world import World
 from shared.model import NodeName, Silence
 from shared.timing import LAN
@@ -122,3 +122,29 @@ def test_a_verdict_changes_at_the_very_moment_that_was_named(at_s: float) -> Non
     due_s = before.history.missing_since[NodeName("node-1")] + LAN.grace_s
     judged = judge(down, before.history, due_s, LAN)
     assert judged.verdicts[NodeName("node-1")] is Verdict.LOST
+
+
+STATES = st.tuples(
+    st.dictionaries(st.integers(1, 5), st.sets(st.integers(1, 5), max_size=4), max_size=3),
+    st.sets(st.integers(1, 5), max_size=3),
+    st.floats(0.0, 20.0),
+)
+
+
+@given(st.lists(STATES, min_size=1, max_size=6), st.floats(0.0, 0.999))
+def test_what_was_seen_before_is_seen_again_until_the_moment_that_was_named(
+    states: list[tuple[dict[int, set[int]], set[int], float]], share: float
+) -> None:
+    now, history, state = 0.0, History(), seen(5, {}, set())
+    for said, gone, passes_s in states:
+        now += passes_s
+        state = seen(5, said, gone)
+        history = judge(state, history, now, LAN).history
+    judged = judge(state, history, now, LAN)
+    while judged.history != history:
+        history = judged.history
+        judged = judge(state, history, now, LAN)
+    again = seen(5, said, gone)
+    assert grounds_of(again) == grounds_of(state)
+    later = now + share * (60.0 if judged.changes_in_s is None else judged.changes_in_s)
+    assert judge(again, history, later, LAN).verdicts == judged.verdicts
