@@ -87,6 +87,28 @@ def not_shown(ours: Mapping[str, W], view: View) -> dict[str, W]:
     return {key: one for key, one in ours.items() if one.revision > view.revision}
 
 
+class Kept(Generic[T]):
+    """What follows from one of the ranges in shared.keys: found anew when something in it changes.
+
+    Args:
+        view: what has the range.
+        name: the range's.
+        find: returns it, by what the range holds.
+    """
+
+    def __init__(self, view: View, name: str, find: Callable[[Mapping[str, KeyValue]], T]) -> None:
+        self._view, self._name, self._find = view, name, find
+        self._stamp = view.stamp(name)
+        self._found = find(view.range(name))
+
+    def now(self) -> T:
+        """Return it; as long as nothing has changed, the same object."""
+        stamp = self._view.stamp(self._name)
+        if stamp != self._stamp:
+            self._found, self._stamp = self._find(self._view.range(self._name)), stamp
+        return self._found
+
+
 class ManifestView:
     """This node's manifest: etcd's if it has one, else the one that was in force last."""
 

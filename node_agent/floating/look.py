@@ -5,10 +5,10 @@ from collections.abc import Set as AbstractSet
 from typing import Final
 
 from node_agent.crowd import Crowd
-from node_agent.floating.convicted import Convicted, convicted
+from node_agent.floating.convicted import Convicted, Words, convicted
 from node_agent.floating.decide import Seen
 from node_agent.floating.homes import NodeNow
-from node_agent.views import Complaints, LastGood, not_shown
+from node_agent.views import Complaints, Kept, LastGood, not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import CodecError
@@ -50,6 +50,9 @@ class Look:
         self.gateways = View(changed)
         self._good = LastGood(lambda key: key.removeprefix(keys.FLOATING), _address)
         self._complaints = Complaints()
+        self._shown = Kept(self.claims, keys.VIPS, self._seen)
+        self._said = Kept(self.words, keys.SUSPECTS, _words)
+        self._serving = Kept(self.gateways, keys.GATEWAYS, _serving)
         self._ours: dict[str, Seen] = {}  # what we wrote and the view does not show yet
         self.free_since: Mapping[str, float] = {}
         self.last_holder: dict[str, NodeName] = {}
@@ -99,13 +102,14 @@ class Look:
 
     def seen(self) -> Mapping[str, Seen]:
         """Return the claims, with those that we have just written in place of older ones."""
-        found: dict[str, Seen] = {}
-        for key, item in self.claims.items.items():
-            found[key.removeprefix(keys.VIPS)] = Seen(
-                self.claim_of(item), item.mod_revision, item.lease
-            )
         self._ours = not_shown(self._ours, self.claims)
-        return found | self._ours
+        return {**self._shown.now(), **self._ours}
+
+    def _seen(self, items: Mapping[str, KeyValue]) -> Mapping[str, Seen]:
+        return {
+            key.removeprefix(keys.VIPS): Seen(self.claim_of(item), item.mod_revision, item.lease)
+            for key, item in items.items()
+        }
 
     def claim_of(self, item: KeyValue) -> FloatingClaim:
         """Return the claim at a key; one that cannot be read is somebody's, that is all we know."""
@@ -121,20 +125,14 @@ class Look:
 
     def nodes(self) -> tuple[tuple[NodeNow, ...], Convicted]:
         """Return all nodes, and those whose hosts are unreachable."""
-        words: dict[NodeName, dict[NodeName, tuple[Silence, Revision]]] = {}
-        for item in self.words.items.values():
-            try:
-                word = codec.decode(Suspicion, item.value, item.key)
-            except CodecError:
-                continue  # Its writer replaces it.
-            words.setdefault(word.node, {})[word.peer] = (word.silence, item.mod_revision)
+        words = self._said.now()
         silent = {
             node
             for node, said in words.items()
             for silence, _ in said.values()
             if silence is Silence.HOST
         }
-        serving = self._serving()
+        serving = self._serving.now()
         nodes = tuple(
             NodeNow(
                 spec,
@@ -144,17 +142,6 @@ class Look:
             for spec in self._specs
         )
         return nodes, convicted(words, frozenset(self.names), self.present)
-
-    def _serving(self) -> Mapping[NodeName, bool]:
-        """Return whose gateways serve, and whose do not, by their own word."""
-        serving: dict[NodeName, bool] = {}
-        for key, item in self.gateways.items.items():
-            try:
-                word = codec.decode(GatewayWord, item.value, key)
-            except CodecError:
-                continue  # Its writer replaces it.
-            serving[NodeName(key.removeprefix(keys.GATEWAYS))] = not word.trouble
-        return serving
 
     def remember(
         self,
@@ -213,3 +200,27 @@ class Look:
 
 def _address(item: KeyValue) -> FloatingAddress:
     return codec.decode(FloatingAddress, item.value, item.key)
+
+
+def _words(items: Mapping[str, KeyValue]) -> Words:
+    """Return who says what of each node."""
+    words: dict[NodeName, dict[NodeName, tuple[Silence, Revision]]] = {}
+    for key, item in items.items():
+        try:
+            word = codec.decode(Suspicion, item.value, key)
+        except CodecError:
+            continue  # Its writer replaces it.
+        words.setdefault(word.node, {})[word.peer] = (word.silence, item.mod_revision)
+    return words
+
+
+def _serving(items: Mapping[str, KeyValue]) -> Mapping[NodeName, bool]:
+    """Return whose gateways serve, and whose do not, by their own word."""
+    serving: dict[NodeName, bool] = {}
+    for key, item in items.items():
+        try:
+            word = codec.decode(GatewayWord, item.value, key)
+        except CodecError:
+            continue  # Its writer replaces it.
+        serving[NodeName(key.removeprefix(keys.GATEWAYS))] = not word.trouble
+    return serving

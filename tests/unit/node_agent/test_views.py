@@ -1,8 +1,10 @@
 """What an agent reads: its manifest, routes, and networks."""
 
+from collections.abc import Mapping
+
 from structlog.testing import capture_logs
 
-from node_agent.views import Complaints, ManifestView, RoutesView, other_networks
+from node_agent.views import Complaints, Kept, ManifestView, RoutesView, other_networks
 from shared import codec, keys
 from shared.errors import CodecError
 from shared.model import Manifest, Network, NodeName, Revision, Routes, StackName
@@ -107,3 +109,22 @@ def test_of_a_record_that_cannot_be_read_is_said_once_that_it_cannot() -> None:
         for revision in (1, 1, 2, 2):
             complaints.say(item(keys.routes(SHOP), b"{", revision), error)
     assert [one["key"] for one in logged] == [keys.routes(SHOP)] * 2, "the second is another"
+
+
+def test_what_follows_from_a_range_is_found_anew_when_something_in_it_changes() -> None:
+    view, looks = View(lambda: None), []
+
+    def names(items: Mapping[str, KeyValue]) -> list[str]:
+        looks.append(len(items))
+        return sorted(items)
+
+    kept = Kept(view, keys.NETWORKS, names)
+    assert kept.now() == []
+    wan, mine = item(keys.network("wan"), b"{}", 1), item(keys.desired(ME), b"{}", 2)
+    listed(view, wan, revision=1)
+    assert kept.now() == [wan.key]
+    view.apply(Batch((Change(mine.key, mine),), Revision(2)))
+    assert kept.now() == [wan.key]
+    assert looks == [0, 1], "a change elsewhere is no reason to look"
+    view.apply(Batch((Change(wan.key, None),), Revision(3)))
+    assert kept.now() == []
