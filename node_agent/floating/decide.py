@@ -264,8 +264,7 @@ def _level_s(case: _Case) -> float | None:
 def _heir(case: _Case, claim: FloatingClaim) -> NodeName | None:
     """Return who should have it instead of us, NOBODY for nobody in particular; None: stay."""
     ours = next((node for node in case.nodes if node.spec.name == case.me), None)
-    others = candidates(case.record, case.nodes) - {case.me}
-    if case.record.moves > claim.moves and case.record.move_to in others:
+    if case.record.moves > claim.moves and case.record.move_to in _others_of(case):
         return case.record.move_to
     if ours is None:
         return None
@@ -274,8 +273,12 @@ def _heir(case: _Case, claim: FloatingClaim) -> NodeName | None:
     fails_s = _fails_from_s(case.around)
     if ours.serves is False and (fails_s is None or case.around.now < fails_s):
         ours = msgspec.structs.replace(ours, serves=None)
-    known = [node for node in case.nodes if node.spec.name in others]
-    return NOBODY if any(_is_better(node, ours) for node in known) else None
+    better = {node.spec.name for node in case.nodes if _is_better(node, ours)}
+    return NOBODY if better and not better.isdisjoint(_others_of(case)) else None
+
+
+def _others_of(case: _Case) -> AbstractSet[NodeName]:
+    return candidates(case.record, case.nodes) - {case.me}
 
 
 def _is_better(node: NodeNow, ours: NodeNow) -> bool:

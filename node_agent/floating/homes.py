@@ -43,9 +43,13 @@ def candidates(record: FloatingAddress, nodes: Iterable[NodeNow]) -> frozenset[N
 
     Where there are others, nodes whose gateways do not serve may not, and then cordoned ones.
     """
-    allowed = [node for node in nodes if node.is_well and meets(node.spec, record.constraints)]
-    best = max((node.standing for node in allowed), default=None)
-    return frozenset(node.spec.name for node in allowed if node.standing == best)
+    allowed = {
+        node.spec.name: node.standing
+        for node in nodes
+        if node.is_well and meets(node.spec, record.constraints)
+    }
+    best = max(allowed.values(), default=None)
+    return frozenset(name for name, standing in allowed.items() if standing == best)
 
 
 def homes(

@@ -51,6 +51,8 @@ def level(
     loads = dict.fromkeys(active, 0)
     for holder in held.values():
         loads[holder] += 1
+    if max(loads.values(), default=0) - min(loads.values(), default=0) < _DIFFERENCE_MIN:
+        return None
     found = [
         (loads[holder] - loads[to], claims[address].since_s, weight(address, to), address, to)
         for address, holder in held.items()
