@@ -180,7 +180,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         is_crowded: no node has the ports of a node that it takes free: the old copy goes first.
         image_waits: of a service that is stopped before it is started: why its new image is on no
             node yet; empty: it is.
-        stuck: slots whose copy would go first, and whose next one no node takes.
+        stuck: slots whose copy would go first, but whose next one no node takes, or whose service
+            has as many away as it may.
     """
 
     stack: StackName

@@ -1,10 +1,12 @@
-"""Copies that would have to end before their next one is placed, and have nowhere to go.
+"""Copies that would have to end before their next one serves, and may not, or not yet.
 
 Pure. Where the old copy goes first, it goes only if some node takes the next one: its own may not,
-because it is cordoned or drained or has other labels by now.
+because it is cordoned or drained or has other labels by now. And it goes only while no more copies
+of its service are away, for whatever reason, than an update may have between old and new.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -34,14 +36,20 @@ def stuck(
     services: Mapping[ServiceId, Asked],
     allocs: Mapping[ServiceId, Sequence[Alloc]],
 ) -> Stuck:
-    """Return what has nowhere to go and so does not end."""
-    requests = [
-        request_of(world, asked, wanted, {})
+    """Return what has nowhere to go, or not now, and so does not end."""
+    movers = {
+        key: found
         for key, asked in services.items()
-        for wanted in _movers(asked, allocs.get(key, ()))
-    ]
-    if not requests:
+        if (found := _movers(asked, allocs.get(key, ())))
+    }
+    if not movers:
         return Stuck(services)
+    requests = [
+        request_of(world, services[key], wanted, {})
+        for key, found in movers.items()
+        for slot, wanted in found.items()
+        if goes_first(services[key], services[key].slots[slot])
+    ]
     homes = homes_of(world, {volume for request in requests for volume in request.volumes})
     placed = place(nodes_of(world, judged, Draft(world)), requests, homes)
     unplaceable = tuple(one for one in placed if isinstance(one, Unplaceable))
@@ -49,14 +57,36 @@ def stuck(
     for one in unplaceable:
         slots.setdefault(one.request.service, set()).add(one.request.slot)
     held = {
-        key: msgspec.structs.replace(asked, stuck=frozenset(slots[key])) if key in slots else asked
-        for key, asked in services.items()
+        key: _held(services[key], allocs[key], found.keys(), slots.get(key, set()))
+        for key, found in movers.items()
     }
-    return Stuck(held, unplaceable)
+    return Stuck({**services, **held}, unplaceable)
 
 
-def _movers(asked: Asked, allocs: Iterable[Alloc]) -> Iterable[Wanted]:
-    """Return what would take the place of copies that go first and cannot come back."""
+def _held(
+    asked: Asked, allocs: Iterable[Alloc], movers: AbstractSet[int], stays: AbstractSet[int]
+) -> Asked:
+    """Return the service with the copies that stay, and those that go once others are back."""
+    limit = asked.spec.update.parallelism if asked.spec is not None else 0
+    due = {slot for slot, plan in asked.slots.items() if plan.spec and not plan.waits_for}
+    ready = (alloc for alloc in allocs if alloc.is_ready and alloc.assignment.want is Want.RUN)
+    there = {alloc.assignment.slot for alloc in ready if asked.is_fresh(alloc)}
+    free = max(limit - len(due - there - movers), 0) if limit else len(movers)
+    later = sorted(movers - stays)[free:]
+    why = f"of its copies that have to move, {limit} may be away at a time"
+    plans = {slot: msgspec.structs.replace(asked.slots[slot], waits_for=why) for slot in later}
+    return msgspec.structs.replace(
+        asked, slots={**asked.slots, **plans}, stuck=frozenset({*stays, *later})
+    )
+
+
+def _movers(asked: Asked, allocs: Sequence[Alloc]) -> Mapping[int, Wanted]:
+    """Return what takes the place of copies that end before it serves, and cannot come back.
+
+    Of exclusive work it is there, and made: only then the one before ends.
+    """
+    followers = filter(asked.is_fresh, allocs) if asked.is_exclusive else ()
+    made = {alloc.assignment.slot for alloc in followers if alloc.is_prepared}
     found: dict[int, Wanted] = {}
     for alloc in allocs:
         slot = alloc.assignment.slot
@@ -64,9 +94,10 @@ def _movers(asked: Asked, allocs: Iterable[Alloc]) -> Iterable[Wanted]:
         if plan is None or plan.spec is None or plan.waits_for or _may_stay(alloc, plan.spec):
             continue
         is_there = alloc.is_ready and alloc.assignment.want is Want.RUN
-        if is_there and not plan.fits(alloc) and goes_first(asked, plan):
+        is_first = slot in made or goes_first(asked, plan)
+        if is_there and not plan.fits(alloc) and is_first:
             found[slot] = Wanted(slot=slot, node=plan.node, spec=plan.spec, reason="")
-    return found.values()
+    return found
 
 
 def _may_stay(alloc: Alloc, spec: ServiceSpec) -> bool:

@@ -232,7 +232,7 @@ def _settle(
 def _has_taken_over(asked: Asked, keep: Alloc, old: Sequence[Alloc]) -> bool:
     """Say whether the new one can do without the old: it serves, or the old one serves nobody."""
     if asked.is_exclusive:
-        return keep.is_ready or keep.is_prepared
+        return keep.is_ready or (keep.is_prepared and keep.assignment.slot not in asked.stuck)
     if keep.is_complete or (keep.is_ready and not asked.is_on_trial(keep)):
         return True
     return keep.is_ready and not any(alloc.is_ready for alloc in old)

@@ -228,3 +228,121 @@ def test_what_people_say_of_a_node_is_in_the_clusters_story() -> None:
         kinds += [event.kind for event in decided(shop).plan.events if event.subject == "node-3"]
         shop.step()
     assert kinds == ["node_cordoned", "node_draining", "node_uncordoned"]
+
+
+def claimed(shop: Shop) -> None:
+    """Let exclusive copies wait, made, until none before them is left of their slot."""
+
+    def manner(held: Assignment, age_s: float) -> AllocationStatus:
+        slot = [a for a in shop.held(held.service) if a.slot == held.slot]
+        if held.workload.exclusive and any(a.epoch < held.epoch for a in slot):
+            return AllocationStatus(id=held.id, state=AllocState.PREPARING, address="192.0.2.9")
+        return well(held, age_s)
+
+    shop.manner = manner
+
+
+def paced(spec: ServiceSpec, order: Order | None, parallelism: int) -> ServiceSpec:
+    update = msgspec.structs.replace(AT_ONCE, order=order, parallelism=parallelism)
+    return msgspec.structs.replace(spec, update=update)
+
+
+def away(shop: Shop, spec: ServiceSpec) -> int:
+    """Return how many of a service's slots have no copy that is ready and stays."""
+    ready = {
+        status.id
+        for node in shop.world.nodes.values()
+        for status in (node.report.allocations if node.report is not None else ())
+        if status.state is AllocState.RUNNING
+    }
+    held = shop.held(spec.name)
+    return spec.replicas - len({a.slot for a in held if a.want is Want.RUN and a.id in ready})
+
+
+PACED = st.builds(
+    lambda spec, order, parallelism, alone: paced(
+        exclusive(spec) if alone else spec, order, parallelism
+    ),
+    st.builds(service, replicas=st.integers(1, 5), port=st.sampled_from([0, 8080])),
+    st.sampled_from([None, Order.STOP_FIRST, Order.START_FIRST]),
+    st.integers(0, 3),
+    st.booleans(),
+)
+EVENTS = st.lists(
+    st.tuples(st.sampled_from([DRAINING, CORDONED, ACTIVE, "update", "wait"]), st.integers(1, 4)),
+    max_size=8,
+)
+
+
+@settings(max_examples=60)
+@given(PACED, EVENTS)
+def test_whatever_is_drained_when_no_more_copies_are_away_than_an_update_may_take(
+    spec: ServiceSpec, events: list[tuple[Availability | str, int]]
+) -> None:
+    shop = Shop(spec, nodes=4)
+    claimed(shop)
+    shop.rest()
+    most = spec.update.parallelism or spec.replicas
+    for number, (what, node) in enumerate([*events, (ACTIVE, 1), ("wait", 0), (DRAINING, 2)], 2):
+        if isinstance(what, Availability):
+            allow(shop, f"node-{node}", what)
+        elif what == "update":
+            workload = msgspec.structs.replace(spec.workload, image=f"app:{number}")
+            spec = msgspec.structs.replace(spec, workload=workload)
+            shop.ask(spec, generation=number)
+        for _ in range(node):
+            shop.step()
+            assert away(shop, spec) <= most
+    for _ in range(100):
+        shop.step()
+        assert away(shop, spec) <= most
+    assert shop.world.nodes[NodeName("node-2")].assignments == ()
+    assert away(shop, spec) == 0
+
+
+@pytest.mark.parametrize(("parallelism", "most"), [(1, 1), (2, 2), (0, 4)])
+@pytest.mark.parametrize("alone", [False, True])
+def test_of_copies_that_end_before_the_next_ones_serve_a_few_go_at_a_time(
+    parallelism: int, most: int, *, alone: bool
+) -> None:
+    spec = paced(service(replicas=4), Order.STOP_FIRST, parallelism)
+    spec = exclusive(spec) if alone else spec
+    shop = Shop(nodes=2)
+    claimed(shop)
+    allow(shop, "node-2", CORDONED)
+    shop.ask(spec)
+    shop.rest()
+    assert shop.homes() == ["node-1"] * 4
+    allow(shop, "node-2", ACTIVE)
+    allow(shop, "node-1", DRAINING)
+    seen = []
+    for _ in range(40):
+        shop.step()
+        seen.append(away(shop, spec))
+    assert max(seen) == most
+    assert shop.homes() == ["node-2"] * 4
+
+
+def test_while_a_copy_is_down_no_other_one_is_taken_away_and_it_is_said() -> None:
+    is_down = False
+
+    def manner(held: Assignment, age_s: float) -> AllocationStatus:
+        return (
+            ended(held, AllocState.FAILED, 1) if held.slot == 1 and is_down else well(held, age_s)
+        )
+
+    shop = Shop(paced(service(replicas=2), Order.STOP_FIRST, 1), manner=manner)
+    shop.rest()
+    (before,) = (a for a in shop.held() if a.slot == 2)
+    home = next(
+        name for name in shop.homes() if before in shop.world.nodes[NodeName(name)].assignments
+    )
+    is_down = True
+    shop.step()
+    allow(shop, home, DRAINING)
+    shop.steps(10)
+    assert before in shop.held()
+    assert shop.waiting() == {"of its copies that have to move, 1 may be away at a time"}
+    is_down = False
+    shop.steps(40)
+    assert home not in shop.homes()
