@@ -13,7 +13,7 @@ import msgspec
 from scheduler.api.route_checks import EDGE_PORTS
 from scheduler.vips import wants_vip
 from scheduler.world import World
-from shared import codec
+from shared import codec, keys
 from shared.api import StackUpload
 from shared.limits import ALIASES_MAX, NETWORKS_MAX
 from shared.model import (
@@ -49,12 +49,14 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
         pools: what addresses are cut from.
         nodes: every one.
         networks: those that no stack makes.
+        unreadable: those of them whose record cannot be read: only who needs one is refused.
         edge: the ports on which gateways serve routes.
     """
 
     pools: Pools = Pools()
     nodes: Mapping[NodeName, NodeSpec] = {}
     networks: Mapping[str, Network] = {}
+    unreadable: frozenset[str] = frozenset()
     edge: Sequence[int] = EDGE_PORTS
 
 
@@ -64,6 +66,11 @@ def ground_of(world: World, pools: Pools = Pools(), edge: Sequence[int] = EDGE_P
         pools=pools,
         nodes={name: node.spec for name, node in world.nodes.items()},
         networks={name: each.network for name, each in world.networks.items()},
+        unreadable=frozenset(
+            key.removeprefix(keys.NETWORKS)
+            for key in world.unreadable
+            if key.startswith(keys.NETWORKS)
+        ),
         edge=edge,
     )
 
@@ -83,10 +90,12 @@ def network_problems(
         seen.add(network.name)
         beside = [*made, *((one, f"stack {name}") for one in upload.networks if one != network)]
         yield from definition_problems(network, f"stack {name}", beside, ground)
+        if name not in others or network not in others[name].networks:
+            yield from unread_problems(network, ground)
     yield from _gone(name, upload.networks, others, made)
     known = {one.name: one for one, _ in made} | {one.name: one for one in upload.networks}
     for spec in upload.services:
-        yield from (f"service {spec.name}: {said}" for said in _joins(spec, known))
+        yield from (f"service {spec.name}: {said}" for said in _joins(spec, known, ground))
     yield from _addresses(name, upload.services, rest)
     yield from _vips(name, upload.services, rest, ground.pools)
     yield from _size(name, upload.services, ground)
@@ -140,6 +149,22 @@ def definition_problems(
     for taken, whose in _taken(network, others, ground):
         if wanted.overlaps(taken):
             yield f"network {network.name}: subnet {wanted} overlaps {taken}, {whose}"
+
+
+def unread_problems(network: Network, ground: Ground) -> Iterator[str]:
+    """Yield why nobody can say whether a new network may be: what it must agree with is unread."""
+    for name in sorted(ground.unreadable):
+        if name == network.name:
+            yield f"network {network.name}: {_unread(name)}"
+        elif network.subnet:
+            yield (
+                f"network {network.name}: nobody knows whether subnet {network.subnet[:80]!r} "
+                f"overlaps that of network {name}: {_unread(name)}"
+            )
+
+
+def _unread(name: str) -> str:
+    return f"{keys.network(name)} cannot be read: mend it, or delete that key"
 
 
 def _settings(network: Network) -> str:
@@ -214,7 +239,7 @@ def users_of(
 # ---------------------------------------------------------------- services
 
 
-def _joins(spec: ServiceSpec, known: Mapping[str, Network]) -> Iterator[str]:
+def _joins(spec: ServiceSpec, known: Mapping[str, Network], ground: Ground) -> Iterator[str]:
     mode, networks = spec.workload.network_mode, spec.workload.networks
     if mode not in _MODES:
         yield f"network_mode is {mode[:80]!r}; host and none are possible"
@@ -224,7 +249,9 @@ def _joins(spec: ServiceSpec, known: Mapping[str, Network]) -> Iterator[str]:
     yield from (f"it is on network {one} twice" for one in sorted({*names}) if names.count(one) > 1)
     for joined in networks:
         network = known.get(joined.network)
-        if network is None:
+        if network is None and joined.network in ground.unreadable:
+            yield _unread(joined.network)
+        elif network is None:
             yield (
                 f"nobody makes network {joined.network[:80]!r}: write it under networks, or "
                 f"`hafen network create {joined.network[:80]}`"

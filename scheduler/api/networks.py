@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from scheduler.addresses import taken
-from scheduler.api.network_checks import Ground, definition_problems, makers, users_of
+from scheduler.api.network_checks import (
+    Ground,
+    definition_problems,
+    makers,
+    unread_problems,
+    users_of,
+)
 from scheduler.world import World
 from shared import keys
 from shared.api import NetworkList, NetworkView, PoolView
@@ -101,7 +107,9 @@ def check_new(world: World, ground: Ground, network: Network) -> None:
     maker = "`hafen network create`"
     found = list(definition_problems(network, maker, _makers(world), ground))
     before = world.networks.get(network.name)
-    if before is not None and before.network != network:
+    if before is None:
+        found += unread_problems(network, ground)
+    elif before.network != network:
         found.append(
             f"network {network.name} is there with other settings: remove it first, or take "
             "another name"

@@ -7,7 +7,7 @@ stack replaces goes into the history first.
 
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -29,7 +29,7 @@ from shared.errors import (
     StoreError,
     UnavailableError,
 )
-from shared.model import Network, Revision, Stack, StackName
+from shared.model import Network, Record, Revision, Stack, StackName
 from shared.store import (
     Compare,
     Condition,
@@ -42,6 +42,8 @@ from shared.store import (
     under,
 )
 from shared.words import listed
+
+R = TypeVar("R", bound=Record)
 
 _log = structlog.get_logger()
 
@@ -81,7 +83,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     def readable(self) -> dict[StackName, Stack]:
         """Return every stack that can be read."""
-        found = ((name, _readable(item)) for name, item in self.items.items())
+        found = ((name, _readable(Stack, item)) for name, item in self.items.items())
         return {name: stack for name, stack in found if stack is not None}
 
 
@@ -189,9 +191,14 @@ class Stacks:
     async def _ground(self) -> tuple[Ground, Condition]:
         """Return what a stack must fit in, and under which condition that is still so."""
         snapshot = await self._store.list(under(keys.NETWORKS))
-        found = [codec.decode(Network, item.value, item.key) for item in snapshot.items]
+        found = {
+            item.key.removeprefix(keys.NETWORKS): _readable(Network, item)
+            for item in snapshot.items
+        }
         ground = msgspec.structs.replace(
-            self._ground_of(), networks={network.name: network for network in found}
+            self._ground_of(),
+            networks={name: network for name, network in found.items() if network is not None},
+            unreadable=frozenset(name for name, network in found.items() if network is None),
         )
         return ground, Unchanged(keys.NETWORKS, snapshot.revision)
 
@@ -303,9 +310,9 @@ class Stacks:
             ) from again
 
 
-def _readable(item: KeyValue) -> Stack | None:
+def _readable(kind: type[R], item: KeyValue) -> R | None:
     try:
-        return codec.decode(Stack, item.value, item.key)
+        return codec.decode(kind, item.value, item.key)
     except CodecError:
         return None
 
@@ -347,7 +354,7 @@ def _who_won(name: StackName, now: Stack | None) -> str:
 
 def _generation(item: KeyValue) -> int:
     """Return a stored stack's generation; removing must work on a record that nobody can read."""
-    stack = _readable(item)
+    stack = _readable(Stack, item)
     return stack.generation if stack is not None else 0
 
 

@@ -1,17 +1,20 @@
 """Networks from the command line to the store, and what stacks may do with them."""
 
+import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from deploy.client import ApiClient
 from shared import codec, keys
-from shared.api import PoolView
+from shared.api import PoolView, StackUpload
 from shared.errors import NotFoundError, OvertakenError, SpecError
-from shared.model import Joined, Manifest, Network, NodeName, StackName
+from shared.model import Joined, Manifest, Network, NodeName, ServiceSpec, StackName
 from shared.store import Put
 from tests.build import assignment, service
-from tests.integration.api_rig import SHOP, cluster, upload
+from tests.integration.api_rig import BLOG, SHOP, cluster, upload
 from tests.integration.test_cli import hafen
 from tests.unit.scheduler.test_routes import joined
 
@@ -137,3 +140,63 @@ async def test_virtual_addresses_are_counted_beside_the_nodes_own(tmp_path: Path
         PoolView(node=NODE, subnet="198.19.1.0/24", capacity=253, used=0),
         PoolView(subnet="198.18.128.0/28", capacity=14, used=0),
     )
+
+
+UNREAD = keys.network("n")
+MEND = f"{UNREAD} cannot be read: mend it, or delete that key"
+
+
+def making(network: Network, *services: ServiceSpec) -> StackUpload:
+    return msgspec.structs.replace(upload(*services), networks=(network,))
+
+
+async def test_a_network_whose_record_cannot_be_read_is_in_nobody_elses_way(tmp_path: Path) -> None:
+    own = Network(name="shop_all", subnet="172.20.0.0/24")
+    async with cluster(tmp_path) as (rig, client):
+        await client.deploy(SHOP, making(own))
+        await rig.seen(await rig.other.txn([], [Put(UNREAD, b"[")]))
+
+        # Its own was made while the record still said something.
+        twice = joined(service(replicas=2), Joined(network="shop_all"))
+        again = await client.deploy(SHOP, making(own, twice))
+        await client.deploy(BLOG, making(Network(name="blog_all")))
+        await client.create_network(Network(name="m"))
+        await client.remove(BLOG)
+        removed = await hafen(rig, "network", "rm", "-y", "n")
+    assert again.generation == 2
+    assert removed == (3, "", f"hafen: {MEND}\n")
+
+
+async def test_a_network_whose_record_cannot_be_read_is_refused_to_those_who_need_it(
+    tmp_path: Path,
+) -> None:
+    same, beside = Network(name="n"), Network(name="m", subnet="172.20.0.0/24")
+    on_it = upload(joined(service(), Joined(network="n")))
+    overlap = "network m: nobody knows whether subnet '172.20.0.0/24' overlaps that of network n"
+    refused = {
+        f"service web: {MEND}": (deployed(on_it), planned(on_it)),
+        f"network n: {MEND}": (deployed(making(same)), created(same)),
+        f"{overlap}: {MEND}": (deployed(making(beside)), created(beside)),
+    }
+    async with cluster(tmp_path) as (rig, client):
+        await rig.seen(await rig.other.txn([], [Put(UNREAD, b"[")]))
+        for said, asked in refused.items():
+            for ask in asked:
+                with pytest.raises(SpecError, match=f"^{re.escape(said)}$"):
+                    await ask(client)
+
+        await rig.delete(UNREAD)
+        await client.create_network(same)
+        await client.deploy(SHOP, on_it)
+
+
+def deployed(what: StackUpload) -> Callable[[ApiClient], Awaitable[object]]:
+    return lambda client: client.deploy(SHOP, what)
+
+
+def planned(what: StackUpload) -> Callable[[ApiClient], Awaitable[object]]:
+    return lambda client: client.plan(SHOP, what)
+
+
+def created(network: Network) -> Callable[[ApiClient], Awaitable[object]]:
+    return lambda client: client.create_network(network)
