@@ -3,18 +3,17 @@
 Pure.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from scheduler.fit import Candidate, minus
+from scheduler.fit import Candidate, minus, total
 from scheduler.nodes import Verdict
 from scheduler.ports import taken_ports
 from scheduler.world import NodeState
 from shared import codec
-from shared.model import Assignment, Report, Resources, Want, Workload
+from shared.model import Assignment, Report, Want, Workload
 from shared.states import AllocState
 
 # What an assignment has besides its workload, generously: ids, names, numbers.
@@ -65,25 +64,10 @@ def room_of(node: NodeState, report: Report, held: Sequence[Assignment]) -> Cand
     return Candidate(
         spec=node.spec,
         capacity=report.capacity,
-        free=minus(report.capacity, _reserved(lasting)),
+        free=minus(report.capacity, total(one.workload.reservations for one in lasting)),
         replicas=replicas,
         images=frozenset(images),
         ports=taken_ports(lasting),
-    )
-
-
-def _reserved(held: Iterable[Assignment]) -> Resources:
-    cpu_millis = memory_bytes = pids = 0
-    devices: Counter[str] = Counter()
-    for assignment in held:
-        needs = assignment.workload.reservations
-        cpu_millis += needs.cpu_millis
-        memory_bytes += needs.memory_bytes
-        pids += needs.pids
-        if needs.devices:
-            devices.update(needs.devices)
-    return Resources(
-        cpu_millis=cpu_millis, memory_bytes=memory_bytes, pids=pids, devices=dict(devices)
     )
 
 

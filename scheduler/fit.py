@@ -3,7 +3,8 @@
 Pure. A refusal says what is lacking, with numbers.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -202,6 +203,24 @@ _FILTERS: Final[tuple[Callable[[Candidate, Request], str | None], ...]] = (
     _addresses,
     _document,
 )
+
+
+def total(parts: Iterable[Resources]) -> Resources:
+    """Return the sum, dimension by dimension."""
+    cpu_millis = memory_bytes = pids = 0
+    devices: Counter[str] = Counter()
+    for part in parts:
+        cpu_millis += part.cpu_millis
+        memory_bytes += part.memory_bytes
+        pids += part.pids
+        if part.devices:
+            devices.update(part.devices)
+    return Resources(
+        cpu_millis=cpu_millis,
+        memory_bytes=memory_bytes,
+        pids=pids,
+        devices=dict(sorted(devices.items())),
+    )
 
 
 def minus(left: Resources, right: Resources) -> Resources:

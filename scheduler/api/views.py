@@ -9,6 +9,7 @@ import msgspec
 
 from scheduler.api.floating import floating
 from scheduler.api.placed import Placed
+from scheduler.fit import total
 from scheduler.nodes import Judged, Verdict
 from scheduler.world import NodeState, World
 from shared.api import (
@@ -56,7 +57,7 @@ def _node(node: NodeState, verdict: Verdict, reason: str, *, is_leader: bool) ->
         state=verdict.value,
         address=node.spec.address,
         capacity=report.capacity if report is not None else Resources(),
-        reserved=_sum(one.workload.reservations for one in node.assignments),
+        reserved=total(one.workload.reservations for one in node.assignments),
         allocations=len(node.assignments),
         leader=is_leader,
         reason=reason,
@@ -64,17 +65,6 @@ def _node(node: NodeState, verdict: Verdict, reason: str, *, is_leader: bool) ->
         availability=node.spec.availability,
         labels=node.spec.labels,
     )
-
-
-def _sum(parts: Iterable[Resources]) -> Resources:
-    total = Resources()
-    for part in parts:
-        total = Resources(
-            cpu_millis=total.cpu_millis + part.cpu_millis,
-            memory_bytes=total.memory_bytes + part.memory_bytes,
-            pids=total.pids + part.pids,
-        )
-    return total
 
 
 def cluster(

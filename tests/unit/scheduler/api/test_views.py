@@ -111,6 +111,22 @@ def test_nodes_show_what_is_reserved_who_leads_and_what_is_wrong() -> None:
     )
 
 
+def test_what_a_node_has_reserved_is_added_up_with_its_devices() -> None:
+    needs = (
+        Resources(cpu_millis=250, memory_bytes=2**20, pids=10, devices={"gpu": 1}),
+        Resources(cpu_millis=500, devices={"gpu": 2, "fpga": 1}),
+        Resources(),
+    )
+    web = spec()
+    workloads = (msgspec.structs.replace(web.workload, reservations=each) for each in needs)
+    held = [assignment(msgspec.structs.replace(web, workload=each)) for each in workloads]
+    seen = world(node(1, held))
+    (view,) = views.nodes(seen, Judged(verdicts=judged(seen)))
+    assert view.reserved == Resources(
+        cpu_millis=750, memory_bytes=2**20, pids=10, devices={"fpga": 1, "gpu": 3}
+    )
+
+
 def test_the_cluster_counts_what_is_wanted_and_what_is_ready() -> None:
     web = spec(replicas=2)
     one = assignment(web)
