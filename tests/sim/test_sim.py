@@ -33,26 +33,6 @@ _SEEDS_FOR_ALL: Final = 60
 _FAILURES_MAX: Final = 5
 
 
-# They wait for whatever else the machine has to do.
-@pytest.mark.timeout(max(1200, 4 * SEEDS))
-def test_bad_days_are_survived() -> None:
-    happened: Counter[str] = Counter()
-    failed = []
-    exclusive_starts = 0
-    for outcome in run_many(range(SEEDS)):
-        happened.update(outcome.kinds)
-        exclusive_starts += outcome.exclusive_starts
-        if outcome.error:
-            failed.append(outcome)
-        if len(failed) >= _FAILURES_MAX:
-            break
-    assert not failed, "\n\n".join(map(str, failed))
-    # A fault that never happens proves nothing; a few seeds cannot have them all.
-    assert SEEDS < _SEEDS_FOR_ALL or happened.keys() == KINDS.keys()
-    assert exclusive_starts > SEEDS
-    print(f"\n{SEEDS} seeds; runs with each fault: {dict(sorted(happened.items()))}")  # noqa: T201
-
-
 def fingerprint(seed: int) -> str:
     """Return what a run came to, in one line."""
     with tempfile.TemporaryDirectory() as folder:
@@ -194,3 +174,23 @@ def test_the_checkers_see_a_deploy_that_was_lost_though_another_takes_its_place(
 
     with pytest.raises(SafetyError, match="generation 1 was lost"):
         simulate(1, forget, tmp_path, Machinery())
+
+
+# They wait for whatever else the machine has to do.
+@pytest.mark.timeout(max(1200, 4 * SEEDS))
+def test_bad_days_are_survived() -> None:
+    happened: Counter[str] = Counter()
+    failed = []
+    exclusive_starts = 0
+    for outcome in run_many(range(SEEDS)):
+        happened.update(outcome.kinds)
+        exclusive_starts += outcome.exclusive_starts
+        if outcome.error:
+            failed.append(outcome)
+        if len(failed) >= _FAILURES_MAX:
+            break
+    assert not failed, "\n\n".join(map(str, failed))
+    # A fault that never happens proves nothing; a few seeds cannot have them all.
+    assert SEEDS < _SEEDS_FOR_ALL or happened.keys() == KINDS.keys()
+    assert exclusive_starts > SEEDS
+    print(f"\n{SEEDS} seeds; runs with each fault: {dict(sorted(happened.items()))}")  # noqa: T201
