@@ -13,7 +13,7 @@ import msgspec
 from scheduler.allocs import Alloc, SlotPlan
 from scheduler.look import Seen
 from scheduler.strategy import is_alike, is_canary, policy_of
-from shared.model import NodeName, Rollout, RolloutPhase, ServiceSpec
+from shared.model import NodeName, Rollout, RolloutPhase, ServiceSpec, Want
 
 P = RolloutPhase
 
@@ -94,10 +94,13 @@ def _one_by_one(
     canaries = rollout.target.update.canary if is_canary(rollout) else 0
     before = set(slots_of(old, step.homes))
     begin = _beginning(rollout, numbers, allocs, seen, step)
+    between = _between(allocs, (old, new))
     plans: dict[int, SlotPlan] = {}
     for slot in numbers:
         if slot in seen.begun or slot in begin:
             plans[slot] = SlotPlan(spec=new, keeps_old=slot <= canaries)
+        elif slot in between:
+            plans[slot] = SlotPlan(spec=None)
         elif slot in before:
             plans[slot] = SlotPlan(spec=old)
         else:
@@ -107,6 +110,21 @@ def _one_by_one(
         for slot in before - set(numbers):
             plans[slot] = SlotPlan(spec=old)
     return plans
+
+
+def _between(allocs: Iterable[Alloc], versions: Sequence[ServiceSpec]) -> AbstractSet[int]:
+    """Return the slots that serve with yet another version, of an update that was overtaken.
+
+    They wait for their turn as they are: all of them at once back to the old version would be a
+    second update beside this one.
+    """
+    known: set[int] = set()
+    others: set[int] = set()
+    for alloc in allocs:
+        if alloc.is_ready and alloc.assignment.want is Want.RUN and not alloc.must_leave:
+            found = known if any(map(alloc.has, versions)) else others
+            found.add(alloc.assignment.slot)
+    return others - known
 
 
 def _why_not_yet(rollout: Rollout, step: Step) -> str:
@@ -132,7 +150,8 @@ def _beginning(
         return frozenset()
     under_way = sum(slot in seen.begun and slot not in seen.settled for slot in numbers)
     free = len(left) if not policy.parallelism else max(policy.parallelism - under_way, 0)
-    ready = {alloc.assignment.slot for alloc in allocs if alloc.is_ready}
+    serving = (alloc for alloc in allocs if alloc.is_ready and alloc.assignment.want is Want.RUN)
+    ready = {alloc.assignment.slot for alloc in serving}
     # A slot that serves nobody has nothing to lose.
     return frozenset(sorted(left, key=lambda slot: (slot in ready, slot))[:free])
 

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scheduler.decide import Decision
@@ -276,6 +276,9 @@ EVENTS = st.lists(
 
 @settings(max_examples=60)
 @given(PACED, EVENTS)
+@example(
+    paced(exclusive(service(replicas=2)), None, 1), [("update", 1), (DRAINING, 4), ("update", 1)]
+)
 def test_whatever_is_drained_when_no_more_copies_are_away_than_an_update_may_take(
     spec: ServiceSpec, events: list[tuple[Availability | str, int]]
 ) -> None:

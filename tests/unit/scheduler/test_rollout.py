@@ -13,6 +13,7 @@ from shared.model import (
     Assignment,
     FailureAction,
     Health,
+    Order,
     RolloutPhase,
     Ruling,
     ServiceName,
@@ -152,6 +153,29 @@ def test_an_update_of_a_few_slots_that_then_fails_gives_them_their_old_version_b
     assert cluster.phase() is RolloutPhase.ROLLED_BACK
     assert {a.workload.image for a in cluster.held()} == {"app:1"}
     assert len(cluster.routed()) == 4
+
+
+@given(st.integers(1, 3), st.integers(0, 20))
+def test_an_update_that_overtakes_another_takes_no_more_copies_away_than_it_may(
+    parallelism: int, after: int
+) -> None:
+    policy = UpdatePolicy(parallelism=parallelism, order=Order.STOP_FIRST)
+
+    def version(number: int) -> ServiceSpec:
+        made = service(image=f"app:{number}", replicas=4, port=8080)
+        return msgspec.structs.replace(made, update=policy)
+
+    cluster = Web(version(1))
+    cluster.update_to(version(2))
+    cluster.steps(after)
+    cluster.update_to(version(3), generation=3)
+    for _ in range(STEPS_MAX):
+        wrote = cluster.step()
+        assert len(cluster.routed()) >= 4 - parallelism
+        if cluster.rollout().is_settled and not wrote:
+            break
+    assert cluster.phase() is RolloutPhase.DONE
+    assert [a.workload.image for a in cluster.held()] == ["app:3"] * 4
 
 
 def test_a_paused_update_waits_for_a_person_and_goes_the_way_that_is_said() -> None:
