@@ -23,6 +23,7 @@ from shared.model import (
     ServiceName,
     ServiceSpec,
     StackName,
+    Want,
     Workload,
     runs_alike,
 )
@@ -69,6 +70,11 @@ class Alloc(msgspec.Struct, frozen=True):
     def is_given_up(self) -> bool:
         """Say whether its slot counts as empty; it may run all the same."""
         return self.verdict.is_given_up
+
+    @property
+    def serves(self) -> bool:
+        """Say whether it is ready and is to go on."""
+        return self.is_ready and self.assignment.want is Want.RUN
 
     @property
     def must_leave(self) -> bool:

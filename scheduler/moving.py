@@ -20,7 +20,7 @@ from scheduler.place import Unplaceable, place
 from scheduler.requests import nodes_of, request_of
 from scheduler.world import ServiceId, World
 from shared.labels import meets
-from shared.model import Availability, ServiceSpec, Want
+from shared.model import Availability, ServiceSpec
 
 
 class Stuck(msgspec.Struct, frozen=True):
@@ -69,8 +69,7 @@ def _held(
     """Return the service with the copies that stay, and those that go once others are back."""
     limit = asked.spec.update.parallelism if asked.spec is not None else 0
     due = {slot for slot, plan in asked.slots.items() if plan.spec and not plan.waits_for}
-    ready = (alloc for alloc in allocs if alloc.is_ready and alloc.assignment.want is Want.RUN)
-    there = {alloc.assignment.slot for alloc in ready if asked.is_fresh(alloc)}
+    there = {alloc.assignment.slot for alloc in allocs if alloc.serves and asked.is_fresh(alloc)}
     free = max(limit - len(due - there - movers), 0) if limit else len(movers)
     later = sorted(movers - stays)[free:]
     why = f"of its copies that have to move, {limit} may be away at a time"
@@ -93,9 +92,8 @@ def _movers(asked: Asked, allocs: Sequence[Alloc]) -> Mapping[int, Wanted]:
         plan = asked.slots.get(slot)
         if plan is None or plan.spec is None or plan.waits_for or _may_stay(alloc, plan.spec):
             continue
-        is_there = alloc.is_ready and alloc.assignment.want is Want.RUN
         is_first = slot in made or goes_first(asked, plan)
-        if is_there and not plan.fits(alloc) and is_first:
+        if alloc.serves and not plan.fits(alloc) and is_first:
             found[slot] = Wanted(slot=slot, node=plan.node, spec=plan.spec, reason="")
     return found
 

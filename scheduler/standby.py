@@ -121,9 +121,5 @@ def _tended(
 
 
 def _is_filled(asked: Asked, replicas: Iterable[Alloc]) -> bool:
-    ready = {
-        alloc.assignment.slot
-        for alloc in replicas
-        if alloc.assignment.want is Want.RUN and alloc.is_ready and asked.is_fresh(alloc)
-    }
+    ready = {alloc.assignment.slot for alloc in replicas if alloc.serves and asked.is_fresh(alloc)}
     return ready >= asked.slots.keys()

@@ -13,7 +13,7 @@ import msgspec
 from scheduler.allocs import Alloc, SlotPlan
 from scheduler.look import Seen
 from scheduler.strategy import is_alike, is_canary, policy_of
-from shared.model import NodeName, Rollout, RolloutPhase, ServiceSpec, Want
+from shared.model import NodeName, Rollout, RolloutPhase, ServiceSpec
 
 P = RolloutPhase
 
@@ -121,7 +121,7 @@ def _between(allocs: Iterable[Alloc], versions: Sequence[ServiceSpec]) -> Abstra
     known: set[int] = set()
     others: set[int] = set()
     for alloc in allocs:
-        if alloc.is_ready and alloc.assignment.want is Want.RUN and not alloc.must_leave:
+        if alloc.serves and not alloc.must_leave:
             found = known if any(map(alloc.has, versions)) else others
             found.add(alloc.assignment.slot)
     return others - known
@@ -150,8 +150,7 @@ def _beginning(
         return frozenset()
     under_way = sum(slot in seen.begun and slot not in seen.settled for slot in numbers)
     free = len(left) if not policy.parallelism else max(policy.parallelism - under_way, 0)
-    serving = (alloc for alloc in allocs if alloc.is_ready and alloc.assignment.want is Want.RUN)
-    ready = {alloc.assignment.slot for alloc in serving}
+    ready = {alloc.assignment.slot for alloc in allocs if alloc.serves}
     # A slot that serves nobody has nothing to lose.
     return frozenset(sorted(left, key=lambda slot: (slot in ready, slot))[:free])
 
