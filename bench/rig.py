@@ -26,7 +26,7 @@ from deploy.lab.sockets import Life
 from deploy.lab.tally import LoadReport, Outcome
 from shared import codec
 from shared.api import StackUpload
-from shared.errors import ConvergenceError, HafenError, HostError
+from shared.errors import ConvergenceError, HostError
 from shared.model import (
     Network,
     NodeName,
@@ -170,21 +170,8 @@ class Rig:
             with suppress(HostError):  # It is just being started anew.
                 self.lab.signal(node, Program.SCHEDULER, signal.SIGTERM)
         await self.until(lambda: self.state.led > before and self.state.leader is not None, _LEAD_S)
-        for node in self.lab.nodes:
-            await self._knows(node)
-
-    async def _knows(self, node: str) -> None:
-        """Return once a host's scheduler can follow: it has read the cluster, and could lead it.
-
-        A fault before that would be one of two hosts at once.
-        """
-        async with asyncio.timeout(_LEAD_S):
-            while True:
-                with suppress(HafenError):
-                    async with ApiClient.unix(self.lab.api_socket(node)) as api:
-                        await api.services(STACK)
-                    return
-                await asyncio.sleep(_POLL_S)
+        # A fault before every scheduler could lead would be one of two hosts at once.
+        await wait_ready(self.lab, deadline_s=_LEAD_S, progress=lambda _: None)
 
     def _led_by_another_than(self, node: NodeName | None) -> bool:
         return self.state.leader not in {None, node}
