@@ -12,6 +12,7 @@ from shared.settings import ETCD_CLIENT_PORT
 
 class _Header(msgspec.Struct, frozen=True):
     member_id: int
+    raft_term: int
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -35,15 +36,25 @@ async def end(process: Process) -> None:
 
 async def status(lab: Lab) -> dict[str, bool]:
     """Return the etcd members that answer, and whether each leads."""
-    out = await _etcdctl(lab, None, "endpoint", "status", "--write-out=json")
     by_address = {lab.address(node): node for node in lab.nodes}
-    found = msgspec.json.decode(out or b"[]", type=list[_Member])
     return {
         by_address[each.endpoint.partition(":")[0]]: (
             each.status.leader == each.status.header.member_id
         )
-        for each in found
+        for each in await _statuses(lab)
     }
+
+
+async def term(lab: Lab) -> int:
+    """Return the number of etcd's term: it grows with every election, won or not.
+
+    Raises:
+        ConvergenceError: no member answers.
+    """
+    terms = [each.status.header.raft_term for each in await _statuses(lab)]
+    if not terms:
+        raise ConvergenceError("no member of etcd answers")
+    return max(terms)
 
 
 async def leader(lab: Lab) -> str:
@@ -63,13 +74,20 @@ async def move(lab: Lab, node: str) -> None:
     now = await leader(lab)
     if now == node:
         return
-    out = await _etcdctl(lab, None, "endpoint", "status", "--write-out=json")
-    found = msgspec.json.decode(out, type=list[_Member])
     wanted = lab.address(node)
-    ids = [e.status.header.member_id for e in found if e.endpoint.startswith(wanted + ":")]
+    ids = [
+        each.status.header.member_id
+        for each in await _statuses(lab)
+        if each.endpoint.startswith(wanted + ":")
+    ]
     if not ids:
         raise ConvergenceError(f"etcd on {node} does not answer")
     await _etcdctl(lab, now, "move-leader", f"{ids[0]:x}")
+
+
+async def _statuses(lab: Lab) -> list[_Member]:
+    out = await _etcdctl(lab, None, "endpoint", "status", "--write-out=json")
+    return msgspec.json.decode(out or b"[]", type=list[_Member])
 
 
 async def _etcdctl(lab: Lab, node: str | None, *words: str) -> bytes:

@@ -1,8 +1,8 @@
 """`python -m bench.quiet`: does anyone cry wolf when nothing is wrong?
 
 A lab with one service of each kind stands for a while, quiet or with all cores busy; every
-suspicion, every verdict on a node and every re-placement is then a false one. Writes
-bench/out/quiet.json or busy.json.
+suspicion, every verdict on a node and every re-placement is then a false one, and every election of
+etcd is one too many. Writes bench/out/quiet.json or busy.json.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench import members
 from bench.cluster import State
-from bench.members import end
 from bench.rig import KINDS, STACK, Rig, rig, spec_of
 from deploy.lab.programs import Program, find
 from shared import keys
@@ -69,7 +69,7 @@ async def busy(seconds: float) -> None:
             await loop.wait()
     finally:
         for loop in loops:
-            await end(loop)
+            await members.end(loop)
 
 
 async def run(minutes: float, nodes: int, *, is_busy: bool) -> dict[str, Any]:
@@ -80,10 +80,11 @@ async def run(minutes: float, nodes: int, *, is_busy: bool) -> dict[str, Any]:
         await asyncio.sleep(_SETTLE_S)
         before = _placed(one)
         spent = {node: ticks(one, node, Program.AGENT) for node in one.lab.nodes}
+        term = await members.term(one.lab)
         began_s = time.time()  # noqa: TID251 - lined up with the events of the same machine
         await (busy(seconds) if is_busy else asyncio.sleep(seconds))
         alarms = false_alarms(one.state, began_s)
-        after = _placed(one)
+        after, elections = _placed(one), await members.term(one.lab) - term
         percent = {
             node: round(
                 (ticks(one, node, Program.AGENT) - spent[node]) / _TICKS_PER_S / seconds * 100, 2
@@ -96,6 +97,7 @@ async def run(minutes: float, nodes: int, *, is_busy: bool) -> dict[str, Any]:
         "busy": is_busy,
         "cores": os.cpu_count(),
         **alarms,
+        "etcd_elections": elections,
         "re_placements": len(after - before),
         "agent_cpu_percent": percent,
     }

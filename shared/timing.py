@@ -54,8 +54,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
             it. A write that was with a leader of etcd that died is never answered: the sooner it is
             looked up and written again, the better; but longer than a busy disk takes.
         heartbeat_ms: etcd's --heartbeat-interval: about the round trip between members, or more.
-        election_ms: etcd's --election-timeout: five to ten heartbeats. The smallest lease is
-            ceil(1.5 x this).
+        election_ms: etcd's --election-timeout: five to ten heartbeats. Below silent_s, so that who
+            suspects etcd's leader soon finds another one to tell. The smallest lease
+            is ceil(1.5 x this).
     """
 
     probe_s: float
@@ -100,8 +101,8 @@ LAN: Final = Timing(
     flap_base_s=2.0,
     flap_limit_s=60.0,
     etcd_answer_s=0.25,
-    heartbeat_ms=100,
-    election_ms=500,
+    heartbeat_ms=50,
+    election_ms=250,
 )
 # Sites of one region, round trips up to some 50 ms, now and then a packet lost.
 WAN: Final = Timing(
@@ -123,8 +124,8 @@ WAN: Final = Timing(
     flap_base_s=5.0,
     flap_limit_s=120.0,
     etcd_answer_s=1.5,
-    heartbeat_ms=300,
-    election_ms=2000,
+    heartbeat_ms=200,
+    election_ms=1400,
 )
 # Machines that stand still for seconds: overcommitted hypervisors, snapshots, live migration.
 PATIENT: Final = Timing(

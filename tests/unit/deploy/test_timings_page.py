@@ -34,6 +34,7 @@ def test_a_profile_agrees_with_itself(name: str) -> None:
     assert timing.lease_ttl_s >= ceil(1.5 * timing.election_ms / 1000), "etcd would grant more"
     assert timing.fence_margin_s < timing.lease_ttl_s
     assert 5 * timing.heartbeat_ms <= timing.election_ms <= 10 * timing.heartbeat_ms
+    assert timing.election_ms < 1000 * timing.silent_s, "a suspicion would wait for etcd's leader"
 
 
 @pytest.mark.parametrize("name", PROFILES)
