@@ -28,6 +28,7 @@ from bench.seen import Case, moments, silence_s, slowest_s, suspicions
 from deploy.client import ApiClient
 from deploy.lab import cgroups, command
 from deploy.lab.address import give_address
+from deploy.lab.http1 import HALF_READ
 from deploy.lab.plan import floating_address
 from deploy.lab.tally import Outcome
 from shared.model import Constraint, NodeName, Placement, ServiceSpec, Want
@@ -110,6 +111,7 @@ class Bench:
             moments=told,
             requests=len(outcomes),
             failed_idempotent=_failed(others, idempotent=True),
+            half_read=sum(each.idempotent and each.error == HALF_READ for each in others),
             failed_other=_failed(others, idempotent=False),
             roles=roles,
             via=self._via.value,

@@ -28,6 +28,7 @@ class Combination(Record, frozen=True, kw_only=True):
 
     Attributes:
         slowest_s: how long the slowest GET of a run took that ended after the fault.
+        half_read: of the failed idempotent ones, those whose clients had read a part of the answer.
     """
 
     fault: str
@@ -45,6 +46,7 @@ class Combination(Record, frozen=True, kw_only=True):
     via: str = "host"
     rate: int = 150
     on_holder: int = 0
+    half_read: int = 0
 
 
 class RunRecord(Record, frozen=True, kw_only=True):
@@ -56,6 +58,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
         rate: requests a second.
         on_holder: failed requests on connections to the victim, which held the address; they are
             not among the others.
+        half_read: of the failed idempotent ones, those whose clients had read a part of the answer.
         errors: the failed requests by cause.
         suspected: seconds from the fault to each peer's first suspicion.
     """
@@ -76,6 +79,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     via: str = "host"
     rate: int = 150
     on_holder: int = 0
+    half_read: int = 0
 
     def line(self) -> str:
         """Return it as one line for a person."""
@@ -123,6 +127,7 @@ def record_of(
         via=found[0].via,
         rate=found[0].rate,
         on_holder=sum(each.on_holder for each in found),
+        half_read=sum(each.half_read for each in found),
     )
 
 

@@ -11,6 +11,9 @@ from typing import Final, NamedTuple, Self
 HEAD_BYTES_MAX: Final = 64 * 1024
 # Larger answers are refused: the generator measures requests, not downloads.
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
+# Why there was no answer. What was read in part no gateway can take back and ask for elsewhere.
+UNREAD: Final = "closed before the answer began"
+HALF_READ: Final = "closed in the middle of the answer"
 
 
 class Answer(NamedTuple):
@@ -19,6 +22,10 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class HalfReadError(ConnectionResetError):
+    """A part of the answer had been read when the connection was closed."""
 
 
 class Connection:
@@ -67,7 +74,8 @@ class Connection:
             body: of a POST.
 
         Raises:
-            ConnectionError: closed before the answer was whole, or the answer is not HTTP/1.x.
+            HalfReadError: closed when a part of the answer had been read.
+            ConnectionError: closed before it began, or the answer is not HTTP/1.x.
         """
         wish = "keep-alive" if keep else "close"
         head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: {wish}\r\nAccept: */*\r\n"
@@ -75,10 +83,11 @@ class Connection:
         self._kept = False  # until the answer is whole
         try:
             await self.write(head.encode("ascii") + body)
-            version, status, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
-            content = await self._body(status, headers)
-        except asyncio.IncompleteReadError as error:
-            raise ConnectionResetError("closed before the answer was whole") from error
+            version, status, headers = await self._head()
+            try:
+                content = await self._body(status, headers)
+            except (asyncio.IncompleteReadError, ConnectionResetError) as error:
+                raise HalfReadError from error
         except asyncio.LimitOverrunError as error:
             raise ConnectionAbortedError("not an HTTP answer") from error
         says = headers.get("connection", "").lower()
@@ -96,9 +105,7 @@ class Connection:
         self._kept = False
         try:
             await self.write(head)
-            _, status, headers = _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
-        except asyncio.IncompleteReadError as error:
-            raise ConnectionResetError("closed before the answer was whole") from error
+            _, status, headers = await self._head()
         except asyncio.LimitOverrunError as error:
             raise ConnectionAbortedError("not an HTTP answer") from error
         return status, headers
@@ -111,6 +118,12 @@ class Connection:
     async def read(self, size: int) -> bytes:
         """Return at most `size` bytes as they come; none: the peer has closed."""
         return await self._reader.read(size)
+
+    async def _head(self) -> tuple[str, int, dict[str, str]]:
+        try:
+            return _parse_head(await self._reader.readuntil(b"\r\n\r\n"))
+        except asyncio.IncompleteReadError as error:
+            raise (HalfReadError if error.partial else ConnectionResetError) from error
 
     async def _body(self, status: int, headers: Mapping[str, str]) -> bytes:
         """Return the body; one without a length ends with the connection."""
@@ -156,8 +169,10 @@ def cause_of(error: OSError) -> str:
             return "connection refused"
         case ConnectionAbortedError():
             return str(error)
+        case HalfReadError():
+            return HALF_READ
         case ConnectionResetError() | BrokenPipeError():
-            return "closed before the answer was whole"
+            return UNREAD
         case _:
             return error.strerror or type(error).__name__
 

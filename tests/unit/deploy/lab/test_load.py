@@ -13,6 +13,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy.lab.http1 import HALF_READ, UNREAD
 from deploy.lab.load import Generator, LoadPlan, Target, read_target
 from deploy.lab.tally import LoadReport, Outcome
 from shared.errors import SpecError
@@ -58,6 +59,7 @@ def test_an_address_that_cannot_be_loaded_is_refused_by_name(text: str) -> None:
         read_target(text)
 
 
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -211,8 +213,25 @@ async def test_a_dropped_kept_connection_is_a_failure_and_is_not_tried_again() -
 
     target = report.targets[0]
     assert (target.sent, target.ok, target.failed) == (10, 5, 5)
-    assert target.errors == {"closed before the answer was whole": 5}
+    assert target.errors == {UNREAD: 5}
     assert seen == 10
+
+
+@given(at=st.integers(1, len(ANSWER) - 1))
+def test_an_answer_cut_off_anywhere_was_read_in_part(at: int) -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER[:at])
+        writer.close()
+
+    async def told() -> LoadReport:
+        async with await asyncio.start_server(cut, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            plan = LoadPlan(targets=(on_loopback(port),), rate_per_s=1000.0, seconds=0.001)
+            return await sent(plan)
+
+    target = asyncio.run(told()).targets[0]
+    assert (target.sent, target.errors) == (1, {HALF_READ: 1})
 
 
 async def test_refusals_and_error_statuses_are_counted_by_cause() -> None:
