@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.whole_cluster import HERE, POOL, VIPS, address, manifest, subnet
+from bench.whole_cluster import POOL, VIPS, address, manifest, node_name, subnet
 from node_agent.agent import Agent
 from node_agent.balance.balance import Balance
 from node_agent.gateway.haproxy import HaproxyGateway
@@ -33,12 +33,12 @@ from tests.fakes.runtime import FakeRuntime, Timings
 _AT_ONCE = Timings(pull_s=0.0, create_s=0.0, start_s=0.0, remove_s=0.0)
 
 
-def settings(folder: Path, endpoint: str) -> Settings:
-    """Return those of the node."""
+def settings(number: int, folder: Path, endpoint: str) -> Settings:
+    """Return those of a node."""
     return Settings(
-        node=HERE,
-        address=address(1),
-        subnet=subnet(1),
+        node=node_name(number),
+        address=address(number),
+        subnet=subnet(number),
         pool=POOL,
         vips=VIPS,
         etcd=EtcdSettings(endpoints=(endpoint,)),
@@ -47,15 +47,15 @@ def settings(folder: Path, endpoint: str) -> Settings:
     )
 
 
-async def serve(own: Settings) -> None:
-    """Run the agent until it is killed."""
+async def serve(number: int, own: Settings) -> None:
+    """Run the agent of a node until it is killed."""
     own.data_dir.mkdir(parents=True)
     own.run_dir.mkdir(parents=True)
     clock, nft = SystemClock(), Nftables()
     network = NodeNetwork(own, nft)
     await network.set_up()
     runtime = FakeRuntime(clock, timings=_AT_ONCE)
-    for each in manifest(1).assignments:
+    for each in manifest(number, 1).assignments:
         await runtime.pull(each.workload.image)
         await runtime.create(each)
         await runtime.start(each.id)
@@ -83,4 +83,5 @@ async def _answers(address_: str, ports: Iterable[int], within_s: float) -> bool
 if __name__ == "__main__":
     log.set_up(level="warning", part="bench")
     settle_memory()
-    asyncio.run(serve(settings(Path(sys.argv[1]), sys.argv[2])))
+    which = int(sys.argv[1])
+    asyncio.run(serve(which, settings(which, Path(sys.argv[2]), sys.argv[3])))

@@ -33,7 +33,8 @@ STACKS: Final = 50
 SERVICES: Final = 10
 REPLICAS: Final = 10
 NODES: Final = 3
-HERE: Final = NodeName("node-1")
+# Where etcd is.
+STORE: Final = "198.18.0.100"
 POOL: Final = "198.19.0.0/16"
 VIPS: Final = "198.18.192.0/20"
 # Beside the cluster's own: 253 containers of a /24 are too few.
@@ -54,10 +55,15 @@ def subnet(number: int) -> str:
     return f"{_inside(number, 0)}/21"
 
 
+def node_name(number: int) -> NodeName:
+    """Return the name of a node, numbered from 1."""
+    return NodeName(f"node-{number}")
+
+
 def specs() -> tuple[NodeSpec, ...]:
     """Return the nodes."""
     return tuple(
-        NodeSpec(name=_node(number), address=address(number), subnet=subnet(number))
+        NodeSpec(name=node_name(number), address=address(number), subnet=subnet(number))
         for number in range(1, NODES + 1)
     )
 
@@ -95,14 +101,15 @@ def replica(stack: int, service: int, slot: int, life: int = 0) -> Endpoint:
     host = _SPARE + life if life else number // NODES + 2
     return Endpoint(
         allocation=AllocId(f"{stack_name(stack)}.{service_name(service)}.{slot}.{life}"),
-        node=_node(node),
+        node=node_name(node),
         address=_inside(node, host),
         slot=slot,
     )
 
 
-def manifest(generation: int, more: int = 0) -> Manifest:
-    """Return what the node that is measured should run; with `more` containers than at first."""
+def manifest(number: int, generation: int, more: int = 0) -> Manifest:
+    """Return what a node should run; with `more` containers than at first."""
+    node = node_name(number)
     workload = Workload(
         image="shop/web:1", ports=(PublishedPort(published=80, target=TARGET),), environment=_ENV
     )
@@ -111,9 +118,13 @@ def manifest(generation: int, more: int = 0) -> Manifest:
         for stack in range(STACKS)
         for service in range(SERVICES)
         for slot in range(1, REPLICAS + 1)
-        if (each := replica(stack, service, slot)).node == HERE
+        if (each := replica(stack, service, slot)).node == node
     ]
-    here += [replica(0, 0, REPLICAS + number, life=NODES * number) for number in range(1, more + 1)]
+    # Slots that are NODES apart are on the same node.
+    here += [
+        replica(0, 0, number + REPLICAS * NODES * each, life=NODES * each)
+        for each in range(1, more + 1)
+    ]
     assignments = tuple(
         Assignment(
             id=each.allocation,
@@ -127,18 +138,19 @@ def manifest(generation: int, more: int = 0) -> Manifest:
         )
         for each in here
     )
-    return Manifest(node=HERE, generation=generation, assignments=assignments)
+    return Manifest(node=node, generation=generation, assignments=assignments)
 
 
-def all_records() -> list[Put]:
-    """Return what the store holds before the agent begins."""
+def all_records(real: int) -> list[Put]:
+    """Return what the store holds before the agents of the first `real` nodes begin."""
     found = [Put(keys.node_spec(each.name), codec.encode(each)) for each in specs()]
-    found += [
-        Put(keys.node_alive(name), codec.encode(_session(name)))
-        for name in map(_node, range(2, NODES + 1))
-    ]
-    found += [put(routes(stack)) for stack in range(STACKS)]
-    return [*found, Put(keys.desired(HERE), codec.encode(manifest(1)))]
+    for number in range(1, NODES + 1):
+        name = node_name(number)
+        if number > real:
+            found.append(Put(keys.node_alive(name), codec.encode(_session(name))))
+        else:
+            found.append(Put(keys.desired(name), codec.encode(manifest(number, 1))))
+    return [*found, *(put(routes(stack)) for stack in range(STACKS))]
 
 
 def put(one: Routes) -> Put:
@@ -178,10 +190,6 @@ def backend(stack: int, service: int) -> str:
 
 def _session(node: NodeName) -> Session:
     return Session(node=node, boot_id="other", version=VERSION)
-
-
-def _node(number: int) -> NodeName:
-    return NodeName(f"node-{number}")
 
 
 def _inside(number: int, host: int) -> str:

@@ -1,4 +1,7 @@
-"""Sees from outside of an agent when what it was told has come to pass on its node."""
+"""Sees from outside of an agent when what it was told has come to pass on its node.
+
+What has a socket is made in the namespace that it is to look at, and may then be used anywhere.
+"""
 
 import asyncio
 import socket
@@ -25,7 +28,7 @@ _NEW_GENERATION: Final = 15
 _BYTES_MAX: Final = 1 << 20
 _SOCKET_BYTES: Final = 1 << 24
 # How exactly the moment is found at which a process has something.
-_POLL_S: Final = 0.005
+_POLL_S: Final = 0.01
 _ANSWER_S: Final = 1.0
 # Columns of `show servers state`.
 _ADDRESS, _ADMIN_STATE = 4, 6
@@ -89,14 +92,19 @@ def gateway_leads_to(admin: Path, backend: str, address: str) -> bool:
     )
 
 
-def names_lead_to(server: str, question: bytes, address: str) -> bool:
-    """Say whether the name server's answer to a question has the address among others."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as talk:
-        talk.settimeout(_ANSWER_S)
-        talk.connect((server, 53))
+def resolver(server: str) -> socket.socket:
+    """Return what asks a name server."""
+    talk = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    talk.settimeout(_ANSWER_S)
+    talk.connect((server, 53))
+    return talk
+
+
+def names_lead_to(talk: socket.socket, question: bytes, address: str) -> bool:
+    """Say whether a name server's answer to a question has the address among others."""
+    with suppress(TimeoutError, ConnectionRefusedError):
         talk.send(question)
-        with suppress(TimeoutError, ConnectionRefusedError):
-            return socket.inet_aton(address) in talk.recv(4096)
+        return socket.inet_aton(address) in talk.recv(4096)
     return False
 
 

@@ -37,9 +37,11 @@ def free_ports(count: int) -> list[int]:
 class EtcdMember:
     """One etcd process, its ports and its data directory."""
 
-    def __init__(self, name: str, dir_: Path, ports: tuple[int, int], scheme: str) -> None:
+    def __init__(
+        self, name: str, dir_: Path, ports: tuple[int, int], scheme: str, host: str
+    ) -> None:
         self.name = name
-        self.endpoint = f"127.0.0.1:{ports[0]}"
+        self.endpoint = f"{host}:{ports[0]}"
         self.client_url = f"{scheme}://{self.endpoint}"
         self.peer_url = f"http://127.0.0.1:{ports[1]}"
         self._dir = dir_ / name
@@ -184,21 +186,27 @@ class EtcdCluster:
 
 @contextmanager
 def running_etcd(
-    size: int, *, tls: TlsSettings | None = None, more: Sequence[str] = ()
+    size: int,
+    *,
+    tls: TlsSettings | None = None,
+    more: Sequence[str] = (),
+    host: str = "127.0.0.1",
 ) -> Generator[EtcdCluster, None, None]:
     """Run a cluster of `size` members inside the `with`.
 
     Args:
         size: how many members.
-        tls: used by clients, and asked of them; the certificate must be good for 127.0.0.1.
+        tls: used by clients, and asked of them; the certificate must be good for `host`.
         more: flags for every member.
+        host: the address of this machine at which clients reach them.
     """
     ports = free_ports(2 * size)
     root = Path(tempfile.mkdtemp(prefix="hafen-etcd-", dir=_MEMORY if _MEMORY.is_dir() else None))
     scheme = "http" if tls is None else "https"
     pairs = list(zip(ports[::2], ports[1::2], strict=True))
     cluster = EtcdCluster(
-        [EtcdMember(f"m{number}", root, pair, scheme) for number, pair in enumerate(pairs)], tls
+        [EtcdMember(f"m{number}", root, pair, scheme, host) for number, pair in enumerate(pairs)],
+        tls,
     )
     flags = (
         ()
