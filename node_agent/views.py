@@ -189,19 +189,14 @@ def node_specs(view: View) -> tuple[NodeSpec, ...]:
     for key, item in sorted(view.items.items()):
         if not key.endswith("/spec"):
             continue
-        try:
-            specs.append(codec.decode(NodeSpec, item.value, key))
-        except CodecError:
-            continue  # The scheduler complains of it; its route stays as it is in the kernel.
+        # The scheduler complains of one that is not; its route stays as it is in the kernel.
+        if (spec := codec.readable(NodeSpec, item.value, key)) is not None:
+            specs.append(spec)
     return tuple(specs)
 
 
 def other_networks(view: View) -> tuple[Network, ...]:
     """Return every network that no stack makes and whose record can be read, by name."""
-    found = []
-    for key, item in sorted(view.items.items()):
-        try:
-            found.append(codec.decode(Network, item.value, key))
-        except CodecError:
-            continue  # Containers on it have no way out until somebody mends the record.
-    return tuple(found)
+    # Containers on one that cannot be read have no way out until somebody mends the record.
+    found = (codec.readable(Network, item.value, key) for key, item in sorted(view.items.items()))
+    return tuple(network for network in found if network is not None)

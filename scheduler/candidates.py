@@ -29,8 +29,7 @@ def candidate(
 ) -> Candidate | None:
     """Return `node` as placement sees it.
 
-    None if it is not there to be asked, or while nobody knows what it has. An allocation that has
-    failed or completed runs no more: it is there only to be remembered, and takes nothing.
+    None if it is not there to be asked, or while nobody knows what it has.
 
     Args:
         node: the node.
@@ -52,9 +51,7 @@ def candidate(
 
 def room_of(node: NodeState, report: Report, held: Sequence[Assignment]) -> Candidate:
     """Return a node with what it has left: all that is cheap to know, whatever it is held for."""
-    over = {AllocState.FAILED, AllocState.COMPLETE}
-    ended = {status.id for status in report.allocations if status.state in over}
-    lasting = [assignment for assignment in held if assignment.id not in ended]
+    lasting = lasting_of(report, held)
     replicas: dict[tuple[str, str], int] = {}
     images = {*report.images, *(assignment.workload.image for assignment in lasting)}
     for assignment in lasting:
@@ -69,6 +66,17 @@ def room_of(node: NodeState, report: Report, held: Sequence[Assignment]) -> Cand
         images=frozenset(images),
         ports=taken_ports(lasting),
     )
+
+
+def lasting_of(report: Report | None, held: Sequence[Assignment]) -> list[Assignment]:
+    """Return what takes room of what a node holds.
+
+    An allocation that has failed or completed runs no more: it is there only to be remembered.
+    """
+    over = {AllocState.FAILED, AllocState.COMPLETE}
+    told = report.allocations if report is not None else ()
+    ended = {status.id for status in told if status.state in over}
+    return [assignment for assignment in held if assignment.id not in ended]
 
 
 def _why_closed(verdict: Verdict, reason: str | None) -> str:

@@ -392,7 +392,4 @@ _PARTS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Found], Any]]]] = {
 
 def read_event(item: KeyValue) -> Event | None:
     """Return the event at a key under keys.EVENTS; None if it cannot be read."""
-    try:
-        return codec.decode(Event, item.value, item.key)
-    except CodecError:
-        return None
+    return codec.readable(Event, item.value, item.key)

@@ -41,3 +41,14 @@ def decode(kind: type[R], value: bytes, where: str) -> R:
         return msgspec.json.decode(value, type=kind)
     except msgspec.DecodeError as error:
         raise CodecError(where, str(error)) from error
+
+
+def readable(kind: type[R], value: bytes, where: str) -> R | None:
+    """Return `value` as a `kind`, as `decode` does; None: it cannot be read.
+
+    For records that are somebody else's to complain of, or are written anew anyway.
+    """
+    try:
+        return decode(kind, value, where)
+    except CodecError:
+        return None

@@ -206,9 +206,8 @@ def _words(items: Mapping[str, KeyValue]) -> Words:
     """Return who says what of each node."""
     words: dict[NodeName, dict[NodeName, tuple[Silence, Revision]]] = {}
     for key, item in items.items():
-        try:
-            word = codec.decode(Suspicion, item.value, key)
-        except CodecError:
+        word = codec.readable(Suspicion, item.value, key)
+        if word is None:
             continue  # Its writer replaces it.
         words.setdefault(word.node, {})[word.peer] = (word.silence, item.mod_revision)
     return words
@@ -218,9 +217,8 @@ def _serving(items: Mapping[str, KeyValue]) -> Mapping[NodeName, bool]:
     """Return whose gateways serve, and whose do not, by their own word."""
     serving: dict[NodeName, bool] = {}
     for key, item in items.items():
-        try:
-            word = codec.decode(GatewayWord, item.value, key)
-        except CodecError:
+        word = codec.readable(GatewayWord, item.value, key)
+        if word is None:
             continue  # Its writer replaces it.
         serving[NodeName(key.removeprefix(keys.GATEWAYS))] = not word.trouble
     return serving

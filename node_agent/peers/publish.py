@@ -12,9 +12,9 @@ import structlog
 
 from shared import codec, keys
 from shared.clock import Clock
-from shared.errors import CodecError, LeaseLostError, StoreError
+from shared.errors import LeaseLostError, StoreError
 from shared.model import NodeName, Revision, Silence, Suspicion
-from shared.store import Compare, Delete, KeyValue, Op, Put, Store, under
+from shared.store import Compare, Delete, Op, Put, Store, under
 
 _log = structlog.get_logger()
 
@@ -113,7 +113,13 @@ class SuspicionPublisher:
         """Return our own keys: those of an earlier life of this agent are ours to remove."""
         snapshot = await self._store.list(under(keys.SUSPECTS))
         own = [item for item in snapshot.items if item.key.rpartition("/")[2] == self._me]
-        return {item.key: _Written(item.mod_revision, item.lease, _suspicion(item)) for item in own}
+        # One that cannot be read is ours to write: it is replaced or removed.
+        return {
+            item.key: _Written(
+                item.mod_revision, item.lease, codec.readable(Suspicion, item.value, item.key)
+            )
+            for item in own
+        }
 
     def _wanted(self) -> dict[str, Suspicion]:
         """Return key -> record; a suspicion keeps the date at which it was first seen here."""
@@ -132,10 +138,3 @@ def _stands(written: _Written | None, wanted: Suspicion, lease: int) -> bool:
     if written is None or written.suspicion is None or written.lease != lease:
         return False
     return written.suspicion.silence is wanted.silence
-
-
-def _suspicion(item: KeyValue) -> Suspicion | None:
-    try:
-        return codec.decode(Suspicion, item.value, item.key)
-    except CodecError:
-        return None  # Ours to write: it is replaced or removed.

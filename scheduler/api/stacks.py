@@ -22,7 +22,6 @@ from shared.backoff import Rng, backoff_s
 from shared.clock import Clock
 from shared.errors import (
     AmbiguousError,
-    CodecError,
     ConflictError,
     NotFoundError,
     OvertakenError,
@@ -83,7 +82,9 @@ class Stored(msgspec.Struct, frozen=True):
 
     def readable(self) -> dict[StackName, Stack]:
         """Return every stack that can be read."""
-        found = ((name, _readable(Stack, item)) for name, item in self.items.items())
+        found = (
+            (name, codec.readable(Stack, item.value, item.key)) for name, item in self.items.items()
+        )
         return {name: stack for name, stack in found if stack is not None}
 
 
@@ -192,7 +193,7 @@ class Stacks:
         """Return what a stack must fit in, and under which condition that is still so."""
         snapshot = await self._store.list(under(keys.NETWORKS))
         found = {
-            item.key.removeprefix(keys.NETWORKS): _readable(Network, item)
+            item.key.removeprefix(keys.NETWORKS): codec.readable(Network, item.value, item.key)
             for item in snapshot.items
         }
         ground = msgspec.structs.replace(
@@ -310,13 +311,6 @@ class Stacks:
             ) from again
 
 
-def _readable(kind: type[R], item: KeyValue) -> R | None:
-    try:
-        return codec.decode(kind, item.value, item.key)
-    except CodecError:
-        return None
-
-
 def _stored(snapshot: Snapshot) -> Stored:
     return Stored(
         {StackName(item.key.removeprefix(keys.STACKS)): item for item in snapshot.items},
@@ -354,7 +348,7 @@ def _who_won(name: StackName, now: Stack | None) -> str:
 
 def _generation(item: KeyValue) -> int:
     """Return a stored stack's generation; removing must work on a record that nobody can read."""
-    stack = _readable(Stack, item)
+    stack = codec.readable(Stack, item.value, item.key)
     return stack.generation if stack is not None else 0
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from scheduler.api.floating import floating
 from scheduler.api.placed import Placed
+from scheduler.candidates import lasting_of
 from scheduler.fit import total
 from scheduler.nodes import Judged, Verdict
 from scheduler.world import NodeState, World
@@ -57,7 +58,7 @@ def _node(node: NodeState, verdict: Verdict, reason: str, *, is_leader: bool) ->
         state=verdict.value,
         address=node.spec.address,
         capacity=report.capacity if report is not None else Resources(),
-        reserved=total(one.workload.reservations for one in node.assignments),
+        reserved=total(one.workload.reservations for one in lasting_of(report, node.assignments)),
         allocations=len(node.assignments),
         leader=is_leader,
         reason=reason,

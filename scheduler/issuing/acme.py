@@ -27,7 +27,7 @@ from scheduler.issuing.issuer import Desk, Fetch
 from shared import codec, keys
 from shared.certificates import private_pem
 from shared.clock import Clock
-from shared.errors import CodecError, HafenError, HostError
+from shared.errors import HafenError, HostError
 from shared.model import Authority, Challenge, NodeSpec
 from shared.settings import AcmeSettings
 from shared.store import Store
@@ -202,11 +202,8 @@ class _Fetching:
         for key, item in self._view.items.items():
             if not (key.startswith(keys.NODES) and key.endswith("/spec")):
                 continue
-            try:
-                spec = codec.decode(NodeSpec, item.value, key)
-            except CodecError:
-                continue
-            if keys.node_alive(spec.name) in self._view.items:
+            spec = codec.readable(NodeSpec, item.value, key)
+            if spec is not None and keys.node_alive(spec.name) in self._view.items:
                 found.append(spec.address)
         return found
 

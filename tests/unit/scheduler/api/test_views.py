@@ -1,9 +1,13 @@
 """What the API answers about a world."""
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scheduler.api import views
 from scheduler.api.placed import placed
+from scheduler.candidates import room_of
+from scheduler.fit import minus
 from scheduler.nodes import Judged, Verdict
 from scheduler.world import NodeState, World
 from shared.api import ClusterView, NodeView, ServiceView
@@ -125,6 +129,24 @@ def test_what_a_node_has_reserved_is_added_up_with_its_devices() -> None:
     assert view.reserved == Resources(
         cpu_millis=750, memory_bytes=2**20, pids=10, devices={"fpga": 1, "gpu": 3}
     )
+
+
+@given(st.lists(st.sampled_from(AllocState), max_size=6))
+def test_what_is_reserved_and_what_placement_finds_free_are_the_whole_node(
+    states: list[AllocState],
+) -> None:
+    web = spec()
+    needs = Resources(cpu_millis=250, memory_bytes=2**20)
+    workload = msgspec.structs.replace(web.workload, reservations=needs)
+    some = msgspec.structs.replace(web, workload=workload)
+    held = [assignment(some, number) for number, _ in enumerate(states, 1)]
+    told = [status(one, state) for one, state in zip(held, states, strict=True)]
+    there = node(1, held, told)
+    seen = world(there)
+    (view,) = views.nodes(seen, Judged(verdicts=judged(seen)))
+    assert there.report is not None
+    free = room_of(there, there.report, there.assignments).free
+    assert minus(view.capacity, view.reserved) == free
 
 
 def test_the_cluster_counts_what_is_wanted_and_what_is_ready() -> None:
