@@ -1,6 +1,7 @@
 """A lab of real hosts driven as a person drives it: through the command line, from outside."""
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -112,10 +113,22 @@ class Cluster:
         return self.inside("client", "busybox", "wget", "-q", "-O", "-", address, ok=False)
 
     def pids(self, host: str, pattern: str) -> list[int]:
-        """Return the processes of a host whose command line matches, by its own numbers."""
-        # The brackets keep the pattern from matching the programs that look for it.
-        out = self.inside(host, "pgrep", "-f", "--", f"[{pattern[0]}]{pattern[1:]}", ok=False)
-        return [int(word) for word in out.split()]
+        """Return the processes of a host whose command line matches, by its own numbers.
+
+        Without those that a process has only just forked: they have its command line until they
+        are another program, or for the one request that they answer.
+        """
+        out = self.inside(host, "ps", "-eww", "-o", "pid=,ppid=,stat=,args=", ok=False)
+        found = {
+            int(pid): (int(parent), line)
+            for pid, parent, state, line in (row.split(maxsplit=3) for row in out.splitlines())
+            if not state.startswith("Z") and re.search(pattern, line)
+        }
+        return sorted(
+            pid
+            for pid, (parent, line) in found.items()
+            if parent not in found or found[parent][1] != line
+        )
 
     def kill_agent(self, host: str) -> None:
         """End a host's agent without a word; return once another runs in its place."""
@@ -128,6 +141,37 @@ class Cluster:
         until_sync(
             lambda: len(self.ready(stack)) == len(self.allocations(stack)) == count, within_s
         )
+
+    def until_listed(
+        self, stack: str, before: list[dict[str, Any]], within_s: float = 60.0
+    ) -> None:
+        """Wait until a stack of ready replicas is listed as it was before, and nothing ails it.
+
+        Until then none of it may be another one, move, or be started again. Only what is said of
+        its nodes may differ: one whose agent was away for a moment does not answer.
+        """
+
+        def is_listed() -> bool:
+            now = self.allocations(stack)
+            assert _lives(now) == _lives(before)
+            return now == [{**each, "reason": ""} for each in before]
+
+        until_sync(is_listed, within_s)
+
+    def until_fetched(self, host: str, port: int, part: str = "", within_s: float = 30.0) -> None:
+        """Wait until a host's gateway answers with something that has `part` in it."""
+
+        def is_fetched() -> bool:
+            answer = self.fetch(host, port)
+            return answer != "" and part in answer
+
+        until_sync(is_fetched, within_s)
+
+
+def _lives(listed: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return of listed allocations what is the same for as long as their containers live."""
+    kept = ("id", "node", "address", "restarts", "since_s")
+    return [tuple(each[name] for name in kept) for each in listed]
 
 
 def _run(*words: str, ok: bool) -> subprocess.CompletedProcess[str]:

@@ -64,6 +64,7 @@ def test_a_container_that_ends_on_a_full_disk_is_replaced_and_nothing_else_ends(
         until_sync(lambda: set(where(cluster, "moves").values()) & {*OTHERS} != set(), 90)
         assert cluster.pids(HOME, "-m node_agent( |$)") == agents
         assert kept.items() <= where(cluster, "kept").items()
-        assert "No space left on device" in cluster.run("events").stdout
+        # Events are told after what they tell of.
+        until_sync(lambda: "No space left on device" in cluster.run("events").stdout, 30)
     finally:
         cluster.lab("free", HOME)

@@ -54,6 +54,11 @@ async def reaches(lab: Lab, where: str, address: str) -> bool:
     return await process.wait() == 0
 
 
+async def until_reached(lab: Lab, where: str, address: str) -> None:
+    """Wait until a host answers: the first packets may be lost, or late."""
+    await until(lambda: reaches(lab, where, address), 20, poll_s=0.1)
+
+
 async def states(lab: Lab) -> list[str]:
     return [host.state for host in (await lab.status()).hosts]
 
@@ -66,8 +71,8 @@ async def test_hosts_come_up_apart_and_go_without_a_trace(cleaned: AsyncExitStac
     assert await states(one) == ["up", "up", "up"]
     assert (await output(one, "node-2", "hostname")).strip() == "node-2"
     assert 'zone = "b"' in await output(one, "node-2", "cat", "/etc/hafen/hafen.toml")
-    assert await reaches(one, "node-1", "node-3")
-    assert await reaches(one, "client", one.address("node-2"))
+    await until_reached(one, "node-1", "node-3")
+    await until_reached(one, "client", one.address("node-2"))
     await output(one, "node-1", "touch", "/var/lib/hafen/mine", "/run/mine", "/tmp/mine")
     # Not the whole of /tmp: a checkout that lies there is seen, else its programs would not run.
     assert await output(one, "node-2", "ls", "/var/lib/hafen", "/run") == (
@@ -106,7 +111,7 @@ async def test_a_host_without_power_vanishes_and_returns_with_its_disk(
 ) -> None:
     one = lab(cleaned, "a")
     await one.up(2, program=IDLE)
-    assert await reaches(one, "client", one.address("node-1"))
+    await until_reached(one, "client", one.address("node-1"))
     await output(one, "node-1", "touch", "/var/lib/hafen/disk", "/run/memory")
     mac = await output(one, "node-1", "cat", "/sys/class/net/eth0/address")
     places = cgroups.find(f"{one.name}/node-1")
@@ -127,7 +132,7 @@ async def test_a_host_without_power_vanishes_and_returns_with_its_disk(
     await one.boot("node-1")
 
     assert await states(one) == ["up", "up"]
-    assert await reaches(one, "client", one.address("node-1"))
+    await until_reached(one, "client", one.address("node-1"))
     assert await output(one, "node-1", "cat", "/sys/class/net/eth0/address") == mac
     assert await output(one, "node-1", "ls", "/var/lib/hafen", "/run") == (
         "/run:\n\n/var/lib/hafen:\ndisk\n"
@@ -159,14 +164,21 @@ async def test_a_cut_host_is_unreachable_runs_on_and_can_be_healed(
     assert running(one, "node-2") == before
     await one.heal("node-2")
     assert await states(one) == ["up", "up"]
-    assert await reaches(one, "node-1", "node-2")
+    await until_reached(one, "node-1", "node-2")
 
 
 def running(lab: Lab, node: str, argv: tuple[str, ...] = IDLE) -> set[int]:
     """Return the pids of a program in a host."""
     found = cgroups.processes(cgroups.find(f"{lab.name}/{node}"))
-    command_line = "".join(f"{word}\0" for word in argv)
-    return {pid for pid in found if Path(f"/proc/{pid}/cmdline").read_text() == command_line}
+    return {pid for pid in found if command_line_of(pid) == argv}
+
+
+def command_line_of(pid: int) -> tuple[str, ...]:
+    """Return a process's words; none: it has ended."""
+    try:
+        return tuple(Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1])
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
 
 
 def freeze(lab: Lab, node: str, pids: set[int]) -> None:
@@ -202,7 +214,7 @@ async def test_labs_side_by_side_do_not_know_of_each_other(cleaned: AsyncExitSta
         group.create_task(two.up(2, program=IDLE))
 
     assert not await reaches(one, "client", address_of(2))
-    assert await reaches(two, "client", address_of(2))
+    await until_reached(two, "client", address_of(2))
     assert two.name not in await output(one, "node-1", "cat", "/proc/self/mountinfo")
     await one.down()
     assert leftovers(one.name) == []
@@ -319,7 +331,7 @@ async def test_a_kill_that_was_killed_is_finished_by_boot(cleaned: AsyncExitStac
     assert await states(one) == ["off"]
     await one.boot("node-1")
     assert await states(one) == ["up"]
-    assert await reaches(one, "client", one.address("node-1"))
+    await until_reached(one, "client", one.address("node-1"))
 
 
 async def test_who_stops_a_program_started_in_a_host_stops_it_inside(

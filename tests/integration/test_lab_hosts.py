@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.lab.lab import PROGRAM, Lab
+from tests.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -42,11 +43,13 @@ async def succeeds(lab: Lab, where: str, *argv: str) -> bool:
     return code == 0
 
 
+async def prints(lab: Lab, where: str, wanted: str, *argv: str) -> bool:
+    return await run(lab, where, *argv) == (0, wanted)
+
+
 async def until_succeeds(lab: Lab, where: str, *argv: str) -> None:
     """Run a program again and again until it ends well."""
-    async with asyncio.timeout(20):
-        while not await succeeds(lab, where, *argv):  # noqa: ASYNC110 - the program paces this
-            await asyncio.sleep(0.02)
+    await until(lambda: succeeds(lab, where, *argv), 20, poll_s=0.02)
 
 
 async def test_etcd_loses_a_host_and_has_it_back_with_its_data(lab: Lab) -> None:
@@ -58,7 +61,8 @@ async def test_etcd_loses_a_host_and_has_it_back_with_its_data(lab: Lab) -> None
     await lab.boot("node-1")
 
     await until_succeeds(lab, "node-1", *ETCDCTL, "put", "b", "3")
-    assert await run(lab, "node-1", *ETCDCTL, "get", "--print-value-only", "a") == (0, "2\n")
+    get = ("get", "--print-value-only", "a")
+    await until(lambda: prints(lab, "node-1", "2\n", *ETCDCTL, *get), 20)
     without_certificate = [word for word in ETCDCTL if not word.startswith(("--cert", "--key"))]
     assert not await succeeds(lab, "node-1", *without_certificate, "get", "a")
 

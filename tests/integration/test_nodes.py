@@ -70,8 +70,9 @@ def test_exclusive_work_moves_from_a_drained_host_and_never_runs_twice(cluster: 
     (before,) = homes(cluster, "db")
     cluster.run("node", "drain", before)
     until_sync(lambda: homes(cluster, "db") not in ([], [before]), 30)
+    cluster.until_ready("shop", 3)
     (after,) = homes(cluster, "db")
-    until_sync(lambda: cluster.fetch(after, 8081) != "", 30)
+    cluster.until_fetched(after, 8081)
     cluster.run("node", "uncordon", before)
 
 
@@ -83,7 +84,7 @@ def test_a_host_that_is_gone_is_removed_and_counts_no_more(cluster: Cluster) -> 
     cluster.lab("kill", "node-4")
     until_sync(lambda: states(cluster)["node-4"] == "lost", 60)
     cluster.run("node", "rm", "-y", "node-4")
-    assert sorted(states(cluster)) == ["node-1", "node-2", "node-3"]
+    until_sync(lambda: sorted(states(cluster)) == ["node-1", "node-2", "node-3"], 30)
     cluster.until_ready("shop", 3)
     (home,) = homes(cluster, "db")
     cluster.lab("kill", home)

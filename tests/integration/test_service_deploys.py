@@ -78,7 +78,9 @@ def test_what_is_planned_is_what_comes_and_no_request_fails(cluster: Cluster) ->
         done = cluster.deploy("web", web("2"))
     assert done.returncode == 0, done.stderr
     assert "FAILED" not in answers
-    assert ["version 2" in answers[index] for index in (0, -1)] == [False, True]
+    assert "version 2" not in answers[0]
+    # The last of them may have been asked before the end of the deploy.
+    assert "version 2" in cluster.fetch("node-2", PORT)
     assert plan(cluster, web("2")) == 0
     before = ids(cluster)
     assert cluster.deploy("web", web("2")).returncode == 0
@@ -89,7 +91,8 @@ def test_what_is_planned_is_what_comes_and_no_request_fails(cluster: Cluster) ->
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (web(CRASH, monitor="4s"), "code 1"),
+        # It crashes after 3 s, which its node may say much later.
+        (web(CRASH, monitor="30s"), "code 1"),
         (web("2", check="false"), "unhealthy"),
         (web("nowhere"), "hafen.local/whoami:nowhere"),
     ],
@@ -120,7 +123,7 @@ def test_a_canary_waits_for_a_word(cluster: Cluster) -> None:
 def test_of_two_deploys_at_once_one_is_told(cluster: Cluster) -> None:
     files = [cluster.compose(web("2")), cluster.compose(web("2", monitor="1s"))]
     both = [cluster.typed("deploy", "-f", file, "--name", "web") for file in files]
-    told = [process.communicate(timeout=60)[1] for process in both]
+    told = [process.communicate()[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 5], told
     (loser,) = [index for index, process in enumerate(both) if process.returncode]
     assert "was changed again" in told[loser] or "somebody else was faster" in told[loser]
@@ -131,7 +134,7 @@ def test_an_interrupted_command_interrupts_no_update(cluster: Cluster) -> None:
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate()
     assert process.returncode == 130
     assert "goes on without this command" in said
     until_sync(lambda: images(cluster) == ["2", "2"], 30)

@@ -81,8 +81,7 @@ def test_a_volume_is_removed_with_its_data_once_nobody_uses_it(cluster: Cluster)
     cluster.run("rm", "-y", "kept")
     assert volumes(cluster) != []  # a stack that goes leaves its data
     cluster.run("volume", "rm", "-y", name)
-    until_sync(lambda: volumes(cluster) == [], 30)
-    assert folders(cluster) == []
+    until_sync(lambda: volumes(cluster) == [] == folders(cluster), 30)
     missing = cluster.run("volume", "rm", "-y", name, ok=False)
     assert missing.returncode == 3, missing.stderr
 
@@ -133,12 +132,19 @@ def test_a_job_runs_when_its_minute_comes(cluster: Cluster) -> None:
         return [each["id"] for each in found if each["state"] == "complete"]
 
     until_sync(lambda: bool(complete()), 90, poll_s=1.0)
-    assert "ticked" in cluster.run("logs", "clock.tick").stdout
-    events = [json.loads(line) for line in cluster.run("events", "--json").stdout.splitlines()]
-    placed = [
-        each for each in events if each["kind"] == "placed" and each["subject"].startswith("clock.")
-    ]
+    until_sync(lambda: "ticked" in cluster.run("logs", "clock.tick").stdout, 30)
+    # Events are told after what they tell of.
+    until_sync(lambda: bool(placed_at(cluster)), 30)
     (deployed,) = cluster.json("history", "clock")["generations"]
     # None for the minute in which it was deployed: the first moment is the next minute's beginning.
-    assert placed
-    assert min(each["at_s"] for each in placed) // 60 > deployed["at_s"] // 60
+    assert min(placed_at(cluster)) // 60 > deployed["at_s"] // 60
+
+
+def placed_at(cluster: Cluster) -> list[float]:
+    """Return when the scheduled job was given a node."""
+    events = [json.loads(line) for line in cluster.run("events", "--json").stdout.splitlines()]
+    return [
+        float(each["at_s"])
+        for each in events
+        if each["kind"] == "placed" and each["subject"].startswith("clock.")
+    ]

@@ -92,6 +92,7 @@ def test_names_and_virtual_addresses_lead_to_containers_of_other_hosts(cluster: 
 
 def test_tcp_alone_that_is_lost_in_the_tunnel_is_laid_to_checksums(cluster: Cluster) -> None:
     until_sync(lambda: doctor(cluster) == [], 60)
+    until_sync(lambda: is_spread(cluster), 60)
     near, far = sorted(replicas(cluster).values())
     pair = "{ 198.19.2.0/24, 198.19.3.0/24 }"
     rule = f"ip saddr {pair} ip daddr {pair} ip protocol tcp drop"
@@ -99,12 +100,29 @@ def test_tcp_alone_that_is_lost_in_the_tunnel_is_laid_to_checksums(cluster: Clus
     table = f"table ip filter {{ chain spoilt {{ {chain} }}; }}"
     cluster.inside(near, "nft", table)
     try:
-        (found,) = doctor(cluster)
+        until_sync(lambda: is_laid_to_checksums(doctor(cluster), near, far), 60)
     finally:
         cluster.inside(near, "nft", "delete", "table", "ip", "filter")
-    assert found["where"] == f"{near} <-> {far}"
-    assert "a network card likely fills in wrong checksums" in found["what"]
-    assert f"`ethtool -K hafen.vx tx off` on {near}, {far}" in found["advice"]
+
+
+def is_spread(cluster: Cluster) -> bool:
+    """Say whether the replicas are on two hosts; else let them be placed anew.
+
+    On a busy machine one host may have been given up for a moment, and all went to the other.
+    """
+    if len(set(replicas(cluster).values())) == 2:
+        return True
+    cluster.run("restart", "shop.web", ok=False)
+    return False
+
+
+def is_laid_to_checksums(findings: list[dict[str, str]], near: str, far: str) -> bool:
+    """Say whether that is the one finding; a busy machine may have others for a moment."""
+    return len(findings) == 1 and (
+        findings[0]["where"] == f"{near} <-> {far}"
+        and "a network card likely fills in wrong checksums" in findings[0]["what"]
+        and f"`ethtool -K hafen.vx tx off` on {near}, {far}" in findings[0]["advice"]
+    )
 
 
 def doctor(cluster: Cluster) -> list[dict[str, str]]:
@@ -136,8 +154,8 @@ def test_a_host_that_vanishes_and_comes_back_costs_no_request_and_is_reached_aga
     assert "FAILED" not in answers
     assert len(answers) > 20
     # From a gateway whose host never went to a container of the one that did, and back.
-    assert "web" in cluster.fetch("node-1", PORT + 1)
-    assert "web" in cluster.fetch(victim, PORT)
+    cluster.until_fetched("node-1", PORT + 1, "web")
+    cluster.until_fetched(victim, PORT, "web")
 
 
 def is_replaced(cluster: Cluster, victim: str) -> bool:
