@@ -41,7 +41,8 @@ from tests.fakes.store import FakeEtcd, FakeStore
 from tests.waiting import until
 
 SHOP, BLOG = StackName("shop"), StackName("blog")
-WITHIN_S = 5.0
+# A command that is waited for has to start Python first.
+WITHIN_S = 20.0
 
 
 async def members() -> tuple[EtcdMemberView, ...]:
@@ -83,6 +84,8 @@ class Rig:
             secrets=secrets,
             data_dir=folder / "data",
             run_dir=folder,
+            # A silent node is not lost yet when a command that was started meanwhile looks at it.
+            profile="wan",
         )
         self.socket = folder / "api.sock"
         self._endpoints: dict[AllocId, Endpoint] = {}
@@ -122,7 +125,10 @@ class Rig:
         if address:
             spec = msgspec.structs.replace(spec, address=address)
         await self.put(keys.node_spec(node), spec)
-        await self.put(keys.node_alive(node), Session(node=node, boot_id="1", version="1"))
+        await self.put(
+            keys.node_alive(node),
+            Session(node=node, boot_id="1", version="1", profile=self.settings.profile),
+        )
         await self.put(keys.observed(node), Report(node=node, capacity=Resources(cpu_millis=1000)))
 
     async def run_replica(
@@ -131,18 +137,25 @@ class Rig:
         """Make the node run one ready replica; `is_routed`: and every gateway know of it."""
         node, wanted = NodeName(name), assignment(f"shop.{spec.name}.{slot}.a", spec.workload)
         manifest = Manifest(node=node, generation=1, assignments=(wanted,))
-        await self.put(keys.desired(node), manifest)
         self._endpoints[wanted.id] = Endpoint(allocation=wanted.id, node=node, address="198.19.1.2")
+        # All at once: who is told of progress may else be told of something in between. With
+        # nothing but this write in between, the next revision is that of the routes, too.
+        written = Revision(self.server.revision + 1)
         report = Report(
             node=node,
             capacity=Resources(cpu_millis=1000),
             allocations=(running(wanted.id),),
-            acked={SHOP: await self._route()} if is_routed else {},
+            acked={SHOP: written} if is_routed else {},
         )
-        await self.put(keys.observed(node), report)
+        records: dict[str, Record] = {keys.desired(node): manifest, keys.observed(node): report}
+        if is_routed:
+            records[keys.routes(SHOP)] = self._routes()
+        ops = [Put(key, codec.encode(record)) for key, record in records.items()]
+        assert self.server.txn([], ops) == written
+        await self.seen(written)
 
-    async def _route(self) -> Revision:
-        """Write down where everything that runs is; return what every gateway has to take over."""
+    def _routes(self) -> Routes:
+        """Return where everything that runs is."""
         services = {id_.split(".")[1] for id_ in self._endpoints}
         routes = tuple(
             ServiceRoutes(
@@ -154,7 +167,7 @@ class Rig:
             )
             for name in sorted(services)
         )
-        return await self.put(keys.routes(SHOP), Routes(stack=SHOP, services=routes))
+        return Routes(stack=SHOP, services=routes)
 
 
 @asynccontextmanager

@@ -219,7 +219,7 @@ async def test_removing_what_does_not_exist_says_what_does(tmp_path: Path) -> No
 
 async def test_a_stack_whose_record_nobody_can_read_can_still_be_removed(tmp_path: Path) -> None:
     async with cluster(tmp_path) as (rig, client):
-        await rig.other.txn([], [Put(keys.stack(SHOP), b"?")])
+        await rig.seen(await rig.other.txn([], [Put(keys.stack(SHOP), b"?")]))
 
         assert (await client.remove(SHOP)).generation == 0
         assert (await rig.other.list(under(keys.STACKS))).items == ()

@@ -122,7 +122,7 @@ async def test_a_network_made_on_what_has_changed_this_moment_is_not_made(tmp_pa
         async def overtaken(conditions: object, ops: object) -> object:
             rig.store.txn = write  # type: ignore[method-assign]
             rival = Network(name="m", subnet="172.20.0.0/24")
-            await rig.other.txn([], [Put(keys.network("m"), codec.encode(rival))])
+            await rig.seen(await rig.other.txn([], [Put(keys.network("m"), codec.encode(rival))]))
             return await write(conditions, ops)  # type: ignore[arg-type]
 
         rig.store.txn = overtaken  # type: ignore[method-assign, assignment]

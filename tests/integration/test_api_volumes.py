@@ -13,7 +13,7 @@ from shared.model import Manifest, NodeName, Removal, Report, Resources, Volume
 from shared.store import Compare, Delete, Put
 from shared.timing import LAN
 from tests.build import service
-from tests.integration.api_rig import SHOP, Rig, cluster, upload
+from tests.integration.api_rig import SHOP, WITHIN_S, Rig, cluster, upload
 from tests.integration.test_cli import hafen
 from tests.unit.scheduler.shops import with_volume
 from tests.waiting import until
@@ -33,7 +33,7 @@ async def lead(rig: Rig) -> World:
             for write in plan.writes
         ],
     )
-    await until(lambda: rig.view.revision >= written, 5.0)
+    await until(lambda: rig.view.revision >= written, WITHIN_S)
     return WorldReader().read(rig.view)
 
 

@@ -119,12 +119,12 @@ async def test_a_deploy_that_fails_says_what_blocks_it_and_ends_with_six(tmp_pat
 async def test_a_deploy_that_takes_too_long_says_what_it_waits_for(tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(COMPOSE)
     async with cluster(tmp_path) as (rig, _):
-        code, _out, err = await hafen(rig, "deploy", "--no-plan", "--timeout", "0.5")
+        code, _out, err = await hafen(rig, "deploy", "--no-plan", "--timeout", "3")
 
     assert code == ConvergenceError.exit_code
     assert err.splitlines()[1:4] == [
         "hafen: shop does not come up:",
-        "  it is not ready after 0.5 s",
+        "  it is not ready after 3 s",
         "  web: slot 1: no node is ready",
     ]
 

@@ -1,6 +1,5 @@
 """Changes as people type them: a process of its own, a real server, a leader played by us."""
 
-import asyncio
 import json
 import signal
 from pathlib import Path
@@ -16,7 +15,7 @@ from shared.model import Event, Joined, Network, Rollout, RolloutPhase, ServiceN
 from shared.settings import SecretsSettings
 from shared.store import under
 from tests.build import MIB, service
-from tests.integration.api_rig import SHOP, Rig, cluster, upload
+from tests.integration.api_rig import SHOP, WITHIN_S, Rig, cluster, upload
 from tests.integration.test_cli import COMPOSE, hafen, start
 from tests.waiting import until
 
@@ -234,7 +233,7 @@ async def test_a_canary_is_promoted_and_waited_for(tmp_path: Path) -> None:
         await rig.run_replica("node-1", service())
         await comes_to(rig, client, RolloutPhase.CANARY)
         process = await start(rig, "promote", "web")
-        await until_ruled(rig, client)
+        await until_ruled(client)
         waits = process.returncode
         heard = msgspec.structs.replace(rollout(RolloutPhase.DONE, service()), ruled=1)
         await rig.put(keys.rollout(SHOP, WEB), heard)
@@ -247,10 +246,11 @@ async def test_a_canary_is_promoted_and_waited_for(tmp_path: Path) -> None:
     assert "that of generation 1 is done, not canary or paused" in again[2]
 
 
-async def until_ruled(rig: Rig, client: ApiClient) -> None:
-    async with asyncio.timeout(5):
-        while not (await client.generation(SHOP, 1)).rulings:
-            await rig.changes.wait(rig.changes.count, 0.1)
+async def until_ruled(client: ApiClient) -> None:
+    async def is_ruled() -> bool:
+        return bool((await client.generation(SHOP, 1)).rulings)
+
+    await until(is_ruled, WITHIN_S)
 
 
 async def test_why_says_what_a_service_and_an_allocation_wait_for(tmp_path: Path) -> None:
@@ -283,7 +283,9 @@ async def test_a_one_off_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     async with cluster(tmp_path) as (rig, client):
         await client.deploy(SHOP, upload())
         code, _, err = await hafen(rig, "run", "shop.web", "--", "ls", "-l")
-        await until(lambda: sum(key.startswith(keys.STACKS) for key in rig.view.items) == 1, 5)
+        await until(
+            lambda: sum(key.startswith(keys.STACKS) for key in rig.view.items) == 1, WITHIN_S
+        )
 
     assert code == ConvergenceError.exit_code
     assert "web-run 1: no node is ready" in err
