@@ -8,7 +8,7 @@ from tests.forked import ROOT, Apart, run
 def run_case(
     module: str,
     *words: str,
-    timeout_s: float = 60.0,
+    timeout_s: float = 180.0,
     apart: Apart = Apart.NETWORK,
     log: Path | None = None,
 ) -> str:

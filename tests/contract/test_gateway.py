@@ -13,5 +13,5 @@ pytestmark = pytest.mark.real
 
 @pytest.mark.parametrize("case", sorted(gateway_cases.CASES))
 def test_gateway(case: str, tmp_path: Path) -> None:
-    said = run_case("gateway_cases", case, str(tmp_path), timeout_s=100, apart=Apart.PROCESSES)
+    said = run_case("gateway_cases", case, str(tmp_path), apart=Apart.PROCESSES)
     print(said)  # noqa: T201 - what it measured: pytest -rP

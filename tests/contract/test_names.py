@@ -15,4 +15,4 @@ pytestmark = pytest.mark.real
 def test_names(case: str, tmp_path: Path) -> None:
     log = tmp_path / "names" / "names.log"
     apart = Apart.PROCESSES
-    run_case("names_cases", case, str(tmp_path), timeout_s=90, apart=apart, log=log)
+    run_case("names_cases", case, str(tmp_path), apart=apart, log=log)

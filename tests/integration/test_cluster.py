@@ -15,7 +15,7 @@ from shared.model import Joined, ServiceName, ServiceSpec, StackName, Workload
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 HOSTS = ("node-1", "node-2", "node-3")
 WEB = """

@@ -30,7 +30,7 @@ def _nothing_left() -> Iterator[None]:
 
 
 # A demo takes about a minute, more beside other tests.
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_host_dies_and_versions_come_and_no_request_fails(tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
 

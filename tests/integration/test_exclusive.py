@@ -10,7 +10,7 @@ from deploy.lab.ground import leftovers
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(600)]
 
 HOSTS: Final = ("node-1", "node-2", "node-3")
 ONCE: Final = """

@@ -17,7 +17,7 @@ from shared.timing import LAN
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 NAME: Final = "itest-vip"
 ROOT: Final = Path(__file__).parents[2]

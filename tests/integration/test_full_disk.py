@@ -7,7 +7,7 @@ import pytest
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 # A disk that takes etcd's log and an image, and is filled at once.
 DISK_MIB = "512"

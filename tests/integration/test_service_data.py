@@ -8,7 +8,7 @@ import pytest
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 PORT = 8090
 HOSTS = ("node-1", "node-2", "node-3")

@@ -9,7 +9,7 @@ from deploy.lab.images import CRASH
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 PORT = 8080
 WEB = """

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 IMAGE = "image: hafen.local/whoami:1"
 # The database on one host, its migrations on another, and on all of them what needs both.

@@ -13,7 +13,7 @@ from deploy.lab.plan import Paths
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 HOSTS = ("node-1", "node-2", "node-3")
 # Every minute is the shortest that a schedule can say. It is deployed first and looked at last, so

@@ -12,7 +12,7 @@ from deploy.lab.ground import leftovers
 from tests.integration.cluster import Cluster, lab
 from tests.waiting import until_sync
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 NAME: Final = "itest-vxlan"
 PORT: Final = 8080
