@@ -121,7 +121,7 @@ async def _a_client_follows(segment: Segment, address: str, length: int) -> None
     await _has(host(), Wish(address=address, lifetime_s=10))
 
     await until(lambda: segment.client_believes(address) == OURS, 2)
-    assert segment.client_reaches(address)
+    await until(lambda: segment.client_reaches(address), 5)
 
 
 async def a_client_s_arp_entry_follows(segment: Segment) -> None:
@@ -136,7 +136,7 @@ async def it_is_told_again_and_again(segment: Segment) -> None:
     kernel, wish = host(), Wish(address=VIP, lifetime_s=10)
     status = await _has(kernel, wish)
     assert status.again_s is not None
-    assert segment.client_reaches(VIP)
+    await until(lambda: segment.client_reaches(VIP), 5)
     for _ in range(2):
         # Somebody tells the client what is not so: the next announcement mends it.
         wrong = ("lladdr", OTHERS, "dev", "eth0", "nud", "reachable")
@@ -160,16 +160,16 @@ async def the_kernel_drops_it_when_the_agent_is_stopped(_segment: Segment) -> No
             assert {f"{VIP}/32", f"{VIP6}/128"} <= addresses()
             until_sync(lambda: not {f"{VIP}/32", f"{VIP6}/128"} & addresses(), 10, 0.02)
             assert f"{OWN}/24" in addresses()
-            print(f"gone after {time.monotonic() - stopped:.2f} s, asked for 2 s")  # noqa: T201
+            print(f"gone after {time.monotonic() - stopped:.2f} s, asked for 4 s")  # noqa: T201
         finally:
             agent.kill()
 
 
 async def hold(wanted: list[str]) -> None:
-    """Be an agent that has addresses for two seconds more, for ever."""
+    """Be an agent that has addresses for four seconds more, for ever."""
     kernel = host()
     while True:
-        await _has(kernel, *(Wish(address=address, lifetime_s=2) for address in wanted))
+        await _has(kernel, *(Wish(address=address, lifetime_s=4) for address in wanted))
         print("up", flush=True)  # noqa: T201
         await asyncio.sleep(0.3)
 
@@ -185,8 +185,8 @@ async def a_machine_that_has_the_address_is_noticed(segment: Segment) -> None:
 
 
 async def what_is_removed_is_back_and_what_is_not_wanted_goes(_segment: Segment) -> None:
-    first, wish = host(), Wish(address=VIP, lifetime_s=10)
-    await _has(first, wish, Wish(address="198.18.0.51", lifetime_s=10))
+    first, wish = host(), Wish(address=VIP, lifetime_s=60)
+    await _has(first, wish, Wish(address="198.18.0.51", lifetime_s=60))
     ip("addr", "del", f"{VIP}/32", "dev", "eth0")
     await _has(first, wish)
     assert addresses() >= {f"{VIP}/32", f"{OWN}/24"}
@@ -196,7 +196,7 @@ async def what_is_removed_is_back_and_what_is_not_wanted_goes(_segment: Segment)
     restarted = host()
     found = await restarted.look()
     assert set(found.up) == {VIP}, "what the agent before had, and nothing else"
-    assert 8 <= found.up[VIP] <= 10
+    assert 30 <= found.up[VIP] <= 60
     await _has(restarted)
     assert f"{VIP}/32" not in addresses()
     assert addresses() >= {f"{OWN}/24", "198.18.0.60/32"}, "what is not ours is left alone"

@@ -185,7 +185,7 @@ async def websocket() -> AsyncIterator[ClientWebSocketResponse]:
 async def echoed(ws: ClientWebSocketResponse, text: str) -> str:
     """Send a message and return what comes back."""
     await ws.send_str(text)
-    return await ws.receive_str(timeout=5)
+    return await ws.receive_str(timeout=15)
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ async def a_websocket_stays_with_a_replica_that_drains_and_the_next_goes_elsewhe
             async with websocket() as next_:
                 assert await echoed(next_, "one") == f"{B} one"
             await old.stop()
-            assert (await ws.receive(timeout=5)).type in {WSMsgType.CLOSE, WSMsgType.CLOSED}
+            assert (await ws.receive(timeout=15)).type in {WSMsgType.CLOSE, WSMsgType.CLOSED}
 
         async def is_idle() -> bool:
             return (await gateway.apply(drained)).busy == ()

@@ -7,10 +7,10 @@ from node_agent.gateway.haproxy import HaproxyGateway
 from tests.contract.gateway_rig import A, B, client, endpoint, load, replica, served
 from tests.waiting import until
 
-# Twice what machines that do nothing else promise, and twice what was measured where nobody tells
-# HAProxy: a second until the kernel gives up what a vanished one does not acknowledge, and a retry.
-_TOLD_S_MAX: Final = 2.0
-_UNTOLD_S_MAX: Final = 3.0
+# Half of what a request is held for: it was tried elsewhere, and did not wait for who has gone.
+# Where nobody tells HAProxy that is a second until the kernel gives up what a vanished one does not
+# acknowledge, and a retry; a busy machine takes several times as long.
+_SLOWEST_S_MAX: Final = 5.0
 
 
 async def one_of_two_vanishes_under_load(gateway: HaproxyGateway) -> None:
@@ -24,7 +24,7 @@ async def one_of_two_vanishes_under_load(gateway: HaproxyGateway) -> None:
             await until(lambda: gets.answers.count(B) > before + 100, 20)
     print(f"slowest answer {gets.slowest_s:.2f} s")  # noqa: T201
     assert gets.failures == [], gets.failures[:5]
-    assert gets.slowest_s < _TOLD_S_MAX, gets.slowest_s
+    assert gets.slowest_s < _SLOWEST_S_MAX, gets.slowest_s
 
 
 async def one_of_two_vanishes_and_nobody_notices_but_haproxy(gateway: HaproxyGateway) -> None:
@@ -37,7 +37,7 @@ async def one_of_two_vanishes_and_nobody_notices_but_haproxy(gateway: HaproxyGat
             await until(lambda: gets.answers.count(B) > before + 100, 20)
     print(f"slowest answer {gets.slowest_s:.2f} s")  # noqa: T201
     assert gets.failures == [], gets.failures[:5]
-    assert gets.slowest_s < _UNTOLD_S_MAX, gets.slowest_s
+    assert gets.slowest_s < _SLOWEST_S_MAX, gets.slowest_s
 
 
 VANISHED_CASES: Final[tuple[Callable[[HaproxyGateway], Awaitable[None]], ...]] = (

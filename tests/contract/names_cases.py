@@ -277,7 +277,7 @@ async def an_upgrade_loses_no_question(rig: Rig) -> None:
         group.create_task(ask_others(group))
         await until(lambda: len(answered) > 10, 20)
         status = await rig.keeper.apply(cluster("198.19.1.10"))
-        await asyncio.to_thread(before.wait, 10)
+        await asyncio.to_thread(before.wait, 60)
         done.set()
     assert status.problems == ()
     assert [each for each in answered if not each] == []

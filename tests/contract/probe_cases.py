@@ -73,7 +73,7 @@ def probes(folder: Path) -> AgentProbes:
         pool="198.19.0.0/16",
         etcd=EtcdSettings(endpoints=("198.18.0.1:2379",)),
     )
-    return AgentProbes(find, settings, listen_s=0.1)
+    return AgentProbes(find, settings, listen_s=0.5)
 
 
 async def ask(folder: Path, *asked: Probe) -> ProbeAnswer:

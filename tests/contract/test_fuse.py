@@ -25,6 +25,8 @@ pytestmark = pytest.mark.real
 
 WITHIN_S = 10.0
 LONG_S = 60.0
+# Long enough to make and start a container, on a busy machine too.
+SHORT_S = 3.0
 CGROUPS = Path("/sys/fs/cgroup")
 # What the kernel must find: a child, a process in a session of its own, one that ignores all.
 STUBBORN = "trap '' TERM HUP INT; sleep 1000 & setsid sleep 1001 & (trap '' TERM; sleep 1002) & "
@@ -83,8 +85,8 @@ def fuses(bench: OciBench) -> list[str]:
 async def test_all_is_gone_at_the_moment_though_nobody_of_ours_works(
     bench: OciBench, number: int | None
 ) -> None:
-    soon_s = from_now(1.0)
-    id_ = await run(bench, STUBBORN + "sleep 1003", for_s=1.0)
+    soon_s = from_now(SHORT_S)
+    id_ = await run(bench, STUBBORN + "sleep 1003", for_s=SHORT_S)
     await until(lambda: len(living(id_)) >= 4, WITHIN_S)
     noted = record(bench, id_)
     os.kill(noted.conmon_pid, signal.SIGKILL)
@@ -121,7 +123,7 @@ async def test_what_the_first_process_leaves_behind_ends_with_it(bench: OciBench
 
 
 async def test_a_container_has_not_exited_while_anything_of_it_lives(bench: OciBench) -> None:
-    id_ = await run(bench, STUBBORN + "sleep 0.3; exit 3")
+    id_ = await run(bench, STUBBORN + "sleep 1; exit 3")
     bench.oci.close()  # nobody watches
     bench.oci = bench.fresh()
     file = bench.directory / "data" / "containers" / id_ / "exit" / id_
@@ -159,14 +161,18 @@ async def test_an_agent_that_dies_while_an_exclusive_container_is_made_leaves_no
     bench: OciBench,
 ) -> None:
     script = bench.directory / "slow"
-    script.write_text('#!/bin/sh\ncase "$*" in *create*) sleep 1000;; esac; exec crun "$@"\n')
+    began = bench.directory / "began"
+    began.unlink(missing_ok=True)
+    text = f'case "$*" in *create*) touch {began}; sleep 1000;; esac; exec crun "$@"'
+    script.write_text(f"#!/bin/sh\n{text}\n")
     script.chmod(0o700)
     slow = msgspec.structs.replace(check_host(), runtime=str(script))
     dying = bench.fresh(Options(cgroup_parent=CGROUP_PARENT, programs=slow))
     dying.keep_until(from_now(LONG_S))
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            await dying.create(assignment(shell("true", exclusive=True)))
+    async with asyncio.TaskGroup() as group:
+        making = group.create_task(dying.create(assignment(shell("true", exclusive=True))))
+        await until(began.exists, WITHIN_S)
+        making.cancel()
     dying.close()
     assert len(fuses(bench)) == 2
 
@@ -175,9 +181,10 @@ async def test_an_agent_that_dies_while_an_exclusive_container_is_made_leaves_no
 
 
 async def test_a_command_inside_ends_with_the_container(bench: OciBench) -> None:
-    id_ = await run(bench, "sleep 1000", for_s=1.0)
+    id_ = await run(bench, "sleep 1000")
     await inside(bench, id_, "setsid sleep 1001 >/dev/null 2>&1 &")
-    assert len(living(id_)) == 2
+    await until(lambda: len(living(id_)) == 2, WITHIN_S)
+    os.kill(record(bench, id_).fuse_pid, signal.SIGKILL)
 
     await until(lambda: has_exited(bench), WITHIN_S)
     assert not living(id_)
@@ -223,7 +230,7 @@ async def test_only_root_may_move_a_fuse_on_and_a_long_name_does_not_matter(
 ) -> None:
     planned = assignment(shell("sleep 1000", exclusive=True))
     long = msgspec.structs.replace(planned, id=AllocId("x" * 200))
-    bench.oci.keep_until(first_s := from_now(1.0))
+    bench.oci.keep_until(first_s := from_now(SHORT_S))
     await bench.oci.create(long)
     await bench.oci.start(long.id)
     bundle = bench.directory / "run" / "containers" / long.id
@@ -236,7 +243,7 @@ async def test_only_root_may_move_a_fuse_on_and_a_long_name_does_not_matter(
 
 
 async def test_a_fuse_takes_no_order_that_is_none(bench: OciBench) -> None:
-    id_ = await run(bench, "sleep 1000", for_s=1.5)
+    id_ = await run(bench, "sleep 1000", for_s=SHORT_S)
     path = bench.directory / "run" / "containers" / id_ / "fuse.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         for order in (b"", b"x", b"\xff" * 7, b"\xff" * 9, b"\0" * 8):
@@ -248,10 +255,10 @@ async def test_a_fuse_takes_no_order_that_is_none(bench: OciBench) -> None:
 async def test_a_moment_told_while_fuses_are_gone_or_stand_still_hurts_nobody(
     bench: OciBench,
 ) -> None:
-    id_ = await run(bench, "sleep 1000", for_s=2.0)
+    id_ = await run(bench, "sleep 1000", for_s=SHORT_S)
     noted = record(bench, id_)
     os.kill(noted.fuse_pid, signal.SIGSTOP)
-    start_s = from_now(2.0)
+    start_s = from_now(SHORT_S)
     for step in range(2000):  # more than a socket holds
         bench.oci.keep_until(start_s + step / 1e6)
 

@@ -111,20 +111,22 @@ async def test_an_agent_that_dies_at_the_network_leaves_nothing_for_ever(
 @pytest.mark.parametrize(
     "text",
     [
-        'case "$*" in *create*) sleep 1000;; esac; exec crun "$@"',
-        'case "$*" in *create*) crun "$@"; sleep 1000;; esac; exec crun "$@"',
+        'case "$*" in *create*) touch BEGAN; sleep 1000;; esac; exec crun "$@"',
+        'case "$*" in *create*) crun "$@"; touch BEGAN; sleep 1000;; esac; exec crun "$@"',
     ],
     ids=["before", "after"],
 )
 async def test_an_agent_that_dies_while_the_container_is_made_leaves_nothing_for_ever(
     bench: OciBench, text: str, cleaner: str
 ) -> None:
-    planned = sleeper()
-    slow = msgspec.structs.replace(check_host(), runtime=script(bench, "slow", text))
-    dying = with_programs(bench, slow)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await dying.create(planned)
+    planned, began = sleeper(), bench.directory / "began"
+    began.unlink(missing_ok=True)
+    runtime = script(bench, "slow", text.replace("BEGAN", str(began)))
+    dying = with_programs(bench, msgspec.structs.replace(check_host(), runtime=runtime))
+    async with asyncio.TaskGroup() as group:
+        making = group.create_task(dying.create(planned))
+        await until(began.exists, WITHIN_S)
+        making.cancel()
     assert processes(bench) != []
 
     if cleaner == "create":

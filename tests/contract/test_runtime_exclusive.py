@@ -25,8 +25,9 @@ from tests.fakes.runtime import Behaviour, FakeRuntime, Timings
 from tests.waiting import until
 
 FOREVER = Behaviour()
-# Long enough to do something before a fuse burns that nobody moves on.
-SHORT_S, LONG_S = 0.7, 60.0
+# Long enough to make and start a container, on a busy machine too, before a fuse burns that nobody
+# moves on.
+SHORT_S, LONG_S = 2.0, 60.0
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("oci", marks=pytest.mark.real)])
