@@ -131,15 +131,15 @@ def tls_files(directory: Path) -> TlsSettings:
 
 
 async def _lab_client(name: str) -> "ApiClient":
-    """Return the client of the first host of a lab that answers, best one that reaches etcd."""
+    """Return the client of the first host of a lab that answers, best one that knows."""
     from deploy.client import ApiClient  # noqa: PLC0415 - see TYPE_CHECKING above
 
     answering: list[Path] = []
     for path in _lab_sockets(name):
-        reaches_etcd = await _reaches_etcd(ApiClient.unix(path))
-        if reaches_etcd:
+        is_knowing = await _knows(ApiClient.unix(path))
+        if is_knowing:
             return ApiClient.unix(path)
-        if reaches_etcd is not None:
+        if is_knowing is not None:
             answering.append(path)
     if not answering:
         raise _nobody(name)
@@ -158,10 +158,12 @@ def _nobody(lab: str) -> UnavailableError:
     return UnavailableError(f"no host of lab {lab} answers; `hafen lab status` shows them")
 
 
-async def _reaches_etcd(client: "ApiClient") -> bool | None:
-    """Say whether a host's scheduler reaches etcd; None: there is nobody to say it."""
+async def _knows(client: "ApiClient") -> bool | None:
+    """Say whether a host's scheduler reaches etcd and has read it; None: nobody is there."""
+    from deploy.cli.glance import knows  # noqa: PLC0415 - see TYPE_CHECKING above
+
     try:
         async with asyncio.timeout(_LAB_ANSWER_S), client:
-            return (await client.status()).etcd_reachable
+            return knows(await client.status())
     except (HafenError, TimeoutError):
         return None

@@ -69,14 +69,19 @@ async def glance(talk: http.client.HTTPConnection, where: str) -> ClusterView:
 
 
 async def first_glance(paths: Sequence[Path]) -> ClusterView | None:
-    """Return the answer of the first scheduler that reaches etcd, else of the first that answers.
+    """Return the answer of the first scheduler that knows, else of the first that answers.
 
     All are asked at once: a host that was cut off, or lost its power, may hang.
     """
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_or_none(path)) for path in paths]
     views = [view for task in tasks if (view := task.result()) is not None]
-    return next((view for view in views if view.etcd_reachable), views[0] if views else None)
+    return next((view for view in views if knows(view)), views[0] if views else None)
+
+
+def knows(view: ClusterView) -> bool:
+    """Say whether a scheduler reaches etcd and has read it: one that only began shows nothing."""
+    return view.etcd_reachable and view.revision > 0
 
 
 async def _or_none(path: Path) -> ClusterView | None:

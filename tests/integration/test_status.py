@@ -18,7 +18,7 @@ from deploy.host.settings_text import toml
 from shared import keys
 from shared.api import ClusterView
 from shared.errors import DeniedError, UnavailableError
-from shared.model import Leader, NodeName
+from shared.model import Leader, NodeName, Revision
 from shared.settings import (
     AGENT_PORT,
     API_PORT,
@@ -206,6 +206,17 @@ async def test_of_several_schedulers_one_that_reaches_etcd_is_believed(tmp_path:
         await until_equal(lambda: judged(paths), (True, "node-2", True))
         await until_equal(lambda: judged(paths[:2]), (False, "", False))
         assert await first_glance(paths[:1]) is None
+
+
+async def test_a_scheduler_that_has_only_begun_is_not_believed(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("new", "well")]
+    for folder in folders:
+        folder.mkdir()
+    async with cluster(folders[0]) as (new, _), cluster(folders[1]) as (well, _):
+        await well.put(keys.LEADER, Leader(node=NodeName("node-2")))
+        new.view.revision = Revision(0)  # as before it has read etcd
+        await until_equal(lambda: judged([new.socket, well.socket]), (True, "node-2", True))
+        await until_equal(lambda: judged([new.socket]), (True, "", True))
 
 
 async def judged(paths: list[Path]) -> tuple[bool, str, bool] | None:
