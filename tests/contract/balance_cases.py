@@ -208,7 +208,7 @@ async def _another_one(shop: Shop, stack: AsyncExitStack) -> Line:
 
 async def _is_reset(reader: asyncio.StreamReader) -> None:
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             data = await reader.read()
     except ConnectionResetError:
         return

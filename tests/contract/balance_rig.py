@@ -327,7 +327,7 @@ class Caller:
         self._socket.bind((box.address if box.node else "", 0))
         self._to = (to, port)
 
-    async def ask(self, within_s: float = 1.0) -> tuple[str, str] | None:
+    async def ask(self, within_s: float = _ANSWER_S) -> tuple[str, str] | None:
         """Return who answers one datagram and whom that one saw; None: nobody does."""
         loop = asyncio.get_running_loop()
         await loop.sock_sendto(self._socket, b"?", self._to)

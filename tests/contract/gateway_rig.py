@@ -211,3 +211,9 @@ async def load(gets: Client, *, per_s: int = 100) -> AsyncIterator[None]:
             yield
         finally:
             done.set()
+
+
+def is_closed(port: int) -> bool:
+    """Say whether nobody listens at a port of this host."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
