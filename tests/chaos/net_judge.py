@@ -14,7 +14,7 @@ from shared.model import Record
 
 # Whatever is missing is looked for every 5 s; the rest is one pass of a host that has work to do.
 LIMIT_S: Final = 10.0
-# A look at a host takes that long; what was under way when the thing came back ends by then.
+# What was under way when the thing came back ends by then.
 AFTER_S: Final = 0.5
 
 
@@ -25,6 +25,7 @@ class Deleted(Record, frozen=True, kw_only=True):
         kind, what, node: which thing, where.
         at_s: when.
         back_after_s: until the host was as before; None: not within the limit.
+        look_s: how long the look took that said so: it was as before at its end, not at its start.
         lacking: what was different then.
         carries: whose requests it may carry, see net_things.
         failed: by its path, how many requests failed meanwhile that it may have carried.
@@ -36,13 +37,15 @@ class Deleted(Record, frozen=True, kw_only=True):
     at_s: float
     back_after_s: float | None
     carries: tuple[str, ...]
+    look_s: float = 0.0
     lacking: str = ""
     failed: Mapping[str, int] = {}
 
     @property
     def until_s(self) -> float:
         """Return when requests may fail no more."""
-        return self.at_s + (LIMIT_S if self.back_after_s is None else self.back_after_s) + AFTER_S
+        back_after_s = LIMIT_S if self.back_after_s is None else self.back_after_s
+        return self.at_s + back_after_s + self.look_s + AFTER_S
 
     def line(self) -> str:
         """Return it as one line for a person."""

@@ -135,14 +135,24 @@ async def settled(rig: Rig) -> None:
         ConvergenceError: that does not come.
     """
     await rig.whole()
-    until_s = time.monotonic() + _SETTLE_S
     for node in rig.lab.nodes:
-        before = frozenset[str]()
-        while (now := await picture(rig, node)) != before or _SILENT in now:
-            if time.monotonic() > until_s:
-                raise ConvergenceError(f"{node} does not settle: {_difference(before, now)}")
-            before = now
-            await asyncio.sleep(_LOOK_S)
+        await _steady(rig, node)
+
+
+async def _steady(rig: Rig, node: str) -> frozenset[str]:
+    """Return how a host looks once it does so twice.
+
+    Raises:
+        ConvergenceError: that does not come.
+    """
+    until_s = time.monotonic() + _SETTLE_S
+    before = frozenset[str]()
+    while (now := await picture(rig, node)) != before or _SILENT in now:
+        if time.monotonic() > until_s:
+            raise ConvergenceError(f"{node} does not settle: {_difference(before, now)}")
+        before = now
+        await asyncio.sleep(_LOOK_S)
+    return now
 
 
 async def delete(rig: Rig, drawn: Deletion) -> Deleted:
@@ -154,24 +164,26 @@ async def delete(rig: Rig, drawn: Deletion) -> Deleted:
     await rig.whole()
     there = await places(rig)
     node, thing = await _chosen(rig, drawn, there)
-    before = await picture(rig, node)
+    before = await _steady(rig, node)
     at_s, began_s = time.time(), time.monotonic()  # noqa: TID251 - lined up with the load's
     code, _ = await inside(rig, node, thing.command)
     if code:
         raise HostError(f"{node}: {thing.command} ended with {code}")
-    back_after_s, lacking = None, ""
+    back_after_s, lacking, look_s = None, "", 0.0
     while back_after_s is None and time.monotonic() - began_s < LIMIT_S:
         await asyncio.sleep(_LOOK_S)
         looked_s = time.monotonic()
         now = await picture(rig, node)
         lacking = rig.state.lacking(rig.lab.nodes, STACK, rig.specs) or _difference(before, now)
         back_after_s = None if lacking else round(looked_s - began_s, 2)
+        look_s = round(time.monotonic() - looked_s, 2)
     return Deleted(
         kind=drawn.kind,
         what=thing.what,
         node=node,
         at_s=at_s,
         back_after_s=back_after_s,
+        look_s=look_s,
         lacking=lacking,
         carries=carried(thing, node, there),
     )

@@ -25,8 +25,9 @@ from tests.chaos.inflict import arranged, inflict
 NAME: Final = "chaos"
 OUT: Final = Path(__file__).parents[2] / "bench" / "out" / "chaos.json"
 SERVICES: Final = ("exclusive", "single", "standby")
-# A boot takes 4 s, a lost majority some more, and a host that flapped is mistrusted for up to 60 s.
-WHOLE_S: Final = 90.0
+# A boot takes 4 s, a lost majority some more, and a host that flapped is mistrusted for up to 60 s;
+# on a busy machine all but the last takes several times as long.
+WHOLE_S: Final = 150.0
 # etcd's data alone is some 130 MB; what is left is soon full.
 DISK_MIB: Final = 512
 

@@ -8,7 +8,7 @@ from deploy.lab.ground import leftovers
 from tests.chaos.draw import KINDS, draw
 from tests.chaos.run import chaos
 
-pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(1500)]
 
 # Chosen for what they draw: every kind of fault, most of them long enough for a lease to end.
 SEEDS = (3, 28, 31, 37)

@@ -8,7 +8,7 @@ from deploy.lab.ground import leftovers
 from tests.chaos.net import chaos
 from tests.chaos.net_things import kinds_of
 
-pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.timeout(1500)]
 
 SEED = 1
 NODES = 3

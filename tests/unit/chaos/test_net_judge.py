@@ -1,5 +1,6 @@
 """How chaos judges: a failure needs a thing that carries the request and is missing just then."""
 
+import msgspec
 import pytest
 
 from deploy.lab.tally import Outcome
@@ -49,6 +50,17 @@ def test_a_request_may_fail_that_was_under_way_while_the_thing_was_missing(
 
     assert [each.failed.get(OUTSIDE, 0) for each in explained] == [explained_count]
     assert len(strange) == 1 - explained_count
+
+
+@pytest.mark.parametrize(("due_s", "explained_count"), [(103.0, 1), (103.1, 0)])
+def test_what_came_back_during_a_look_is_missing_until_its_end(
+    due_s: float, explained_count: int
+) -> None:
+    slowly = msgspec.structs.replace(deleted(100.0, 2.0, OUTSIDE), look_s=1.0)
+
+    explained, _ = judge([slowly], [failed(due_s + AFTER_S, 109.0)])
+
+    assert explained[0].failed.get(OUTSIDE, 0) == explained_count
 
 
 def test_a_request_that_the_thing_does_not_carry_may_not_fail() -> None:
