@@ -179,7 +179,8 @@ async def test_a_follower_gets_every_request_once_though_an_agent_is_started_ane
             await until_there_are(7)
 
     whole = [said(entry) for entry in found if not entry.remark]
-    assert whole[:3] == [("node-1", 1), ("node-1", 1), ("node-2", 2)]
+    # Nobody waits longer than a second for what another node has before it.
+    assert sorted(whole[:3]) == [("node-1", 1), ("node-1", 1), ("node-2", 2)]
     assert sorted(whole[3:5]) == [("node-1", 4), ("node-2", 3)]
     assert sorted(whole[5:]) == [("node-1", 5), ("node-2", 6)]
 

@@ -167,7 +167,7 @@ async def test_a_drain_waits_until_the_node_is_empty(tmp_path: Path) -> None:
             Manifest(node=ONE, generation=1, assignments=(assignment("shop.web.1.a"),)),
         )
         detached = await hafen(rig, "node", "drain", "--detach", ONE)
-        late = await hafen(rig, "node", "drain", "--timeout", "1", ONE)
+        late = await hafen(rig, "node", "drain", "--timeout", "3", ONE)
         await drained(rig)
         done = await hafen(rig, "node", "drain", ONE)
         state = (await client.node(ONE)).node.state
