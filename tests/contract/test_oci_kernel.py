@@ -234,7 +234,7 @@ async def test_a_frozen_container_gets_its_chance_to_end_by_itself(bench: OciBen
     freezer = CGROUPS / "freezer" / CGROUP_PARENT / id_ / "freezer.state"
     freezer.write_text("FROZEN")
     await until(lambda: freezer.read_text() == "FROZEN\n", WITHIN_S)
-    await bench.oci.stop(id_, 5)
+    await bench.oci.stop(id_, WITHIN_S)
 
     assert [one.exit_code for one in await bench.oci.list()] == [4]
 

@@ -237,7 +237,7 @@ async def test_a_terminal_is_one(bench: OciBench) -> None:
 async def test_standard_input_stays_open_only_if_it_is_asked_for(
     bench: OciBench, *, stdin: bool, said: str
 ) -> None:
-    script = "timeout 0.3 cat; test $? = 143 && echo waits || echo ended"
+    script = "timeout 2 cat; test $? = 143 && echo waits || echo ended"
     id_ = await run(bench, shell(script, stdin=stdin))
     await exited(bench, id_)
 
