@@ -69,7 +69,7 @@ def test_logs_come_from_every_host_in_a_pipe(cluster: Cluster, web: str) -> None
 def _logging(cluster: Cluster) -> set[str]:
     """Return the hosts that lines of the service's log are from."""
     lines = cluster.run("logs", "web.web").stdout.splitlines()
-    return {line.split("@")[1].split()[0] for line in lines if "@" in line}
+    return {line.partition(" | ")[0].split()[1] for line in lines}
 
 
 def test_a_killed_agent_comes_back_and_restarts_nothing(cluster: Cluster, web: str) -> None:
@@ -279,7 +279,9 @@ def taken_of(found: dict[str, Any]) -> dict[str, int]:
 def test_a_network_has_its_users_and_every_container_an_address_that_is_counted(
     cluster: Cluster,
 ) -> None:
-    cluster.run("network", "create", "--internal", "--subnet", "198.18.64.0/24", "edge")
+    create = ("network", "create", "--internal", "--subnet", "198.18.64.0/24", "edge")
+    # Most of etcd may only just be back.
+    until_sync(lambda: cluster.run(*create, ok=False).returncode == 0, 30)
     held = Workload(image="hafen.local/whoami:1", networks=(Joined(network="edge"),))
     spec = ServiceSpec(name=ServiceName("api"), workload=held, replicas=2)
 
