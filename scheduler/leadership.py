@@ -17,6 +17,7 @@ from scheduler.nodes import Grounds, History, grounds_of, judge
 from scheduler.reading import WorldReader
 from scheduler.story import Now
 from scheduler.world import World
+from shared import keys
 from shared.backoff import Rng, backoff_s
 from shared.cancelling import heed_cancellation
 from shared.clock import Clock
@@ -92,13 +93,17 @@ class Leadership:
         What is seen meanwhile is remembered: should we lead next, those clocks run already.
         """
         grounds: Grounds = ()
-        is_news, due_s = True, 0.0
+        looked_at: tuple[int, int] | None = None
+        world, is_news, due_s = World(), True, 0.0
         while True:
-            world = self.read()
-            before, grounds = grounds, grounds_of(world)
-            now_s = self._clock.monotonic_s()
             # Most of what changes is what nodes run: no verdict goes by that.
-            if grounds != before or is_news or now_s >= due_s:
+            at = self._view.stamp(keys.NODES), self._view.stamp(keys.SUSPECTS)
+            if at != looked_at:
+                looked_at, world = at, self.read()
+                before, grounds = grounds, grounds_of(world)
+                is_news |= grounds != before
+            now_s = self._clock.monotonic_s()
+            if is_news or now_s >= due_s:
                 judged = judge(world, self._history, now_s, self._timing)
                 is_news, self._history = judged.history != self._history, judged.history
                 verdict = judged.verdicts.get(leader.node)

@@ -3,7 +3,7 @@
 Pure. A record that cannot be read is never guessed at: it is named in `World.unreadable`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -84,9 +84,8 @@ class WorldReader:
     def _take(self, view: View) -> set[str]:
         """Decode what changed; return the ranges that it lies in."""
         changed = set()
-        for range_ in _RANGES:
-            stamp = view.stamp(range_)
-            if stamp != self._stamps.get(range_, 0):
+        for range_, stamp in view.stamps.items():
+            if stamp != self._stamps.get(range_, 0) and range_ in _RANGES:
                 self._stamps[range_] = stamp
                 if self._found.become(range_, view.range(range_)):
                     changed.add(range_)
@@ -114,7 +113,7 @@ _KINDS: Mapping[str, type[Record]] = {
 
 
 # All that a world is made of; events, history and sealed contents are none of it.
-_RANGES: Final = (keys.LEADER, keys.NODES, *_KINDS)
+_RANGES: Final = frozenset({keys.LEADER, keys.NODES, *_KINDS})
 
 
 def kind_of(key: str) -> type[Record] | None:
@@ -171,13 +170,13 @@ class Found:
             self._ranges[range_] = dict(sorted(have.items()))
         return bool(gone or new)
 
-    def entry(self, key: str) -> _Entry | None:
-        """Return what is at a key with what it says; as long as it is the same, the same object."""
-        return self._ranges.get(keys.range_of(key), {}).get(key)
+    def range(self, range_: str) -> Mapping[str, _Entry]:
+        """Return what is at each key of a range; as long as it says the same, the same entry."""
+        return self._ranges.get(range_, {})
 
     def get(self, key: str, kind: type[R]) -> R | None:
         """Return the record at a key."""
-        return _as(kind, self.entry(key))
+        return _as(kind, self.range(keys.range_of(key)).get(key))
 
     def under(self, range_: str, kind: type[R]) -> Iterable[tuple[str, R, Revision]]:
         """Yield (key, record, revision) of a range, in the order of the keys."""
@@ -239,14 +238,15 @@ def _suspicions(found: Found) -> Mapping[NodeName, Mapping[NodeName, Silence]]:
 
 def _node(spec: NodeSpec, found: Found, suspected_by: Mapping[NodeName, Silence]) -> _Made:
     """Return a node: the one that was made of the same things before, if they are the same."""
+    name, ours = spec.name, found.range(keys.NODES)
     entries = (
-        found.entry(keys.node_spec(spec.name)),
-        found.entry(keys.node_alive(spec.name)),
-        found.entry(keys.observed(spec.name)),
-        found.entry(keys.desired(spec.name)),
-        found.entry(keys.gateway(spec.name)),
+        ours.get(keys.node_spec(name)),
+        ours.get(keys.node_alive(name)),
+        found.range(keys.OBSERVED).get(keys.observed(name)),
+        found.range(keys.DESIRED).get(keys.desired(name)),
+        found.range(keys.GATEWAYS).get(keys.gateway(name)),
     )
-    made, of = found.nodes.get(spec.name), (*entries, suspected_by)
+    made, of = found.nodes.get(name), (*entries, suspected_by)
     if made is not None and made.of == of:
         return made
     spec_at, session, report, manifest, gateway = entries
@@ -362,12 +362,12 @@ def _leader(found: Found) -> Leader | None:
 
 
 def _leader_revision(found: Found) -> Revision:
-    entry = found.entry(keys.LEADER)
+    entry = found.range(keys.LEADER).get(keys.LEADER)
     return entry[0].create_revision if entry is not None and _leader(found) else Revision(0)
 
 
 # Each part of a world with the ranges that it is made from: it is made anew when one changed.
-_PARTS: Final[Mapping[str, tuple[tuple[str, ...], Callable[[Found], Any]]]] = {
+_PARTS: Final[Mapping[str, tuple[Collection[str], Callable[[Found], Any]]]] = {
     "nodes": (
         (keys.NODES, keys.DESIRED, keys.OBSERVED, keys.SUSPECTS, keys.GATEWAYS),
         _nodes,

@@ -36,6 +36,11 @@ class View:
         """Return a number that is another one once something in a range has changed."""
         return self._stamps.get(name, 0)
 
+    @property
+    def stamps(self) -> Mapping[str, int]:
+        """Return the stamps of all ranges in which there ever was something."""
+        return self._stamps
+
     def replace(self, snapshot: Snapshot) -> None:
         """Become the snapshot."""
         for name in self._ranges:
