@@ -10,8 +10,9 @@ from typing import NoReturn
 import msgspec
 import structlog
 
+from scheduler.basis import basis_of
 from scheduler.commit import Storyteller, commit
-from scheduler.decide import PERIOD_S, Decision, decide
+from scheduler.decide import PERIOD_S, WAKE_S_LEAST, Decision, decide
 from scheduler.memory import Memory
 from scheduler.nodes import Grounds, History, grounds_of, judge
 from scheduler.reading import WorldReader
@@ -138,6 +139,10 @@ class Leadership:
         """Return the world as the view has it now."""
         return self._reader.read(self._view)
 
+    def now_s(self) -> float:
+        """Return our monotonic clock."""
+        return self._clock.monotonic_s()
+
     def decide(self, world: World, memory: Memory) -> Decision:
         """Return the leader's decision now."""
         now = Now(self._clock.monotonic_s(), self._clock.now_s())
@@ -162,6 +167,7 @@ class _Term:
         self._memory = memory
         self._committed = Revision(0)
         self._complained: frozenset[str] = frozenset()
+        self._basis, self._settled_until_s = World(), 0.0
 
     async def one_pass(self) -> float:
         """Decide once and write it; return in how many seconds time alone may change the decision.
@@ -177,6 +183,10 @@ class _Term:
         if world.revision < max(self._committed, self._fence.token):
             return _CATCH_UP_S
         self._complain(world)
+        before_s, before, basis = self._leadership.now_s(), self._memory, basis_of(world)
+        if before_s + WAKE_S_LEAST < self._settled_until_s and basis == self._basis:
+            return self._settled_until_s - before_s
+        self._settled_until_s = 0.0
         decision = self._leadership.decide(world, self._memory)
         # Clocks that have begun to run go on even if the write fails; what was told is told with
         # it.
@@ -188,6 +198,9 @@ class _Term:
         except StoreError:
             self._memory = msgspec.structs.replace(self._memory, told=told)
             raise
+        if not decision.plan.writes and not decision.plan.events and decision.memory == before:
+            # Whoever asks the same is told the same, until time alone changes it.
+            self._basis, self._settled_until_s = basis, before_s + decision.plan.wake_in_s
         return decision.plan.wake_in_s
 
     def _complain(self, world: World) -> None:
