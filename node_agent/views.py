@@ -5,6 +5,7 @@ problem in the node's report.
 """
 
 from collections.abc import Callable, Mapping
+from operator import is_not
 from typing import Generic, Protocol, TypeVar
 
 import structlog
@@ -41,6 +42,7 @@ class LastGood(Generic[K, T]):
 
     def __init__(self, name: Callable[[str], K], read: Callable[[KeyValue], T]) -> None:
         self._name, self._read = name, read
+        self._items: Mapping[str, KeyValue] = {}
         self._known: Mapping[str, tuple[KeyValue, T]] = {}
         self._good: Mapping[K, T] = {}
         self.refused: Mapping[str, HafenError] = {}
@@ -50,6 +52,8 @@ class LastGood(Generic[K, T]):
 
         One that cannot be read is tried anew each time: what is in the way may be of this host.
         """
+        if items == self._items and not self.refused:
+            return self._good  # as almost always
         known: dict[str, tuple[KeyValue, T]] = {}
         refused: dict[str, HafenError] = {}
         for key, item in sorted(items.items()):
@@ -65,8 +69,20 @@ class LastGood(Generic[K, T]):
                     known[key] = before
         if known != self._known:
             self._good = {self._name(key): value for key, (_, value) in known.items()}
-        self._known, self.refused = known, refused
+        self._items, self._known, self.refused = dict(items), known, refused
         return self._good
+
+
+class Basis:
+    """What something was found from, to find it anew only when that is something else."""
+
+    def __init__(self) -> None:
+        self._of: tuple[object, ...] = ()
+
+    def is_new(self, *of: object) -> bool:
+        """Say whether any of these is another object than it was the time before."""
+        before, self._of = self._of, of
+        return len(before) != len(of) or any(map(is_not, before, of))
 
 
 class Complaints:

@@ -80,6 +80,7 @@ class Floating:
             paused=self._paused,
         )
         self._status: HostStatus | None = None  # None: not looked at yet
+        self._up: frozenset[str] = frozenset()
         self._until = 0.0  # until when we may go on, as told to the kernel last
         self._failsafe_until = 0.0
         self._held_off_until = clock.boot_s() + self._hold_s
@@ -170,6 +171,7 @@ class Floating:
 
     def _learn(self, status: HostStatus) -> None:
         before, self._status = self._status, status
+        self._up = frozenset(status.up)
         if before is None and status.up:
             # What the kernel still gives was right when it was told, by an agent before us.
             self._until = self._clock.boot_s() + max(status.up.values())
@@ -193,7 +195,7 @@ class Floating:
     def _decide(self) -> Decision:
         records, seen = self.look.addresses(), self.look.seen()
         nodes, gone = self.look.nodes()
-        self.look.remember(records.keys(), seen, nodes, gone)
+        self.look.remember(records, seen, nodes, gone)
         ours, now = self._ours(seen), self._clock.boot_s()
         self._doubted &= ours | self._unripe
         session = self._membership.session
@@ -388,10 +390,6 @@ class Floating:
     def _renewed(self) -> None:
         if self._up:
             self.addresses_dirty.mark()
-
-    @property
-    def _up(self) -> frozenset[str]:
-        return frozenset(self._status.up if self._status is not None else ())
 
     def _ours(self, seen: Mapping[str, Seen]) -> set[str]:
         return {address for address, one in seen.items() if one.claim.node == self._me}

@@ -1,14 +1,13 @@
 """What this node knows of all floating addresses, and since when: views, and a memory of them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from typing import Final
 
 from node_agent.crowd import Crowd
 from node_agent.floating.convicted import Convicted, Words, convicted
 from node_agent.floating.decide import Seen
 from node_agent.floating.homes import NodeNow
-from node_agent.views import Complaints, Kept, LastGood, not_shown
+from node_agent.views import Basis, Complaints, Kept, LastGood, not_shown
 from shared import codec, keys
 from shared.clock import Clock
 from shared.errors import CodecError
@@ -65,6 +64,8 @@ class Look:
         self._calm: object = None
         self._heirs: Mapping[str, NodeName] = {}
         self.declined: frozenset[tuple[str, NodeName]] = frozenset()
+        self._nodes: tuple[tuple[NodeNow, ...], Convicted] = (), {}
+        self._nodes_from, self._remembered_from = Basis(), Basis()
 
     @property
     def trusted_from(self) -> float | None:
@@ -102,6 +103,8 @@ class Look:
 
     def seen(self) -> Mapping[str, Seen]:
         """Return the claims, with those that we have just written in place of older ones."""
+        if not self._ours:
+            return self._shown.now()  # as almost always, and as long as it is so the same object
         self._ours = not_shown(self._ours, self.claims)
         return {**self._shown.now(), **self._ours}
 
@@ -124,33 +127,45 @@ class Look:
         self._ours[address] = seen
 
     def nodes(self) -> tuple[tuple[NodeNow, ...], Convicted]:
-        """Return all nodes, and those whose hosts are unreachable."""
-        words = self._said.now()
+        """Return all nodes, and those whose hosts are unreachable.
+
+        As long as nothing that they follow from has changed, they are the same objects.
+        """
+        of = self._said.now(), self._serving.now(), self._specs, self.present
+        if self._nodes_from.is_new(*of):
+            self._nodes = self._found(*of)
+        return self._nodes
+
+    def _found(
+        self,
+        words: Words,
+        serving: Mapping[NodeName, bool],
+        specs: tuple[NodeSpec, ...],
+        present: frozenset[NodeName],
+    ) -> tuple[tuple[NodeNow, ...], Convicted]:
         silent = {
             node
             for node, said in words.items()
             for silence, _ in said.values()
             if silence is Silence.HOST
         }
-        serving = self._serving.now()
         nodes = tuple(
-            NodeNow(
-                spec,
-                spec.name in self.present and spec.name not in silent,
-                serving.get(spec.name),
-            )
-            for spec in self._specs
+            NodeNow(spec, spec.name in present and spec.name not in silent, serving.get(spec.name))
+            for spec in specs
         )
-        return nodes, convicted(words, frozenset(self.names), self.present)
+        return nodes, convicted(words, frozenset(self.names), present)
 
     def remember(
         self,
-        addresses: AbstractSet[str],
+        records: Mapping[str, FloatingAddress],
         seen: Mapping[str, Seen],
         nodes: Iterable[NodeNow],
         gone: Convicted,
     ) -> None:
-        """Note since when things are as they are."""
+        """Note since when things are as they are; of the same objects as before that is known."""
+        if not self._remembered_from.is_new(records, seen, nodes, gone):
+            return
+        addresses = records.keys()
         now = self._clock.boot_s()
         holders = {a: one.claim.node for a, one in seen.items() if one.claim.node}
         free = sorted(addresses - holders.keys())

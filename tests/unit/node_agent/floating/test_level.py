@@ -183,7 +183,8 @@ class Seeing:
     def show(self, *claims: tuple[str, FloatingClaim]) -> float | None:
         """Show claims; return for how long it is calm."""
         items = {address: Seen(claim, Revision(self.revision), 1) for address, claim in claims}
-        self.look.remember({address for address, _ in claims}, items, self.look.nodes()[0], {})
+        records = {address: FloatingAddress(address=address) for address, _ in claims}
+        self.look.remember(records, items, self.look.nodes()[0], {})
         self.clock.now += 1.0
         return self.calm_s
 

@@ -151,7 +151,7 @@ def test_a_word_that_cannot_be_read_is_none_and_every_word_ends_the_calm() -> No
     look = Look(SystemClock(), 1.0, lambda: None)
     specs = tuple(node_spec(name) for name in (one, other, third))
     look.crowd(specs, frozenset((one, other, third)))
-    look.remember(frozenset(), {}, look.nodes()[0], {})
+    look.remember({}, {}, look.nodes()[0], {})
     calm_since = look.calm_since
     look.gateways.replace(
         words(GatewayWord(node=one, trouble="gone"), GatewayWord(node=other), (third, b"{"))
@@ -159,7 +159,7 @@ def test_a_word_that_cannot_be_read_is_none_and_every_word_ends_the_calm() -> No
     nodes, _ = look.nodes()
     assert [node.serves for node in nodes] == [False, True, None]
     assert look.failing_since == {}
-    look.remember(frozenset(), {}, look.nodes()[0], {})
+    look.remember({}, {}, look.nodes()[0], {})
     assert calm_since is not None
     assert look.calm_since is not None
     assert look.calm_since > calm_since
