@@ -12,9 +12,9 @@ class Limiter:
 
     def allows(self, now: float) -> bool:
         """Say whether it may be done at `now`, and count it if so."""
-        filled = self._tokens + max(now - self._at_s, 0.0) * self._per_s
-        self._tokens, self._at_s = min(filled, self._per_s), now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        tokens = self._tokens
+        if now > self._at_s:
+            tokens = min(tokens + (now - self._at_s) * self._per_s, self._per_s)
+        is_allowed = tokens >= 1
+        self._tokens, self._at_s = tokens - is_allowed, now
+        return is_allowed

@@ -92,7 +92,10 @@ class Lookout:
         return watch.silence is not None and self._conclude(watch, now)
 
     def _is_all_answered(self) -> bool:
-        return not any(watch.is_open for watch in self._watches.values())
+        for watch in self._watches.values():  # noqa: SIM110 - of every answer, at half the cost
+            if watch.is_open:
+                return False
+        return True
 
     def name_of(self, address: str) -> NodeName | None:
         """Return which watched node has this address."""
@@ -131,7 +134,7 @@ class Lookout:
             again_s = watch.again_s()
             if again_s is not None:
                 moments += [again_s, watch.concludes_s(now)]
-        return min(moment for moment in moments if moment is not None)
+        return min([moment for moment in moments if moment is not None])
 
     def _conclude(self, watch: Watch, now: float) -> bool:
         found = watch.verdict(now)

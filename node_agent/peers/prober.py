@@ -195,8 +195,9 @@ class Peers:
         now = self._clock.monotonic_s()
         if self._lookout.answered(way, address, nonce, now):
             self._tell(changed=True)
-        if self._lookout.planned_s > self._planned_s:
-            self._planned_s = self._lookout.planned_s
+        planned_s = self._lookout.planned_s
+        if planned_s > self._planned_s:
+            self._planned_s = planned_s
             self._pause.lengthen(self._wait_s())
 
     def _pinged(self, address: str, said: Datagram) -> None:

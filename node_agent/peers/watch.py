@@ -87,8 +87,9 @@ class Watch:
             self._deaf_for = 0
         elif number > line.answered:
             self._deaf_for += 1
-        line.answered = max(line.answered, number)
-        self._count_after(line, line.answered)
+        if number > line.answered:
+            line.answered = number
+            self._count_after(line, number)
 
     def begin_anew(self) -> None:
         """Forget silences from which nothing was concluded yet: it was us who did not listen.
@@ -127,7 +128,7 @@ class Watch:
         A node that never answered since we watch it is none of our business: it may have been off
         all along, and its lease says enough.
         """
-        if not (self._agent.answered or self._host.answered):
+        if self._agent.since_s is None or not (self._agent.answered or self._host.answered):
             return None
         if self._says_nothing(self._agent, self._timing.silent_s, now):
             is_heard = self._host.answered > 0 and not self.is_deaf

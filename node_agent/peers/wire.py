@@ -65,7 +65,7 @@ def encode(datagram: Datagram) -> bytes:
     """
     name = _name_bytes(datagram.sender)
     flags = _HAS_SESSION if datagram.has_session else 0
-    hold_ms = min(round(datagram.hold_s * 1000), _HOLD_MS_MAX)
+    hold_ms = min(round(datagram.hold_s * 1000), _HOLD_MS_MAX) if datagram.hold_s else 0
     return _LAYOUT.pack(_MAGIC, _VERSION, datagram.kind, flags, datagram.nonce, hold_ms, name)
 
 
@@ -73,14 +73,14 @@ def decode(data: bytes) -> Datagram | None:
     """Return what `data` says, or None if it is nothing that an agent of this version says."""
     if len(data) != DATAGRAM_BYTES:
         return None
-    magic, version, kind, flags, nonce, hold_ms, padded = _LAYOUT.unpack(data)
-    if magic != _MAGIC or version != _VERSION or kind not in _KINDS or flags > _HAS_SESSION:
+    magic, version, number, flags, nonce, hold_ms, padded = _LAYOUT.unpack(data)
+    kind = _KINDS.get(number)
+    if magic != _MAGIC or version != _VERSION or kind is None or flags > _HAS_SESSION:
         return None
     sender = _name(padded)
     if sender is None:
         return None
-    has_session = flags == _HAS_SESSION
-    return Datagram(_KINDS[kind], nonce, sender, has_session=has_session, hold_s=hold_ms / 1000)
+    return Datagram(kind, nonce, sender, flags == _HAS_SESSION, hold_ms / 1000)
 
 
 @lru_cache(maxsize=_NAMES_KEPT)
