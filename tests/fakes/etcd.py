@@ -9,7 +9,7 @@ client that happens to be served.
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from typing import Final
 
@@ -32,7 +32,6 @@ from shared.store import (
     Put,
     Snapshot,
     Unchanged,
-    exactly,
 )
 
 # etcd looks for ended leases every half second: this is how late it is on average.
@@ -90,8 +89,8 @@ class FakeEtcd:
         self._leases: dict[int, _ServerLease] = {}
         self._lease_ids = 0
         # By range, so that a write costs nothing for each watch of another key.
-        self._exact: dict[KeyRange, dict[Feed, None]] = {}
-        self._prefixed: dict[KeyRange, dict[Feed, None]] = {}
+        self._exact: dict[str, dict[Feed, None]] = {}
+        self._prefixed: dict[str, dict[Feed, None]] = {}
 
     # ---- keys
 
@@ -189,31 +188,31 @@ class FakeEtcd:
         if missed is not None:
             feed.batches.append(missed)
         feed.is_open = True
-        self._table(feed.keys).setdefault(feed.keys, {})[feed] = None
+        self._table(feed.keys).setdefault(feed.keys.key, {})[feed] = None
 
     def close_feed(self, feed: Feed) -> None:
         """Send the feed nothing more and forget what lies in it."""
         feed.is_open = False
         feed.batches.clear()
         table = self._table(feed.keys)
-        feeds = table.get(feed.keys, {})
+        feeds = table.get(feed.keys.key, {})
         feeds.pop(feed, None)
         if not feeds:
-            table.pop(feed.keys, None)
+            table.pop(feed.keys.key, None)
 
-    def _table(self, keys: KeyRange) -> dict[KeyRange, dict[Feed, None]]:
+    def _table(self, keys: KeyRange) -> dict[str, dict[Feed, None]]:
         return self._prefixed if keys.is_prefix else self._exact
 
     def _publish(self, changes: tuple[Change, ...]) -> None:
         number = Revision(self.revision)
-        for keys in [*(exactly(change.key) for change in changes), *self._prefixed]:
-            feeds = self._table(keys).get(keys, {})
-            wanted = tuple(change for change in changes if change.key in keys) if feeds else ()
+        for change in changes:
+            feeds = self._exact.get(change.key)
+            if feeds:
+                _feed(feeds, Batch((change,), number))
+        for prefix, feeds in self._prefixed.items():
+            wanted = [change for change in changes if change.key.startswith(prefix)]
             if wanted:
-                batch = Batch(wanted, number)
-                for feed in feeds:
-                    feed.batches.append(batch)
-                    feed.wake.set()
+                _feed(feeds, Batch(tuple(wanted), number))
 
     # ---- leases
 
@@ -270,6 +269,12 @@ class FakeEtcd:
             lease.end_s = self.clock.monotonic_s() + lease.ttl_s
             if lease.timer is None:
                 self._look_at(lease)
+
+
+def _feed(feeds: Iterable[Feed], batch: Batch) -> None:
+    for feed in feeds:
+        feed.batches.append(batch)
+        feed.wake.set()
 
 
 def _revision_of(item: KeyValue | None, condition: Compare) -> int:

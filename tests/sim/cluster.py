@@ -62,7 +62,7 @@ class SimCluster:
             self.clock, expiry_lag_s=lambda: rng.random() * made.expiry_lag_s_max
         )
         self.checkers = Checkers(self.server, CAPACITY)
-        self.network = Network(rng)
+        self.network = Network(loop, rng)
         self.prepare: Callable[[FakeStore], None] = lambda _: None
         self.group = asyncio.TaskGroup()
         self.answers = Answers(self)
