@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -39,8 +39,9 @@ QUIET_S: Final = 11.0
 _NICE: Final = 15
 _PR_SET_PDEATHSIG: Final = 1
 # A folder in memory, where there is one: a run waits for no disk.
-_FOLDERS: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
+FOLDERS: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
+T = TypeVar("T")
 Scenario = Callable[[SimCluster], Awaitable[None]]
 
 
@@ -99,7 +100,7 @@ def run_seed(seed: int, bug: Bug = Bug.NONE) -> Outcome:
     """Return what comes of a bad day; with a bug that breaks safety, of its worse half."""
     # A cluster with a bug may never come to rest, and waiting for it takes most of the time.
     day = a_bad_day if bug in RESTLESS else all_goes_wrong
-    with tempfile.TemporaryDirectory(dir=_FOLDERS) as folder:
+    with tempfile.TemporaryDirectory(dir=FOLDERS) as folder:
         kept: list[SimCluster] = []
 
         async def scenario(cluster: SimCluster) -> None:
@@ -110,7 +111,7 @@ def run_seed(seed: int, bug: Bug = Bug.NONE) -> Outcome:
         try:
             simulate(seed, scenario, Path(folder), bug=bug)
         except Exception as found:  # noqa: BLE001 - whatever it is, it is what we look for
-            error = _last_words(found)
+            error = last_words(found)
     (cluster,) = kept
     return Outcome(
         seed=seed,
@@ -122,10 +123,10 @@ def run_seed(seed: int, bug: Bug = Bug.NONE) -> Outcome:
     )
 
 
-def _last_words(error: BaseException) -> str:
+def last_words(error: BaseException) -> str:
     """Return the errors at the bottom of groups of groups, and where they come from."""
     if isinstance(error, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(_last_words(each) for each in error.exceptions))
+        return "; ".join(dict.fromkeys(last_words(each) for each in error.exceptions))
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"
@@ -133,10 +134,15 @@ def _last_words(error: BaseException) -> str:
 
 def run_many(seeds: Iterable[int], bug: Bug = Bug.NONE) -> Generator[Outcome, None, None]:
     """Yield the outcome of every seed, in order, from one process for each core."""
+    yield from on_all_cores(partial(run_seed, bug=bug), seeds)
+
+
+def on_all_cores(run: Callable[[int], T], seeds: Iterable[int]) -> Generator[T, None, None]:
+    """Yield what `run`, a function of a module, returns for every seed, in order."""
     pool = ProcessPoolExecutor(os.cpu_count(), initializer=_be_quiet)
     try:
         # One at a time: who has seen enough waits for those that have begun.
-        yield from pool.map(partial(run_seed, bug=bug), seeds, chunksize=1)
+        yield from pool.map(run, seeds, chunksize=1)
     finally:
         pool.shutdown(cancel_futures=True)
 
