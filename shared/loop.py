@@ -68,4 +68,4 @@ async def reconcile_forever(
         if attempt:
             await clock.sleep(wait_s)
         else:
-            await dirty.wait(max(wait_s, _WAIT_S_MIN))
+            await dirty.wait(wait_s)
