@@ -30,7 +30,14 @@ from node_agent.outside import Outside
 from node_agent.peers.prober import Peers
 from node_agent.peers.publish import SuspicionPublisher
 from node_agent.prefetch import Prefetch
-from node_agent.views import ManifestView, RoutesView, node_specs, other_networks, present_nodes
+from node_agent.views import (
+    Kept,
+    ManifestView,
+    RoutesView,
+    node_specs,
+    other_networks,
+    present_nodes,
+)
 from node_agent.volumes import Volumes
 from node_agent.watchdog import Watchdog
 from shared import codec, keys
@@ -74,6 +81,8 @@ class Agent:
         self._report_dirty, self._suspicions_dirty = Dirty(), Dirty()
         self._desired, self._nodes = View(self._containers_changed), View(self._nodes_changed)
         self._routes, self._networks = View(self._routes_changed), View(self._network_dirty.mark)
+        self._specs = Kept(self._nodes, keys.NODES, node_specs)
+        self._others = Kept(self._networks, keys.NETWORKS, other_networks)
         self._edge = EdgeView(self._gateway_dirty.mark, settings.secrets.key)
         self._publisher = Publisher(store, keys.observed(self._spec.name))
         self._report = Report(node=self._spec.name, capacity=outside.runtime.capacity())
@@ -209,7 +218,7 @@ class Agent:
         self._names.dirty.mark()
 
     def _nodes_changed(self) -> None:
-        specs, present = node_specs(self._nodes), present_nodes(self._nodes)
+        specs, present = self._specs.now(), present_nodes(self._nodes)
         self._peers.follow(specs)
         self._exclusive.crowd(present=len(present), nodes=len(specs))
         self._floating.crowd(specs, present)
@@ -224,7 +233,7 @@ class Agent:
     def _suspicions_changed(self) -> None:
         silent = {node for node, what in self._peers.suspicions.items() if what is Silence.HOST}
         # A member of etcd there would not answer either.
-        self._store.avoid({spec.address for spec in node_specs(self._nodes) if spec.name in silent})
+        self._store.avoid({spec.address for spec in self._specs.now() if spec.name in silent})
         self._suspicions_dirty.mark()
         self._report_dirty.mark()
 
@@ -249,7 +258,7 @@ class Agent:
         routes = self._served.read()
         if routes is None or not self._nodes.revision or not self._networks.revision:
             return _NETWORK_PERIOD_S
-        topology = Topology(node_specs(self._nodes), routes, other_networks(self._networks))
+        topology = Topology(self._specs.now(), routes, self._others.now())
         now = self._clock.monotonic_s()
         looks = now >= self._look_at_s
         if looks:

@@ -199,10 +199,10 @@ def present_nodes(view: View) -> frozenset[NodeName]:
     )
 
 
-def node_specs(view: View) -> tuple[NodeSpec, ...]:
+def node_specs(items: Mapping[str, KeyValue]) -> tuple[NodeSpec, ...]:
     """Return every node of the cluster whose spec can be read, by name."""
     specs = []
-    for key, item in sorted(view.items.items()):
+    for key, item in sorted(items.items()):
         if not key.endswith("/spec"):
             continue
         # The scheduler complains of one that is not; its route stays as it is in the kernel.
@@ -211,8 +211,8 @@ def node_specs(view: View) -> tuple[NodeSpec, ...]:
     return tuple(specs)
 
 
-def other_networks(view: View) -> tuple[Network, ...]:
+def other_networks(items: Mapping[str, KeyValue]) -> tuple[Network, ...]:
     """Return every network that no stack makes and whose record can be read, by name."""
     # Containers on one that cannot be read have no way out until somebody mends the record.
-    found = (codec.readable(Network, item.value, key) for key, item in sorted(view.items.items()))
+    found = (codec.readable(Network, item.value, key) for key, item in sorted(items.items()))
     return tuple(network for network in found if network is not None)

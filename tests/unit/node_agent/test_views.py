@@ -28,7 +28,7 @@ def test_networks_that_no_stack_makes_are_read_and_garbage_is_left_out() -> None
     records = {"wan": codec.encode(wan), "torn": b"{"}
     items = [item(keys.network(name), value, 1) for name, value in records.items()]
     listed(view, *items, revision=1)
-    assert other_networks(view) == (wan,)
+    assert other_networks(view.items) == (wan,)
 
 
 def test_a_manifest_is_read_once_and_another_one_of_the_same_revision_all_the_same() -> None:
