@@ -49,7 +49,7 @@ fail() {
 wanted() {
     echo "$PACKAGES$MORE" | sed 's/#.*//' | tr -s ' \n' '\n' | sed '/^$/d'
     # A Python from elsewhere brings venv along; Debian's keeps it in a package of its own.
-    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+    /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
 missing() {

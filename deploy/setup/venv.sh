@@ -4,6 +4,9 @@
 #   deploy/setup/venv.sh          what hafen needs to run
 #   deploy/setup/venv.sh dev      and what its tests and linters need
 #   deploy/setup/venv.sh bench    and what the pictures of its benchmarks need
+#
+# HAFEN_PYTHON names the Python to use. Else it is the system's where that will do: it is kept up to date by
+# the distribution, open to every user, and faster than what version managers build.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -26,18 +29,25 @@ compile() {
     $venv/bin/python -m compileall -qq $code || true
 }
 
+system=/usr/bin/python3
+fits='import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'
+python=${HAFEN_PYTHON:-}
+[ -n "$python" ] || { $system -c "$fits" 2>/dev/null && python=$system; } || python=python3
+
 # The stamp holds what was installed: a changed pin, a moved tree or another Python installs again.
 # shellcheck disable=SC2086
-state=$(pwd && python3 -V && cat pyproject.toml $files | sha256sum)
+state=$(pwd && echo "$python" && $python -V && cat pyproject.toml $files | sha256sum)
 [ -x $venv/bin/hafen ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ] && { compile; exit 0; }
 
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-    echo "venv.sh: hafen needs Python 3.11 or newer; python3 is $(python3 -V)" >&2
+$python -c "$fits" || {
+    echo "venv.sh: hafen needs Python 3.11 or newer, with venv; $python is $($python -V)" >&2
     exit 4
 }
 echo "venv.sh: installing $kind packages into $venv" >&2
 rm -f "$stamp"
-[ -x $venv/bin/pip ] || python3 -m venv --clear $venv
+is_of='import sys; print(sys.base_prefix, sys.version)'
+[ "$($venv/bin/python -c "$is_of" 2>/dev/null)" = "$($python -c "$is_of")" ] && [ -x $venv/bin/pip ] ||
+    $python -m venv --clear $venv
 for file in $files; do
     $venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r "$file" >&2
 done
