@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, made durable, then renamed."""
+"""Files that are whole or not there: written beside, made durable if they must be, then renamed."""
 
 import contextlib
 import os
@@ -12,13 +12,29 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or broken; the old file is still there.
     """
+    _replace(path, content, is_durable=True)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Replace the file, owner-only, so that whoever reads it finds the old or the new one whole.
+
+    For what is of no use after a reboot: a host that crashes may leave it torn.
+
+    Raises:
+        OSError: the disk is full or broken; the old file is still there.
+    """
+    _replace(path, content, is_durable=False)
+
+
+def _replace(path: Path, content: bytes, *, is_durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with naming(path), os.fdopen(descriptor, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if is_durable:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 

@@ -60,8 +60,7 @@ def draining(served: Iterable[Served]) -> dict[tuple[str, str], AllocId]:
     return {
         (name, server_name(slot)): slot.allocation
         for each in served
-        for slot in each.table.slots
-        if slot.state is SlotState.DRAIN
+        for slot in each.draining
         for name in each.backends
     }
 

@@ -28,14 +28,13 @@ from node_agent.gateway.metrics import named
 from node_agent.gateway.opening import openable, speaks_six
 from node_agent.gateway.process import Condition, Haproxy, cut_connections
 from node_agent.gateway.refusal import Accepted, Refusals
+from node_agent.gateway.saved import Saved, SavedFile
 from node_agent.gateway.slots import Steps, Table, is_holding, steps
 from node_agent.gateway.tls import Loaded
 from node_agent.gateway.wanted import EDGE, AllRoutes, gone, slots_in
-from shared import codec
 from shared.clock import Clock
-from shared.errors import CodecError, UnavailableError
-from shared.files import write_atomically
-from shared.model import AllocId, Protocol, Record, StackName
+from shared.errors import UnavailableError
+from shared.model import AllocId, Protocol
 from shared.settings import GatewaySettings
 
 _log = structlog.get_logger()
@@ -44,25 +43,12 @@ _DESCRIPTORS_MAX: Final = 65536
 # 2000 backends take half a second.
 _METRICS_TIMEOUT: Final = aiohttp.ClientTimeout(5)
 _DEFAULTS: Final = GatewaySettings()
+_NO_TABLE: Final = Table()
 _TROUBLES: Final = {
     Condition.GONE: "HAProxy does not run",
     Condition.SILENT: "HAProxy runs and does not answer",
     Condition.FROZEN: "HAProxy runs and does not answer",
 }
-
-
-class _Saved(Record, frozen=True, kw_only=True):
-    """What HAProxy was told last, kept beside it: an agent that starts goes on from there.
-
-    Attributes:
-        tables: per "<stack>.<service>", its slots.
-        opened: per backend, what it was rendered from besides the slots' contents.
-        in_place: of stacks that it refuses, what it serves instead.
-    """
-
-    tables: Mapping[str, Table] = {}
-    opened: Mapping[str, str] = {}
-    in_place: Mapping[StackName, tuple[Served, ...]] = {}
 
 
 class HaproxyGateway:
@@ -76,12 +62,11 @@ class HaproxyGateway:
     def __init__(self, run_dir: Path, settings: GatewaySettings = _DEFAULTS) -> None:
         self.run_dir = run_dir
         self._folder, self._settings = run_dir / "haproxy", settings
-        self._state = self._folder / "slots.json"
         self.haproxy = Haproxy(self._folder)
         self._maps = Maps(self._folder, self.haproxy)
         self._certificates = Certificates(self._folder / edge.CERTIFICATES, self.haproxy)
-        self._saved = self._read()
-        self._refusals = Refusals(self.haproxy, self._saved.in_place)
+        self._saved = SavedFile(self._folder / "slots.json")
+        self._refusals = Refusals(self.haproxy, self._saved.now.in_place)
         self._known = Known()
         # An agent that starts cannot know how far the one before it came: it says all of it again.
         self._is_certain = False
@@ -97,7 +82,7 @@ class HaproxyGateway:
         """Make the whole of `routes` and `extras` true and say what is in force."""
         condition = await self.haproxy.look()
         is_running = condition is Condition.RUNS
-        if not is_running and self._saved.opened and not self.trouble:
+        if not is_running and self._saved.now.opened and not self.trouble:
             # Said before it is mended: a start that fails takes long.
             self.trouble = _TROUBLES[condition]
         self._rotate()
@@ -134,12 +119,12 @@ class HaproxyGateway:
         return self._status
 
     async def _make_true(self, routes: AllRoutes, extras: Extras, *, is_running: bool) -> Outcome:
-        before = self._saved.tables
+        before = self._saved.now.tables
         after = self._known.tables(routes, before)
-        were_open = self._saved.opened if is_running else {}
+        were_open = self._saved.now.opened if is_running else {}
         place = self._place()
         # One that runs, and that nobody can speak to any more, has its ports until it is replaced.
-        ours = self._saved.opened if not is_running and self.haproxy.left() else were_open
+        ours = self._saved.now.opened if not is_running and self.haproxy.left() else were_open
         opening = openable(self._known.served(routes, after), ours, place)
         found, problems = opening.served, (*opening.rivals, *opening.taken)
         self._taken = opening.taken
@@ -200,7 +185,7 @@ class HaproxyGateway:
 
         Those that are known to be there are looked at only `anew`, when a worker is about to begin.
         """
-        maps = _maps(all_, extras)
+        maps = self._maps_of(all_, extras)
         self._maps.write(maps, anew=anew)
         return maps, self._certificates.write(extras.certificates, anew=anew)
 
@@ -266,10 +251,10 @@ class HaproxyGateway:
         """
         wanted: list[str] = []
         for each in all_:
-            if not were_open.get(each.backend, "").startswith(each.port.protocol):
-                continue
-            told = before.get(each.service_id, Table())
+            told = before.get(each.service_id, _NO_TABLE)
             if told is each.table and self._is_certain:
+                continue
+            if not were_open.get(each.backend, "").startswith(each.port.protocol):
                 continue
             count = min(slots_in(were_open[each.backend]), len(told.slots))
             known = Table(slots=each.table.slots[:count])
@@ -316,7 +301,7 @@ class HaproxyGateway:
                 ) as session,
                 session.get("http://haproxy/metrics?scope=*&no-maint") as answer,
             ):
-                return named(await answer.text(), self._saved.tables)
+                return named(await answer.text(), self._saved.now.tables)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnavailableError(f"HAProxy shows no figures: {error}") from error
 
@@ -344,25 +329,13 @@ class HaproxyGateway:
             has_six=speaks_six(),
         )
 
-    def _read(self) -> _Saved:
-        try:
-            return codec.decode(_Saved, self._state.read_bytes(), str(self._state))
-        except FileNotFoundError:
-            return _Saved()
-        except CodecError as error:
-            _log.error("slots_unreadable", reason=str(error))
-            return _Saved()
-
     def _save(self, after: Mapping[str, Table], opened: Mapping[str, str]) -> None:
-        saved = _Saved(tables=after, opened=opened, in_place=self._refusals.in_place)
-        if saved != self._saved:
-            write_atomically(self._state, codec.encode(saved))
-            self._saved = saved
+        saved = Saved(tables=after, opened=opened, in_place=self._refusals.in_place)
+        self._saved.write(saved)
 
-
-def _maps(all_: Iterable[Served], extras: Extras) -> dict[str, Map]:
-    return {
-        edge.ROUTES_MAP: edge.entries(all_),
-        edge.CHALLENGES_MAP: dict(extras.challenges),
-        CLOSED_MAP: closed_map(extras.closed),
-    }
+    def _maps_of(self, all_: Iterable[Served], extras: Extras) -> dict[str, Map]:
+        return {
+            edge.ROUTES_MAP: self._known.entries(all_),
+            edge.CHALLENGES_MAP: dict(extras.challenges),
+            CLOSED_MAP: closed_map(extras.closed),
+        }

@@ -2,65 +2,95 @@
 
 Pure but for what it remembers. Whatever it returns is what one that remembers nothing would,
 and the same object as before for every service of which nothing has changed: whoever compares two
-of them is done at once.
+of them is done at once. A stack whose routes are the same object costs a look at its slots.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
-from node_agent.gateway import wanted
+from node_agent.each import OfEach
+from node_agent.gateway import edge, wanted
 from node_agent.gateway.config import Place, Served
 from node_agent.gateway.slots import Table, next_table
 from node_agent.gateway.wanted import AllRoutes
-from shared.model import ServiceRoutes, StackName
+from shared.model import Routes, ServiceRoutes, StackName
+
+_Tabled = tuple[ServiceRoutes, Table]
+_Found = tuple[ServiceRoutes, Table, tuple[Served, ...]]
 
 
 class Known:
-    """Remembers of each service what came of it last."""
+    """Remembers of each stack and each service what came of it last."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, tuple[ServiceRoutes, Table]] = {}
-        self._served: dict[str, tuple[ServiceRoutes, Table, tuple[Served, ...]]] = {}
-        self._shapes: dict[str, tuple[Served, str]] = {}
+        self._tables: dict[StackName, tuple[Routes, Mapping[str, _Tabled]]] = {}
+        self._served: dict[StackName, tuple[Routes, Mapping[str, _Found]]] = {}
+        self._entries = OfEach(_entries)
+        self._shapes: OfEach[Served, str] | None = None
         self._place: Place | None = None
 
     def tables(self, routes: AllRoutes, before: Mapping[str, Table]) -> dict[str, Table]:
         """Return the slots of every service, changed as little as possible."""
         known, self._tables = self._tables, {}
-        for _, key, service in _services(routes):
-            had, table = known.get(key), before.get(key, Table())
-            # A table that serves these routes already is what it would become.
-            is_same = had is not None and had[1] is table and had[0] == service
-            self._tables[key] = (service, table if is_same else next_table(table, service))
-        return {key: table for key, (_, table) in self._tables.items()}
+        for stack, (_, own) in sorted(routes.items()):
+            had = known.get(stack)
+            services = had[1] if had is not None else {}
+            # Tables that serve these routes already are what they would become.
+            is_same = had is not None and had[0] is own
+            if not is_same or any(before.get(key) is not one[1] for key, one in services.items()):
+                services = {
+                    key: (service, _table(services.get(key), before.get(key, Table()), service))
+                    for key, service in _services(stack, own)
+                }
+            self._tables[stack] = own, services
+        return {key: one[1] for _, own in self._tables.values() for key, one in own.items()}
 
     def served(self, routes: AllRoutes, slots: Mapping[str, Table]) -> tuple[Served, ...]:
         """Return everything that leads to replicas."""
         known, self._served = self._served, {}
-        for stack, key, service in _services(routes):
-            had, table = known.get(key), slots[key]
-            self._served[key] = (
-                had
-                if had is not None and had[1] is table and had[0] == service
-                else (service, table, tuple(wanted.of_service(stack, service, table)))
-            )
-        return tuple(one for _, _, own in self._served.values() for one in own)
+        for stack, (_, own) in sorted(routes.items()):
+            had = known.get(stack)
+            services = had[1] if had is not None else {}
+            is_same = had is not None and had[0] is own
+            if not is_same or any(slots[key] is not one[1] for key, one in services.items()):
+                services = {
+                    key: _found(services.get(key), stack, service, slots[key])
+                    for key, service in _services(stack, own)
+                }
+            self._served[stack] = own, services
+        all_ = (one[2] for _, own in self._served.values() for one in own.values())
+        return tuple(each for some in all_ for each in some)
 
     def shapes(self, all_: Iterable[Served], place: Place) -> dict[str, str]:
         """Return, per backend and for the edge, what only a reload can change."""
-        if place != self._place:
-            self._place, self._shapes = place, {}
+        if self._shapes is None or place != self._place:
+            self._shapes, self._place = OfEach(partial(wanted.shape, place=place)), place
         kept = tuple(all_)
-        known, self._shapes = self._shapes, {}
-        for each in kept:
-            had = known.get(each.backend)
-            self._shapes[each.backend] = (
-                had if had is not None and had[0] is each else (each, wanted.shape(each, place))
-            )
-        found = {backend: shape for backend, (_, shape) in self._shapes.items()}
-        return found | wanted.shape_of_edge(kept, place)
+        found = zip(kept, self._shapes.of(kept), strict=True)
+        return {each.backend: shape for each, shape in found} | wanted.shape_of_edge(kept, place)
+
+    def entries(self, all_: Iterable[Served]) -> dict[str, str]:
+        """Return the map of routes, see edge.entries."""
+        found: dict[str, str] = {}
+        for own in self._entries.of(each for each in all_ if each.routes):
+            found |= own
+        return found
 
 
-def _services(routes: AllRoutes) -> Iterable[tuple[StackName, str, ServiceRoutes]]:
-    for stack, (_, stack_routes) in sorted(routes.items()):
-        for service in stack_routes.services:
-            yield stack, f"{stack}.{service.service}", service
+def _services(stack: StackName, routes: Routes) -> Iterable[tuple[str, ServiceRoutes]]:
+    return ((f"{stack}.{service.service}", service) for service in routes.services)
+
+
+def _table(had: _Tabled | None, table: Table, service: ServiceRoutes) -> Table:
+    is_same = had is not None and had[1] is table and had[0] == service
+    return table if is_same else next_table(table, service)
+
+
+def _found(had: _Found | None, stack: StackName, service: ServiceRoutes, table: Table) -> _Found:
+    if had is not None and had[1] is table and had[0] == service:
+        return had
+    return service, table, tuple(wanted.of_service(stack, service, table))
+
+
+def _entries(each: Served) -> dict[str, str]:
+    return edge.entries([each])
