@@ -7,7 +7,8 @@ agent that starts while etcd is away leaves the kernel as it was.
 import functools
 import ipaddress
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -52,11 +53,29 @@ class Cluster(Record, frozen=True, kw_only=True):
     """What all nodes should agree on.
 
     Attributes:
+        by_stack: the containers of each stack; the same object as long as its routes are.
         closed: by network, whether it is internal.
         subnets: where fixed addresses are from.
         tcp, udp: published ports, which containers reach at nodes' addresses.
         vips: virtual addresses of services.
     """
+
+    sites: tuple[Site, ...] = ()
+    by_stack: tuple[tuple[Member, ...], ...] = ()
+    closed: Mapping[str, bool] = {}
+    subnets: tuple[str, ...] = ()
+    tcp: tuple[int, ...] = ()
+    udp: tuple[int, ...] = ()
+    vips: tuple[str, ...] = ()
+
+    @property
+    def members(self) -> Iterator[Member]:
+        """Yield the containers of all stacks."""
+        return itertools.chain.from_iterable(self.by_stack)
+
+
+class _Noted(Record, frozen=True, kw_only=True):
+    """A cluster in its file, which knows no stacks."""
 
     sites: tuple[Site, ...] = ()
     members: tuple[Member, ...] = ()
@@ -90,7 +109,7 @@ def cluster_of(
     of_edge = frozenset(edge if any(part.has_routes for part in parts) else ())
     return Cluster(
         sites=tuple(_site(node) for node in topology.nodes),
-        members=tuple(itertools.chain.from_iterable(part.members for part in parts)),
+        by_stack=tuple(part.members for part in parts if part.members),
         closed=closed,
         subnets=collapsed(each.subnet for each in networks if each.subnet),
         tcp=tuple(sorted(of_edge.union(*(part.tcp for part in parts)))),
@@ -113,36 +132,50 @@ def located(cluster: Cluster, locals_: Mapping[AllocId, Local]) -> dict[AllocId,
     """
     listed = {each.allocation: each for each in cluster.members if each.allocation in locals_}
     found: dict[AllocId, Local] = {}
-    taken = {address for each in locals_.values() for address in each.addresses}
+    taken = Counter(address for each in locals_.values() for address in each.addresses)
     for id_, local in sorted(locals_.items()):
-        member = listed.get(id_)
+        member, found[id_] = listed.get(id_), local
         if member is None or local.address not in member.addresses:
-            found[id_] = local
             continue
-        others = taken - set(local.addresses)
-        fixed = tuple(a for a in member.addresses if a != local.address and a not in others)
+        if (member.addresses, member.networks) == (local.addresses, local.networks):
+            continue
+        own = set(local.addresses)
+        fixed = tuple(
+            each
+            for each in member.addresses
+            if each != local.address and (each in own or not taken[each])
+        )
         found[id_] = Local(address=local.address, fixed=fixed, networks=member.networks)
-        taken = (taken - set(local.addresses)) | set(found[id_].addresses)
+        taken.subtract(own)
+        taken.update(found[id_].addresses)
     return found
 
 
+def awaited_of(members: Iterable[Member], node: NodeName) -> tuple[tuple[AllocId, Local], ...]:
+    """Return those of a node, as they will be there."""
+    return tuple(
+        (
+            each.allocation,
+            Local(address=each.addresses[0], fixed=each.addresses[1:], networks=each.networks),
+        )
+        for each in members
+        if each.node == node
+    )
+
+
 def with_awaited(
-    cluster: Cluster, node: NodeName, here: Mapping[AllocId, Local]
+    awaited: Iterable[tuple[AllocId, Local]], here: Mapping[AllocId, Local]
 ) -> dict[AllocId, Local]:
     """Return this node's containers and those that the leader says will be.
 
     Rules that are there before a container are not made while it waits for them.
     """
     taken = {address for each in here.values() for address in each.addresses}
-    found = dict(here)
-    for member in cluster.members:
-        if member.node != node or member.allocation in here:
-            continue
-        if taken and not taken.isdisjoint(member.addresses):
-            continue
-        own, *fixed = member.addresses
-        found[member.allocation] = Local(address=own, fixed=tuple(fixed), networks=member.networks)
-    return found
+    return dict(here) | {
+        id_: local
+        for id_, local in awaited
+        if id_ not in here and (not taken or taken.isdisjoint(local.addresses))
+    }
 
 
 def _parsed(text: str) -> ipaddress.IPv4Network | None:
@@ -166,9 +199,9 @@ def _sorted(networks: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(networks))) or (NAMELESS,)
 
 
-def fixed_of(cluster: Cluster) -> tuple[tuple[NodeName, tuple[str, ...]], ...]:
+def fixed_of(members: Iterable[Member]) -> tuple[tuple[NodeName, tuple[str, ...]], ...]:
     """Return the fixed addresses that there are, and where: only these need routes of their own."""
-    return tuple((each.node, each.addresses) for each in cluster.members if len(each.addresses) > 1)
+    return tuple((each.node, each.addresses) for each in members if len(each.addresses) > 1)
 
 
 def is_closed(cluster: Cluster, networks: Collection[str]) -> bool:
@@ -181,12 +214,31 @@ def is_closed(cluster: Cluster, networks: Collection[str]) -> bool:
 
 def encode(cluster: Cluster) -> bytes:
     """Return the cluster as JSON."""
-    return msgspec.json.encode(cluster)
+    return msgspec.json.encode(
+        _Noted(
+            sites=cluster.sites,
+            members=tuple(cluster.members),
+            closed=cluster.closed,
+            subnets=cluster.subnets,
+            tcp=cluster.tcp,
+            udp=cluster.udp,
+            vips=cluster.vips,
+        )
+    )
 
 
 def decode(data: bytes) -> Cluster | None:
     """Return the cluster that was written; None: it is torn, or nobody's."""
     try:
-        return msgspec.json.decode(data, type=Cluster)
+        noted = msgspec.json.decode(data, type=_Noted)
     except msgspec.DecodeError:
         return None
+    return Cluster(
+        sites=noted.sites,
+        by_stack=(noted.members,) if noted.members else (),
+        closed=noted.closed,
+        subnets=noted.subnets,
+        tcp=noted.tcp,
+        udp=noted.udp,
+        vips=noted.vips,
+    )

@@ -6,6 +6,7 @@ which a reboot empties with it; the agent may be killed at any moment and finds 
 """
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,6 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 from pyroute2 import NetlinkError
 
+from node_agent.each import OfEach
 from node_agent.network import kernel, links, namespaces
 from node_agent.network.address_book import AddressBook, link_name
 from node_agent.network.cluster import (
@@ -36,7 +38,7 @@ from node_agent.network.policy import Frame
 from node_agent.network.rulings import Rulings
 from node_agent.nftables import Nftables
 from shared.errors import HostError, RuntimeFailureError
-from shared.files import write_atomically
+from shared.files import replace
 from shared.model import AllocId, NodeName, Revision, StackName
 from shared.settings import Settings
 
@@ -75,6 +77,7 @@ class NodeNetwork:
         self._parts = Parts()
         # What links and routes were found for, and made without a problem; None: they may not be.
         self._mended: _Asked | None = None
+        self._fixed = OfEach(fixed_of)
         self._rulings = Rulings(NodeName(settings.node), self._frame())
         # Over addresses and links, and over the rules.
         self._lock, self._rules_lock = asyncio.Lock(), asyncio.Lock()
@@ -282,7 +285,8 @@ class NodeNetwork:
         for as long as the same is wanted.
         """
         here = self._book.all()
-        asked = _Asked(self._cluster.sites, fixed_of(self._cluster), here)
+        fixed = itertools.chain.from_iterable(self._fixed.of(self._cluster.by_stack))
+        asked = _Asked(self._cluster.sites, tuple(fixed), here)
         if not looks and self._mended == asked:
             return [], frozenset()
         self._mended = None
@@ -337,8 +341,7 @@ def _read(path: Path) -> Cluster:
 
 
 def _write(path: Path, cluster: Cluster) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, encode(cluster))
+    replace(path, encode(cluster))
 
 
 def _acked(topology: Topology, failed: frozenset[str]) -> dict[StackName, Revision]:

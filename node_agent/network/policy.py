@@ -14,7 +14,8 @@ import msgspec
 
 from node_agent.network import cluster as clusters
 from node_agent.network.addresses import six_net_of, six_of
-from node_agent.network.cluster import Cluster, Local, is_closed, networks_of
+from node_agent.network.cluster import Cluster, Local, networks_of
+from node_agent.network.parts import Member
 from shared.model import AllocId
 from shared.subnets import gateway_of
 
@@ -100,16 +101,21 @@ def joined(frame: Frame, cluster: Cluster, own: Own, members: Members) -> Rulese
     return Ruleset(frame=frame, sets=sets, maps=own.maps, chains=own.chains)
 
 
-def shut_of(cluster: Cluster, locals_: Mapping[AllocId, Local]) -> dict[tuple[str, ...], bool]:
-    """Return the combinations of networks that containers are on: whether none has a way out."""
-    combos = {networks_of(each) for each in locals_.values() if each.address}
-    return {combo: is_closed(cluster, combo) for combo in combos}
+def combinations_of(locals_: Mapping[AllocId, Local]) -> frozenset[tuple[str, ...]]:
+    """Return the combinations of networks that containers are on."""
+    return frozenset(networks_of(each) for each in locals_.values() if each.address)
 
 
 def own_of(
     frame: Frame, locals_: Mapping[AllocId, Local], shut: Mapping[tuple[str, ...], bool]
 ) -> Own:
-    """Return what this node's containers make of the rules; `shut` as `shut_of` has it."""
+    """Return what this node's containers make of the rules.
+
+    Args:
+        frame: what never changes.
+        locals_: the containers.
+        shut: for each combination of networks that they are on, whether it has no way out.
+    """
     into, outof, ways_out = _verdicts([each for each in locals_.values() if each.address], shut)
     maps: dict[str, tuple[str, Mapping[str, str]]] = {}
     for stem, verdicts in (("into", into), ("outof", outof)):
@@ -131,15 +137,18 @@ def own_of(
 
 def members_of(
     frame: Frame,
-    cluster: Cluster,
+    members: Iterable[Member],
     locals_: Mapping[AllocId, Local],
     networks: Collection[str],
 ) -> dict[str, dict[str, Elements]]:
-    """Return who is on each of `networks`; this node knows its own containers best."""
+    """Return who is on each of `networks`, of all `members` that may be on one of them.
+
+    This node knows its own containers best: `locals_`.
+    """
     found: dict[str, set[str]] = {name: set() for name in networks}
     # There are few combinations of networks, and thousands of members.
     of_combo: dict[tuple[str, ...], tuple[set[str], ...]] = {}
-    for member in cluster.members:
+    for member in members:
         sets = of_combo.get(member.networks)
         if sets is None:
             names = found.keys() & set(networks_of(member))

@@ -4,23 +4,63 @@ Pure but for what it remembers. Whatever it returns is what one that remembers n
 the same objects as before for all that is the same: comparing two costs what differs between them.
 """
 
+import itertools
 from collections.abc import Mapping
+from functools import partial
 
-from node_agent.network.cluster import Cluster, Local, networks_of, with_awaited
+import msgspec
+
+from node_agent.each import OfEach
+from node_agent.network.cluster import (
+    Cluster,
+    Local,
+    awaited_of,
+    is_closed,
+    networks_of,
+    with_awaited,
+)
 from node_agent.network.parts import Member
 from node_agent.network.policy import (
     Frame,
     Members,
     Own,
     Ruleset,
+    combinations_of,
     joined,
     members_of,
     own_of,
-    shut_of,
 )
 from shared.model import AllocId, NodeName
 
 _Locals = Mapping[AllocId, Local]
+
+
+class _Crew(msgspec.Struct, frozen=True, kw_only=True):
+    """The containers of one stack.
+
+    Attributes:
+        awaited: this node's, as they will be here.
+        networks: by container, what it is on.
+        on: all of these.
+    """
+
+    members: tuple[Member, ...]
+    awaited: tuple[tuple[AllocId, Local], ...]
+    networks: Mapping[AllocId, frozenset[str]]
+    on: frozenset[str]
+
+
+def _crew(node: NodeName, members: tuple[Member, ...]) -> _Crew:
+    networks: dict[AllocId, frozenset[str]] = {}
+    for each in members:
+        before = networks.get(each.allocation, frozenset())
+        networks[each.allocation] = before.union(networks_of(each))
+    return _Crew(
+        members=members,
+        awaited=awaited_of(members, node),
+        networks=networks,
+        on=frozenset().union(*networks.values()),
+    )
 
 
 class Rulings:
@@ -32,10 +72,12 @@ class Rulings:
     """
 
     def __init__(self, node: NodeName, frame: Frame) -> None:
-        self._node, self._frame = node, frame
+        self._frame = frame
         self._asked: tuple[Cluster, _Locals] | None = None
-        self._seen: tuple[Member, ...] = ()
+        self._find = OfEach(partial(_crew, node))
+        self._crews: list[_Crew] = []
         self._here: _Locals = {}
+        self._combinations: frozenset[tuple[str, ...]] = frozenset()
         self._shut: Mapping[tuple[str, ...], bool] = {}
         self._own: Own | None = None
         self._members: Members = {}
@@ -50,31 +92,39 @@ class Rulings:
         """
         asked = (cluster, here)
         if self._ruleset is None or self._asked is None or not _is_same(self._asked, asked):
-            self._ruleset = self._found(cluster, with_awaited(cluster, self._node, here))
+            crews = self._find.of(cluster.by_stack)
+            awaited = itertools.chain.from_iterable(crew.awaited for crew in crews)
+            self._ruleset = self._found(cluster, crews, with_awaited(awaited, here))
             self._asked = asked
         return self._ruleset
 
-    def _found(self, cluster: Cluster, locals_: _Locals) -> Ruleset:
-        before = self._own
-        shut = shut_of(cluster, locals_)
-        is_known = before is not None and locals_ == self._here and shut == self._shut
+    def _found(self, cluster: Cluster, crews: list[_Crew], locals_: _Locals) -> Ruleset:
+        before, is_same = self._own, locals_ == self._here
+        if not is_same:
+            self._combinations = combinations_of(locals_)
+        shut = {combo: is_closed(cluster, combo) for combo in self._combinations}
+        is_known = before is not None and is_same and shut == self._shut
         own = before if before is not None and is_known else own_of(self._frame, locals_, shut)
-        changed = self._changed(cluster, locals_)
+        changed = self._changed(crews, locals_)
         stale = {name for name in own.used if name in changed or name not in self._members}
         if stale:
+            on_them = (crew.members for crew in crews if not stale.isdisjoint(crew.on))
+            some = itertools.chain.from_iterable(on_them)
             self._members = {
                 **{name: self._members[name] for name in own.used - stale},
-                **members_of(self._frame, cluster, locals_, stale),
+                **members_of(self._frame, some, locals_, stale),
             }
-        self._own, self._shut, self._here, self._seen = own, shut, locals_, cluster.members
+        self._own, self._shut, self._here, self._crews = own, shut, locals_, crews
         return joined(self._frame, cluster, own, self._members)
 
-    def _changed(self, cluster: Cluster, locals_: _Locals) -> set[str]:
+    def _changed(self, crews: list[_Crew], locals_: _Locals) -> set[str]:
         """Return the networks that may have other members than last."""
-        before, now = ({id(each): each for each in some} for some in (self._seen, cluster.members))
-        members = [each for key, each in before.items() if key not in now]
-        members += [each for key, each in now.items() if key not in before]
-        found = {name for each in members for name in networks_of(each)}
+        found: set[str] = set()
+        for some, others in ((self._crews, crews), (crews, self._crews)):
+            known = set(map(id, others))
+            found.update(*(crew.on for crew in some if id(crew) not in known))
+        if locals_ == self._here:
+            return found
         for one, other in ((self._here, locals_), (locals_, self._here)):
             for id_, local in one.items():
                 if other.get(id_) != local:
@@ -82,7 +132,7 @@ class Rulings:
         # Whether a container is this node's decides whose word counts.
         moved = self._here.keys() ^ locals_.keys()
         return found.union(
-            *(networks_of(each) for each in cluster.members if each.allocation in moved)
+            *(crew.networks[id_] for id_ in moved for crew in crews if id_ in crew.networks)
         )
 
 

@@ -5,9 +5,23 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from node_agent.network.cluster import Cluster, Local, Site
+from node_agent.network.cluster import (
+    Cluster,
+    Local,
+    Site,
+    awaited_of,
+    is_closed,
+    with_awaited,
+)
 from node_agent.network.parts import Member
-from node_agent.network.policy import Frame, Ruleset, joined, members_of, own_of, shut_of
+from node_agent.network.policy import (
+    Frame,
+    Ruleset,
+    combinations_of,
+    joined,
+    members_of,
+    own_of,
+)
 from shared.model import AllocId, NodeName
 
 FRAME = Frame(pool="198.19.0.0/16", subnet="198.19.1.0/24", address="198.18.0.1", pool6="fd00::/96")
@@ -27,27 +41,37 @@ def _networks() -> st.SearchStrategy[tuple[str, ...]]:
 @st.composite
 def clusters(draw: st.DrawFn) -> tuple[Cluster, dict[AllocId, Local]]:
     """Return a cluster and the containers of its first node."""
-    members, locals_ = [], {}
+    stacks: dict[int, list[Member]] = {}
+    locals_ = {}
     for number in range(draw(st.integers(0, 6))):
         site = draw(st.sampled_from(SITES))
         address = f"{site.subnet.removesuffix('.0/24')}.{number + 2}"
         networks, id_ = draw(_networks()), AllocId(f"shop.web.{number}.a")
         fixed = draw(st.sampled_from([(), (f"198.18.20.{number}",)]))
-        members.append(Member(id_, site.name, (address, *fixed), networks))
+        stack = stacks.setdefault(draw(st.integers(1, 3)), [])
+        stack.append(Member(id_, site.name, (address, *fixed), networks))
         if site.name == "node-1":
             locals_[id_] = Local(address=address, fixed=fixed, networks=networks)
     closed = draw(st.dictionaries(st.sampled_from(NETWORKS[1:]), st.booleans()))
     ports = st.lists(st.integers(1, 9), unique=True, max_size=3).map(tuple)
+    by_stack = tuple(map(tuple, stacks.values()))
     cluster = Cluster(
-        sites=SITES, members=tuple(members), closed=closed, tcp=draw(ports), udp=draw(ports)
+        sites=SITES, by_stack=by_stack, closed=closed, tcp=draw(ports), udp=draw(ports)
     )
     return cluster, locals_
 
 
 def ruleset_of(cluster: Cluster, locals_: Mapping[AllocId, Local]) -> Ruleset:
     """Return the rules of the first node, found anew."""
-    own = own_of(FRAME, locals_, shut_of(cluster, locals_))
-    return joined(FRAME, cluster, own, members_of(FRAME, cluster, locals_, own.used))
+    shut = {combo: is_closed(cluster, combo) for combo in combinations_of(locals_)}
+    own = own_of(FRAME, locals_, shut)
+    members = members_of(FRAME, cluster.members, locals_, own.used)
+    return joined(FRAME, cluster, own, members)
+
+
+def with_all(cluster: Cluster, here: Mapping[AllocId, Local]) -> dict[AllocId, Local]:
+    """Return the first node's containers, and those that are awaited there."""
+    return with_awaited(awaited_of(cluster.members, NodeName("node-1")), here)
 
 
 class Kernel:

@@ -7,6 +7,7 @@ import msgspec
 from node_agent.network.cluster import (
     Cluster,
     Local,
+    awaited_of,
     cluster_of,
     decode,
     encode,
@@ -69,7 +70,7 @@ def test_the_cluster_is_what_routes_say() -> None:
         ),
         Cluster(),
     )
-    assert found.members == (
+    assert tuple(found.members) == (
         Member(A, ONE, ("198.19.1.2", "198.18.20.5"), ("front",)),
         Member(B, ONE, ("198.19.1.3",), ("back",)),
     )
@@ -101,7 +102,7 @@ def test_a_network_that_went_stays_as_closed_as_it_was_while_containers_are_on_i
 
 def test_a_fixed_address_stays_with_who_has_it_until_that_is_gone() -> None:
     fixed = ("198.18.20.5",)
-    cluster = Cluster(members=(Member(B, ONE, ("198.19.1.3", *fixed), ("front",)),))
+    cluster = Cluster(by_stack=((Member(B, ONE, ("198.19.1.3", *fixed), ("front",)),),))
     old, new = Local(address="198.19.1.2", fixed=fixed), Local(address="198.19.1.3")
     assert located(cluster, {A: old, B: new})[B] == Local(address="198.19.1.3", networks=("front",))
     assert located(cluster, {B: new})[B].addresses == ("198.19.1.3", *fixed)
@@ -112,7 +113,7 @@ def test_rules_wait_for_containers_that_will_be_here() -> None:
     soon = Member(B, ONE, ("198.19.1.3",), ("front",))
     elsewhere = Member(C, NodeName("node-2"), ("198.19.2.2",), ("front",))
     taken = Member(C, ONE, ("198.19.1.2",), ("front",))
-    assert with_awaited(Cluster(members=(soon, elsewhere, taken)), ONE, there) == {
+    assert with_awaited(awaited_of((soon, elsewhere, taken), ONE), there) == {
         **there,
         B: Local(address="198.19.1.3", networks=("front",)),
     }

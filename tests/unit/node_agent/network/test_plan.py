@@ -12,7 +12,7 @@ from tests.unit.node_agent.network.build import SITES
 
 HOST = Host(node="node-1", address="198.18.0.1", subnet="198.19.1.0/24", uplink="eth0", mtu=1500)
 FIXED = Member(AllocId("s.w.1.a"), NodeName("node-2"), ("198.19.2.2", "198.18.20.5"), ())
-CLUSTER = Cluster(sites=SITES, members=(FIXED,))
+CLUSTER = Cluster(sites=SITES, by_stack=((FIXED,),))
 
 
 def test_routed_leads_to_nodes_and_vxlan_to_their_gateways_on_its_device() -> None:

@@ -76,7 +76,7 @@ def test_one_more_member_elsewhere_is_one_element_of_each_family() -> None:
     site = Site(NodeName("node-2"), "198.18.0.2", "198.19.2.0/24")
     before = Cluster(sites=(site,), closed={"front": False})
     member = Member(FAR, NodeName("node-2"), ("198.19.2.2",), ("front",))
-    after = Cluster(sites=(site,), closed={"front": False}, members=(member,))
+    after = Cluster(sites=(site,), closed={"front": False}, by_stack=((member,),))
     name = f"net_{identifier('front')}_"
     assert change(ruleset_of(before, local), ruleset_of(after, local)) == (
         f"add element inet hafen {name}4 {{ 198.19.2.2 }}\n"

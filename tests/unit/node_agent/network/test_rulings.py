@@ -4,12 +4,20 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.network.cluster import Cluster, Local, with_awaited
+from node_agent.network.cluster import Cluster, Local
 from node_agent.network.parts import Member
 from node_agent.network.rules import change
 from node_agent.network.rulings import Rulings
 from shared.model import AllocId, NodeName
-from tests.unit.node_agent.network.build import FRAME, NETWORKS, SITES, Kernel, clusters, ruleset_of
+from tests.unit.node_agent.network.build import (
+    FRAME,
+    NETWORKS,
+    SITES,
+    Kernel,
+    clusters,
+    ruleset_of,
+    with_all,
+)
 
 ONE = NodeName("node-1")
 Drawn = tuple[Cluster, dict[AllocId, Local]]
@@ -42,7 +50,7 @@ def histories(draw: st.DrawFn) -> list[Drawn]:
 def test_what_is_remembered_is_what_would_be_found(history: list[Drawn]) -> None:
     rulings = Rulings(ONE, FRAME)
     for cluster, here in history:
-        expected = ruleset_of(cluster, with_awaited(cluster, ONE, here))
+        expected = ruleset_of(cluster, with_all(cluster, here))
         assert rulings.of(cluster, here) == expected
 
 
@@ -55,17 +63,17 @@ def test_a_kernel_that_follows_every_change_has_what_is_found_anew(history: list
         wanted = rulings.of(cluster, here)
         kernel.follow(change(there, wanted))
         there = wanted
-        new = Kernel(ruleset_of(cluster, with_awaited(cluster, ONE, here)))
+        new = Kernel(ruleset_of(cluster, with_all(cluster, here)))
         assert (kernel.sets, kernel.maps, kernel.chains) == (new.sets, new.maps, new.chains)
 
 
 def test_who_is_here_no_more_and_not_awaited_is_where_the_leader_says() -> None:
     gone, other, third = (AllocId(f"shop.web.{number}.a") for number in (1, 2, 3))
     member = Member(gone, ONE, ("198.19.1.2",), ("back",))
-    cluster = Cluster(sites=SITES, members=(member,), closed={"back": True, "front": True})
+    cluster = Cluster(sites=SITES, by_stack=((member,),), closed={"back": True, "front": True})
     stays = {third: Local(address="198.19.1.4", networks=("back",))}
     on_front = Local(address="198.19.1.2", networks=("front",))
     rulings = Rulings(ONE, FRAME)
     for id_ in (gone, other):  # which has the same address
         here = {id_: on_front, **stays}
-        assert rulings.of(cluster, here) == ruleset_of(cluster, with_awaited(cluster, ONE, here))
+        assert rulings.of(cluster, here) == ruleset_of(cluster, with_all(cluster, here))
