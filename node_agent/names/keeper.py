@@ -14,12 +14,12 @@ import msgspec
 import structlog
 
 from node_agent import process
-from node_agent.names.build import build, digest_of
+from node_agent.names.build import build
 from node_agent.names.metrics import rendered
 from node_agent.names.names import NamesStatus
 from node_agent.names.serve import SNAPSHOT, SOCKET
 from node_agent.names.snapshot import Snapshot, Word
-from shared import codec
+from node_agent.names.telling import NONE, Teller, Telling
 from shared.errors import UnavailableError
 
 _log = structlog.get_logger()
@@ -46,19 +46,24 @@ class NamesKeeper:
             *(sys.executable, "-m", "node_agent.names", "--address", address),
             *("--folder", str(self._folder)),
         )
-        self._encoded: tuple[Snapshot, bytes, str] | None = None
+        self._teller = Teller()
+        self._telling: tuple[Snapshot, Telling] | None = None
         self._problems: tuple[str, ...] = ()
-        self._told = ""
+        # What it was told last, and the pieces that it has since.
+        self._told, self._pieces = "", NONE
 
     async def apply(self, snapshot: Snapshot) -> NamesStatus:
         """Make it answer from `snapshot`; say what it cannot do."""
-        wire, digest, problems = self._written(snapshot)
-        word = await self._ask(b"" if digest == self._told else wire)
+        telling, problems = self._written(snapshot)
+        # One that was told nothing by us is looked at first: it may have other code.
+        is_news = self._told and telling.digest != self._told
+        word = await self._ask(telling.wire(self._pieces) if is_news else b"")
         if word is None or word.build != build():
             word = await self._begin(word)
-        if word is not None and word.told != digest:
-            word = await self._ask(wire)
+        if word is not None and word.told != telling.digest:
+            word = await self._ask(telling.wire())
         self._told = word.told if word is not None else ""
+        self._pieces = telling.pieces.keys() if self._told == telling.digest else NONE
         if word is None:
             silent = f"names: the name server does not answer; see {self._log_file}"
             return NamesStatus((*problems, silent))
@@ -79,18 +84,16 @@ class NamesKeeper:
     def _log_file(self) -> Path:
         return self._folder / "names.log"
 
-    def _written(self, snapshot: Snapshot) -> tuple[bytes, str, tuple[str, ...]]:
-        """Return the snapshot's bytes, their digest, and why a process that begins lacks them."""
-        if self._encoded is None or self._encoded[0] != snapshot or self._problems:
-            wire = codec.encode(snapshot)
-            self._encoded = (snapshot, wire, digest_of(wire))
+    def _written(self, snapshot: Snapshot) -> tuple[Telling, tuple[str, ...]]:
+        """Return how to tell a snapshot, and why a process that begins lacks it."""
+        if self._telling is None or self._telling[0] != snapshot or self._problems:
+            self._telling = (snapshot, self._teller.of(snapshot))
             try:
-                self._write(wire)
+                self._write(self._telling[1].wire())
                 self._problems = ()
             except OSError as error:
                 self._problems = (f"names: cannot write {error.filename}: {error.strerror}",)
-        _, wire, digest = self._encoded
-        return wire, digest, self._problems
+        return self._telling[1], self._problems
 
     def _write(self, wire: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)

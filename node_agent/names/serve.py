@@ -25,11 +25,12 @@ import dns.rdata
 import msgspec
 import structlog
 
-from node_agent.names.build import build, digest_of
+from node_agent.names.build import build
 from node_agent.names.resolvers import HostServers
 from node_agent.names.server import Datagrams, Server, bound
-from node_agent.names.snapshot import Snapshot, Word
-from shared import codec, log
+from node_agent.names.snapshot import Word
+from node_agent.names.telling import Listener
+from shared import log
 from shared.errors import CodecError, HostError
 
 _log = structlog.get_logger()
@@ -70,6 +71,7 @@ class Process:
         self._own, self._folder = own, folder
         self._host = HostServers(own)
         self._told, self._serves = "", False
+        self._listener = Listener()
         self._problems: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -134,12 +136,16 @@ class Process:
 
     def _take(self, wire: bytes, where: str) -> None:
         try:
-            self._server.take(codec.decode(Snapshot, wire, where))
+            heard = self._listener.hear(wire, where)
+            if heard is None:
+                return  # The agent sees that it is not told, and tells all of it.
+            digest, snapshot = heard
+            self._server.take(snapshot)
         except (CodecError, ValueError) as error:
             self._problems["snapshot"] = f"names: {error}; what was told before stays true"
             _log.error("snapshot_unreadable", reason=str(error))
         else:
-            self._told = digest_of(wire)
+            self._told = digest
             self._problems.pop("snapshot", None)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

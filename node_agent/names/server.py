@@ -14,7 +14,7 @@ from node_agent.names.answer import Forward, Reply, answer
 from node_agent.names.forward import PENDING_MAX, Forwarder
 from node_agent.names.resolvers import HostServers
 from node_agent.names.snapshot import Snapshot
-from node_agent.names.table import Asker, Table
+from node_agent.names.table import Asker, Kept, Table
 
 _log = structlog.get_logger()
 
@@ -53,6 +53,7 @@ class Server:
     def __init__(self, own: str, host: HostServers) -> None:
         self._own, self._host = own, host
         self._forwarder = Forwarder()
+        self._kept = Kept()
         self._table = Table(Snapshot(), own)
         self._known: dict[_Key, list[bytes | None]] = {}
         self._turn = 0
@@ -67,7 +68,7 @@ class Server:
         Raises:
             ValueError: it holds a network that is none; what was true stays true.
         """
-        self._table = Table(snapshot, self._own)
+        self._table = Table(snapshot, self._own, self._kept)
         self._known.clear()
 
     def quickly(self, address: str, wire: bytes, *, tcp: bool = False) -> bytes | Forward | None:

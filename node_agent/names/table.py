@@ -4,12 +4,13 @@ Pure. A table is never changed: a new snapshot makes a new one.
 """
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
-from node_agent.names.snapshot import Snapshot
+from node_agent.each import OfEach
+from node_agent.names.snapshot import Local, Snapshot
 from shared.model import Endpoint, EndpointState, Routes, ServiceName, ServiceRoutes, StackName
 
 # Its last two labels; private use of .internal is reserved, so no public name is ever hidden.
@@ -61,6 +62,81 @@ class Service(msgspec.Struct, frozen=True, eq=False):
 HOST: Final = Asker(is_host=True)
 
 
+Replica = tuple[Service, Endpoint]
+
+
+class _Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """What one stack has a part of a table for, as in Table."""
+
+    services: tuple[Service, ...]
+    aliases: tuple[tuple[str, tuple[str, Service]], ...]
+    virtual: Mapping[str, Service]
+    replicas: Mapping[str, Replica]
+    internal: frozenset[str]
+    subnets: frozenset[str]
+
+
+def _stack(routes: Routes) -> _Stack:
+    services = tuple(
+        Service(routes.stack, each, frozenset(joined.network for joined in each.networks))
+        for each in routes.services
+    )
+    replicas: dict[str, Replica] = {}
+    for service in services:
+        for endpoint in service.routes.endpoints:
+            addresses = (endpoint.address, *endpoint.addresses)
+            _join(replicas, ((address, (service, endpoint)) for address in addresses))
+    return _Stack(
+        services=services,
+        aliases=tuple(
+            (alias.lower().rstrip("."), (joined.network, service))
+            for service in services
+            for joined in service.routes.networks
+            for alias in joined.aliases
+        ),
+        virtual={service.routes.vip: service for service in services if service.routes.vip},
+        replicas=replicas,
+        internal=frozenset(network.name for network in routes.networks if network.internal),
+        subnets=frozenset(network.subnet for network in routes.networks),
+    )
+
+
+def _join(replicas: dict[str, Replica], more: Iterable[tuple[str, Replica]]) -> None:
+    """Add replicas; where one takes requests already, it stays."""
+    for address, one in more:
+        known = replicas.get(address)
+        if known is None or known[1].state is EndpointState.DRAINING:
+            replicas[address] = one
+
+
+class Kept:
+    """What tables are made of, found once for as long as it is the same objects."""
+
+    def __init__(self) -> None:
+        self.stacks = OfEach(_stack)
+        self._askers: tuple[tuple[Local, ...], frozenset[str], Mapping[str, Asker]] | None = None
+
+    def askers(self, locals_: tuple[Local, ...], internal: frozenset[str]) -> Mapping[str, Asker]:
+        """Return this node's own containers: it knows them better than the routes may yet."""
+        had = self._askers
+        if had is not None and had[0] is locals_ and had[1] == internal:
+            return had[2]
+        found = {
+            address: _asker(each.stack, frozenset(each.networks), each.dns, internal)
+            for each in locals_
+            for address in each.addresses
+        }
+        self._askers = (locals_, internal, found)
+        return found
+
+
+def _asker(
+    stack: StackName, networks: frozenset[str], dns: tuple[str, ...], internal: frozenset[str]
+) -> Asker:
+    is_shut = bool(networks) and networks <= internal
+    return Asker(stack, networks, dns, is_shut=is_shut)
+
+
 class Table:
     """A snapshot, arranged.
 
@@ -72,20 +148,31 @@ class Table:
         replicas: address -> whose, and which replica; what takes requests first.
     """
 
-    def __init__(self, snapshot: Snapshot, own: str = "") -> None:
-        """Arrange `snapshot` for a server with the address `own`."""
-        self._own = own
+    def __init__(self, snapshot: Snapshot, own: str = "", kept: Kept | None = None) -> None:
+        """Arrange `snapshot` for a server with the address `own`.
+
+        Args:
+            snapshot: what there is.
+            own: empty: nobody has it.
+            kept: what the table before was made of.
+        """
+        self._own, kept = own, kept or Kept()
         self.named: dict[str, list[Service]] = {}
         self.of_stack: dict[tuple[str, str], Service] = {}
         self.aliases: dict[str, list[tuple[str, Service]]] = {}
         self.virtual: dict[str, Service] = {}
-        self.replicas: dict[str, tuple[Service, Endpoint]] = {}
-        for routes in snapshot.routes:
-            for each in routes.services:
-                self._add(routes.stack, each)
-        self._internal = _internal(snapshot.routes)
-        self._askers = self._locals(snapshot)
-        self._private = _private(snapshot)
+        self.replicas: dict[str, Replica] = {}
+        stacks = kept.stacks.of(snapshot.routes)
+        for each in stacks:
+            self._add(each)
+        self._internal = NO_NETWORKS.union(*(each.internal for each in stacks))
+        self._askers = kept.askers(snapshot.containers, self._internal)
+        subnets = {snapshot.pool, snapshot.vips, snapshot.pool6}.union(
+            *(each.subnets for each in stacks)
+        )
+        self._private = tuple(
+            ipaddress.ip_network(subnet, strict=False) for subnet in sorted(subnets) if subnet
+        )
         self._pool6 = ipaddress.IPv6Network(snapshot.pool6) if snapshot.pool6 else None
 
     def asker(self, address: str) -> Asker | None:
@@ -98,7 +185,7 @@ class Table:
         if address not in self.replicas:
             return None
         service, endpoint = self.replicas[address]
-        return self._asker(service.stack, service.networks_of(endpoint), ())
+        return _asker(service.stack, service.networks_of(endpoint), (), self._internal)
 
     def is_private(self, address: str) -> bool:
         """Say whether `address` is one of the cluster's, about which nobody else is asked."""
@@ -112,46 +199,14 @@ class Table:
             return address
         return str(ipaddress.IPv4Address(int(parsed) & _FOUR))
 
-    def _add(self, stack: StackName, routes: ServiceRoutes) -> None:
-        networks = frozenset(joined.network for joined in routes.networks)
-        service = Service(stack, routes, networks)
-        self.named.setdefault(routes.service, []).append(service)
-        self.of_stack[stack, routes.service] = service
-        for joined in routes.networks:
-            for alias in joined.aliases:
-                name = alias.lower().rstrip(".")
-                self.aliases.setdefault(name, []).append((joined.network, service))
-        if routes.vip:
-            self.virtual[routes.vip] = service
-        for endpoint in routes.endpoints:
-            for address in (endpoint.address, *endpoint.addresses):
-                known = self.replicas.get(address)
-                if known is None or known[1].state is EndpointState.DRAINING:
-                    self.replicas[address] = (service, endpoint)
-
-    def _locals(self, snapshot: Snapshot) -> Mapping[str, Asker]:
-        """Return this node's own containers: it knows them better than the routes may yet."""
-        return {
-            address: self._asker(each.stack, frozenset(each.networks), each.dns)
-            for each in snapshot.containers
-            for address in each.addresses
-        }
-
-    def _asker(self, stack: StackName, networks: frozenset[str], dns: tuple[str, ...]) -> Asker:
-        is_shut = bool(networks) and networks <= self._internal
-        return Asker(stack, networks, dns, is_shut=is_shut)
-
-
-def _internal(routes: tuple[Routes, ...]) -> frozenset[str]:
-    return frozenset(
-        network.name for each in routes for network in each.networks if network.internal
-    )
-
-
-def _private(snapshot: Snapshot) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    subnets = {network.subnet for each in snapshot.routes for network in each.networks}
-    return tuple(
-        ipaddress.ip_network(subnet, strict=False)
-        for subnet in sorted(subnets | {snapshot.pool, snapshot.vips, snapshot.pool6})
-        if subnet
-    )
+    def _add(self, stack: _Stack) -> None:
+        for service in stack.services:
+            self.named.setdefault(service.name, []).append(service)
+            self.of_stack[service.stack, service.name] = service
+        for name, known in stack.aliases:
+            self.aliases.setdefault(name, []).append(known)
+        self.virtual |= stack.virtual
+        if self.replicas.keys().isdisjoint(stack.replicas):
+            self.replicas |= stack.replicas
+        else:
+            _join(self.replicas, stack.replicas.items())

@@ -19,10 +19,10 @@ import dns.rcode
 
 from node_agent.names.serve import SNAPSHOT, SOCKET
 from node_agent.names.server import CLIENTS_OF_ONE_MAX
+from node_agent.names.telling import Teller
 from node_agent.network import namespaces
 from node_agent.oci.naming import resolv_conf
-from shared import codec
-from tests.build_names import OWN, question
+from tests.build_names import OWN, question, snapshot
 from tests.contract.names_rig import (
     MANY,
     SECOND,
@@ -94,6 +94,14 @@ async def what_changes_is_seen_at_once(rig: Rig) -> None:
     for web in (("198.19.1.11",), ("198.19.1.12", "198.19.1.11"), ()):
         await rig.keeper.apply(cluster(*web))
         assert await rig.addresses("web") == sorted(web)
+
+
+async def one_that_was_told_something_else_meanwhile_is_told_all_of_it(rig: Rig) -> None:
+    await rig.keeper.apply(cluster("198.19.1.10"))
+    await rig.new_keeper().apply(snapshot())
+    assert (await rig.ask("web")).rcode() == dns.rcode.REFUSED
+    await rig.keeper.apply(cluster("198.19.1.11"))
+    assert await rig.addresses("web") == ["198.19.1.11"]
 
 
 async def the_rest_is_asked_of_others(rig: Rig) -> None:
@@ -292,7 +300,7 @@ def start_older(rig: Rig) -> subprocess.Popen[bytes]:
     with (old / "node_agent/names/answer.py").open("a") as file:
         file.write("# of before\n")
     (rig.folder / "names").mkdir()
-    (rig.folder / "names" / SNAPSHOT).write_bytes(codec.encode(cluster("198.19.1.10")))
+    (rig.folder / "names" / SNAPSHOT).write_bytes(Teller().of(cluster("198.19.1.10")).wire())
     argv = [sys.executable, "-m", "node_agent.names", "--address", OWN]
     argv += ["--folder", str(rig.folder / "names")]
     return subprocess.Popen(argv, cwd=old, stderr=subprocess.DEVNULL)
@@ -359,6 +367,7 @@ CASES: Final[dict[str, Callable[[Rig], Awaitable[None]]]] = {
         many_replicas_are_told_by_tcp,
         the_c_library_asks_it,
         what_changes_is_seen_at_once,
+        one_that_was_told_something_else_meanwhile_is_told_all_of_it,
         the_rest_is_asked_of_others,
         another_server_is_asked_when_one_fails_and_the_file_is_read_again,
         the_services_own_servers_are_asked,

@@ -27,7 +27,7 @@ CLOSED = st.dictionaries(st.sampled_from(NETWORKS[1:]), st.booleans())
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Drawn]:
-    """Return clusters, of which some of the members stay, and who is attached on the first node.
+    """Return clusters, of which some of the stacks stay, and who is attached on the first node.
 
     What a container is on may not be what the leader says yet.
     """
@@ -37,6 +37,9 @@ def histories(draw: st.DrawFn) -> list[Drawn]:
         cluster, all_here = draw(st.sampled_from(pool))
         if draw(st.booleans()):
             cluster = msgspec.structs.replace(cluster, closed=draw(CLOSED))
+        stay = tuple(stack for stack in cluster.by_stack if draw(st.booleans()))
+        if draw(st.booleans()):
+            cluster = msgspec.structs.replace(cluster, by_stack=stay)
         here = {
             id_: msgspec.structs.replace(local, networks=draw(ON)) if draw(st.booleans()) else local
             for id_, local in all_here.items()
