@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from node_agent.each import OfEach
 from node_agent.network.fabric import Topology
 from node_agent.network.parts import Member, Part
 from shared.model import AllocId, NodeName, NodeSpec, Record
@@ -84,6 +85,18 @@ class _Noted(Record, frozen=True, kw_only=True):
     tcp: tuple[int, ...] = ()
     udp: tuple[int, ...] = ()
     vips: tuple[str, ...] = ()
+
+
+class _Written(Record, frozen=True, kw_only=True):
+    """The same, the members encoded already."""
+
+    sites: tuple[Site, ...]
+    members: msgspec.Raw
+    closed: Mapping[str, bool]
+    subnets: tuple[str, ...]
+    tcp: tuple[int, ...]
+    udp: tuple[int, ...]
+    vips: tuple[str, ...]
 
 
 def cluster_of(
@@ -212,19 +225,26 @@ def is_closed(cluster: Cluster, networks: Collection[str]) -> bool:
     return all(name != NAMELESS and cluster.closed.get(name, True) for name in networks)
 
 
-def encode(cluster: Cluster) -> bytes:
-    """Return the cluster as JSON."""
-    return msgspec.json.encode(
-        _Noted(
+class Writer:
+    """Encodes clusters for their file; each stack's containers once."""
+
+    def __init__(self) -> None:
+        self._pieces = OfEach(msgspec.json.encode)
+
+    def encode(self, cluster: Cluster) -> bytes:
+        """Return the cluster as JSON."""
+        lists = self._pieces.of(each for each in cluster.by_stack if each)
+        members = b",".join(each[1:-1] for each in lists)
+        noted = _Written(
             sites=cluster.sites,
-            members=tuple(cluster.members),
+            members=msgspec.Raw(b"[" + members + b"]"),
             closed=cluster.closed,
             subnets=cluster.subnets,
             tcp=cluster.tcp,
             udp=cluster.udp,
             vips=cluster.vips,
         )
-    )
+        return msgspec.json.encode(noted)
 
 
 def decode(data: bytes) -> Cluster | None:

@@ -21,9 +21,9 @@ from node_agent.network.cluster import (
     Cluster,
     Local,
     Site,
+    Writer,
     cluster_of,
     decode,
-    encode,
     fixed_of,
     located,
     networks_of,
@@ -71,6 +71,7 @@ class NodeNetwork:
         self._file = settings.run_dir / _CLUSTER
         # `_noted` is what the next agent would begin with.
         self._cluster = self._noted = _read(self._file)
+        self._writer = Writer()
         self._table = Table(nft)
         self._acked: Mapping[StackName, Revision] = {}
         self._mtu = 0
@@ -218,11 +219,14 @@ class NodeNetwork:
         if noting is self._noted:
             return []
         try:
-            await asyncio.to_thread(_write, self._file, noting)
+            await asyncio.to_thread(self._write, noting)
         except OSError as error:
             return [f"cannot write {self._file}, which the next agent starts with: {error}"]
         self._noted = noting
         return []
+
+    def _write(self, cluster: Cluster) -> None:
+        replace(self._file, self._writer.encode(cluster))
 
     async def _try_rules(self, *, learns: bool) -> list[str]:
         """Return why the rules are not in force; nothing: they are."""
@@ -338,10 +342,6 @@ def _read(path: Path) -> Cluster:
         return decode(path.read_bytes()) or Cluster()
     except OSError:
         return Cluster()
-
-
-def _write(path: Path, cluster: Cluster) -> None:
-    replace(path, encode(cluster))
 
 
 def _acked(topology: Topology, failed: frozenset[str]) -> dict[StackName, Revision]:

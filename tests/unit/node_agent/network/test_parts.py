@@ -1,9 +1,10 @@
 """What is remembered of stacks' routes gives the cluster that would be found anew."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.network.cluster import Cluster, cluster_of
+from node_agent.network.cluster import Cluster, Writer, cluster_of, decode
 from node_agent.network.fabric import Topology
 from node_agent.network.parts import Parts
 from shared.model import (
@@ -58,10 +59,16 @@ NODES = st.integers(0, 2).map(lambda count: tuple(node_spec(f"node-{n + 1}") for
 
 @given(st.lists(ROUTES, max_size=5), st.data())
 def test_what_is_remembered_is_what_would_be_found(pool: list[Routes], data: st.DataObject) -> None:
-    parts, cluster = Parts(), Cluster()
+    parts, cluster, writer = Parts(), Cluster(), Writer()
     for _ in range(data.draw(st.integers(1, 6))):
         chosen = data.draw(st.lists(st.sampled_from(pool), max_size=3)) if pool else []
         topology = Topology(data.draw(NODES), {each.stack: (Revision(1), each) for each in chosen})
         found = cluster_of(topology, cluster, ("shop_default",), EDGE, parts.of(topology))
         assert found == cluster_of(topology, cluster, ("shop_default",), EDGE, Parts().of(topology))
+        written = writer.encode(found)
+        assert written == Writer().encode(found)
+        read = decode(written)
+        assert read is not None
+        assert tuple(read.members) == tuple(found.members)
+        assert msgspec.structs.replace(read, by_stack=found.by_stack) == found
         cluster = found
