@@ -50,7 +50,6 @@ def settings(number: int, folder: Path, endpoint: str) -> Settings:
 async def serve(number: int, own: Settings) -> None:
     """Run the agent of a node until it is killed."""
     own.data_dir.mkdir(parents=True)
-    own.run_dir.mkdir(parents=True)
     clock, nft = SystemClock(), Nftables()
     network = NodeNetwork(own, nft)
     await network.set_up()

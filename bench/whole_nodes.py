@@ -73,7 +73,10 @@ class Node:
     @contextmanager
     def plugged_in(self) -> Iterator[None]:
         """Have its namespace and the wire to it, as long as the block."""
-        self._folder.mkdir()
+        run = self._folder / "run"
+        run.mkdir(parents=True)
+        # As /run is; it goes with the mounts' namespace.
+        subprocess.run(["mount", "-t", "tmpfs", "run", str(run)], check=True)
         namespaces.make(self._pin)
         port = f"to{self.number}"
         ip(f"link add {port} master {_WIRE} type veth peer name uplink")
