@@ -76,14 +76,18 @@ async def _take(store: Store, me: Leader, lease: Lease, until_gone: UntilGone | 
 async def _wait_until_free(
     store: Store, held: KeyValue, after: Revision, until_gone: UntilGone | None
 ) -> None:
+    failed: list[Exception] = []
     try:
         async with asyncio.TaskGroup() as group:
             deposing = group.create_task(_depose(store, held, until_gone))
             await _until_deleted(store, after)
             deposing.cancel()
     except* StoreError as errors:
-        heed_cancellation()
-        raise errors.exceptions[0] from errors
+        # Python before 3.11.4 makes a group of whatever is raised in here, cancellations too.
+        failed.extend(errors.exceptions)
+    heed_cancellation()
+    if failed:
+        raise failed[0]
 
 
 async def _depose(store: Store, held: KeyValue, until_gone: UntilGone | None) -> None:

@@ -381,11 +381,13 @@ def main(  # noqa: PLR0913 - one parameter for each option
         files = [
             stack.enter_context(each.open("wb")) if each else None for each in (requests, lives)
         ]
+        failed = True  # unless a report says otherwise: nobody may be there to read it
         try:
             report = asyncio.run(generate(plan, sys.stdout.buffer, *files))
+            failed = any(target.failed for target in report.targets)
         except* BrokenPipeError:
-            sys.exit(1)
-    sys.exit(1 if any(target.failed for target in report.targets) else 0)
+            pass
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
