@@ -91,8 +91,8 @@ def joined(frame: Frame, cluster: Cluster, own: Own, members: Members) -> Rulese
     sets = {
         "tcp_ports": _ports((*cluster.tcp, *frame.host_ports.get("tcp", ()))),
         "udp_ports": _ports((*cluster.udp, *frame.host_ports.get("udp", ()))),
-        "vips4": Elements(V4, frozenset(cluster.vips)),
         "cluster4": _networks((frame.pool, *cluster.subnets)),
+        **_in_families("vips", cluster.vips, frame),
         **_in_families("nodes", _nodes(frame, cluster), frame),
         **own.sets,
     }
@@ -221,7 +221,7 @@ def _nodes(frame: Frame, cluster: Cluster) -> set[str]:
     return own | {site.address for site in cluster.sites} | {gateway_of(each) for each in subnets}
 
 
-def _in_families(stem: str, addresses: set[str], frame: Frame) -> dict[str, Elements]:
+def _in_families(stem: str, addresses: Collection[str], frame: Frame) -> dict[str, Elements]:
     found = {f"{stem}4": Elements(V4, frozenset(addresses))}
     if frame.pool6:
         sixes = frozenset(six_of(frame.pool6, address) for address in addresses)

@@ -133,6 +133,7 @@ def _beyond(wanted: Ruleset) -> dict[str, tuple[str, ...]]:
         "beyond": (
             # A published UDP port, which the kernel has led to a replica by now.
             "ct status dnat ct original ip daddr @nodes4 return",
+            *(("ct status dnat ct original ip6 daddr @nodes6 return",) if six else ()),
             "ip daddr @nodes4 goto ports",
             "ip daddr @cluster4 drop",
             *(("ip6 daddr @nodes6 goto ports", f"ip6 daddr {six} drop") if six else ()),
@@ -201,6 +202,7 @@ def _source(frame: Frame) -> tuple[str, ...]:
         f"ip saddr {frame.subnet} drop",
         *((f"ip6 saddr {six} drop",) if six else ()),
         "ip daddr @vips4 drop",
+        *(("ip6 daddr @vips6 drop",) if six else ()),
         *((f'iifname != "{VXLAN}" ip saddr @cluster4 drop',) if frame.vxlan_port else ()),
     )
 
@@ -223,6 +225,7 @@ def _to_container(frame: Frame) -> tuple[str, ...]:
         *((f"iifgroup != {GROUP} ip6 saddr @nodes6 accept",) if frame.pool6 else ()),
         f"iifgroup != {GROUP} ct status dnat accept",
         "ct status dnat ct original ip daddr @nodes4 accept",
+        *(("ct status dnat ct original ip6 daddr @nodes6 accept",) if frame.pool6 else ()),
         "ip daddr vmap @into4",
         *(("ip6 daddr vmap @into6",) if frame.pool6 else ()),
         "drop",

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from node_agent.network.addresses import mac_of
+from node_agent.network.addresses import mac_of, six_of
 from tests.contract.network_rig import (
     METRICS,
     POOL6,
@@ -263,21 +263,38 @@ def what_the_kernel_led_elsewhere_is_judged_by_where_it_goes(rig: Rig) -> None:
     rig.vip = "198.18.100.1"
     rig.apply()
     here, _ = rig.nodes
-    here.nft(
-        "table ip led { chain c { type nat hook prerouting priority dstnat;"
-        f" ip daddr {rig.vip} dnat to {web.address};"
-        f" ip daddr {here.address} udp dport 5353 dnat to {web.address}:4711; }}; }}"
-    )
-    rig.stranger.run(f"ip route add {rig.vip} via {here.address}")
-    for udp in (False, True):
-        assert reaches(client, web, rig.vip, udp=udp, at=web.address)
-        assert reaches(db, web, rig.vip, udp=udp, at=web.address) is None
-        assert reaches(rig.stranger, web, rig.vip, udp=udp, at=web.address) is None
-    for who, gets_there in ((client, True), (db, True), (shut, False), (rig.stranger, True)):
-        listener = Listener(web, web.address, 4711, udp=True)
-        sends(who, here.address, 5353)
-        assert (listener.got(SILENCE_S) is not None) == gets_there
-        listener.close()
+    vip6, node6 = six_of(POOL6, rig.vip), six_of(POOL6, here.address)
+    if here.settings.is_vxlan:  # Its only address beside containers' is one of the segment's.
+        node6 = "fd00:69::1"
+        here.run(f"ip addr add {node6}/64 dev eth0 nodad")
+        rig.stranger.run("ip addr add fd00:69::9/64 dev eth0 nodad")
+    for ip, vip, node, at in (
+        ("ip", rig.vip, here.address, web.address),
+        ("ip6", vip6, node6, web.six),
+    ):
+        to = f"[{at}]" if ":" in at else at
+        here.nft(
+            f"table {ip} led {{ chain c {{ type nat hook prerouting priority dstnat;"
+            f" {ip} daddr {vip} dnat to {at};"
+            f" {ip} daddr {node} udp dport 5353 dnat to {to}:4711; }}; }}"
+        )
+        rig.stranger.run(f"ip route add {vip} via {node}")
+        for udp in (False, True):
+            assert reaches(client, web, vip, udp=udp, at=at)
+            assert reaches(db, web, vip, udp=udp, at=at) is None
+            assert reaches(rig.stranger, web, vip, udp=udp, at=at) is None
+        # Of nodes' addresses, containers use that which all know.
+        is_known = ip == "ip" or not here.settings.is_vxlan
+        for who, gets_there in (
+            (client, True),
+            (db, is_known),
+            (shut, False),
+            (rig.stranger, True),
+        ):
+            listener = Listener(web, at, 4711, udp=True)
+            sends(who, node, 5353)
+            assert (listener.got(SILENCE_S) is not None) == gets_there
+            listener.close()
 
 
 def a_stranger_cannot_say_to_be_a_container(rig: Rig) -> None:

@@ -1,5 +1,6 @@
 """Who may talk to whom, as sets and chains: against a plain reading of what networks mean."""
 
+import msgspec
 from hypothesis import given
 
 from node_agent.network.cluster import Cluster, Local, Site, is_closed
@@ -38,6 +39,15 @@ def test_who_is_elsewhere_is_let_in_exactly_if_it_shares_a_network(drawn: Drawn)
             sets = [rule.split("@")[1].split()[0] for rule in chain if rule.startswith("ip saddr")]
             lets_in = any(member.addresses[0] in ruleset.sets[name].items for name in sets)
             assert lets_in == (shares(member, local))
+
+
+@given(clusters())
+def test_virtual_addresses_are_known_in_both_families(drawn: Drawn) -> None:
+    """Only this node's own containers use them: what comes from elsewhere is dropped."""
+    cluster, locals_ = drawn
+    ruleset = ruleset_of(msgspec.structs.replace(cluster, vips=("198.18.200.1",)), locals_)
+    assert ruleset.sets["vips4"].items == {"198.18.200.1"}
+    assert ruleset.sets["vips6"].items == {"fd00::c612:c801"}
 
 
 @given(clusters())
