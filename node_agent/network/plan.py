@@ -99,6 +99,9 @@ def plan_of(host: Host, cluster: Cluster, links: Mapping[str, tuple[str, ...]]) 
     routes = {to: _way(host, site) for to, site in far.items()}
     if host.pool6 and (host.uplink or host.vxlan_port):
         routes |= {six_net_of(host.pool6, to): _way6(host, site) for to, site in far.items()}
+    if host.pool6 and host.uplink and not host.vxlan_port:
+        sites = (six_of(host.pool6, site.address) for site in others.values())
+        routes |= {prefix_of(each): Route(host.uplink) for each in sites}
     neighbours = dict(_far_gateways(host, others.values())) if host.vxlan_port else {}
     for name, addresses in links.items():
         mac = mac_of(addresses[0])

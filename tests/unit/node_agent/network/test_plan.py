@@ -34,6 +34,23 @@ def test_routed_leads_to_nodes_and_vxlan_to_their_gateways_on_its_device() -> No
     }
 
 
+def test_nodes_reach_each_other_and_their_containers_over_ipv6() -> None:
+    six = msgspec.structs.replace(HOST, pool6="fd00:68::/96")
+    routed = plan_of(six, CLUSTER, {})
+    assert {to: route for to, route in routed.routes.items() if ":" in to} == {
+        "fd00:68::c612:2/128": Route("eth0"),
+        "fd00:68::c612:3/128": Route("eth0"),
+        "fd00:68::c613:200/120": Route("eth0", "fd00:68::c612:2"),
+        "fd00:68::c613:300/120": Route("eth0", "fd00:68::c612:3"),
+        "fd00:68::c612:1405/128": Route("eth0", "fd00:68::c612:2"),
+    }
+    vxlan = plan_of(msgspec.structs.replace(six, vxlan_port=4789), CLUSTER, {})
+    assert {route for to, route in vxlan.routes.items() if ":" in to} == {
+        Route("hafen.vx", "fd00:68::c613:201"),
+        Route("hafen.vx", "fd00:68::c613:301"),
+    }
+
+
 def test_packets_in_vxlan_are_50_bytes_shorter() -> None:
     assert HOST.inner_mtu == 1500
     assert msgspec.structs.replace(HOST, vxlan_port=4789).inner_mtu == 1450
