@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bench.load import Figures, haproxy, in_turns, machine_s, wrk
 from bench.statistics import spread
-from node_agent.balance.balance import Balance
+from node_agent.balance.balance import Balance, balances
 from node_agent.network.fabric import Topology
 from node_agent.nftables import Nftables
 from shared import log
@@ -29,7 +29,16 @@ from shared.model import (
     StackName,
 )
 from tests.contract.balance_node import settings
-from tests.contract.balance_rig import PORT, VIP, Box, Rig, endpoint, service
+from tests.contract.balance_rig import (
+    VIP,
+    Box,
+    Rig,
+    endpoint,
+    service,
+)
+from tests.contract.balance_traffic import (
+    PORT,
+)
 
 SERVICES: Final = 500
 REPLICAS: Final = 10
@@ -76,7 +85,7 @@ def _service(number: int, first: int) -> ServiceRoutes:
 
 async def changes() -> dict[str, Any]:
     """Return milliseconds and CPU of what an agent does with 500 services of 10 replicas."""
-    balance = Balance(settings("node-1"), Nftables())
+    (balance,) = balances(settings("node-1"), Nftables())
     whole = [await _timed(balance, topology(1))]
     one = [await _timed(balance, topology(2 + run, gone=[run])) for run in range(RUNS)]
     quiet = [await _timed(balance, topology(1 + RUNS, gone=[RUNS - 1])) for _ in range(RUNS)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.whole_cluster import POOL, VIPS, address, manifest, node_name, subnet
 from node_agent.agent import Agent
-from node_agent.balance.balance import Balance
+from node_agent.balance.balance import balances
 from node_agent.gateway.haproxy import HaproxyGateway
 from node_agent.journal import Journal
 from node_agent.names.keeper import NamesKeeper
@@ -61,7 +61,7 @@ async def serve(number: int, own: Settings) -> None:
     outside = Outside(
         runtime=runtime,
         gateway=HaproxyGateway(own.run_dir, own.gateway),
-        fabric=Fabrics(network, Balance(own, nft)),
+        fabric=Fabrics(network, *balances(own, nft)),
         answers=_answers,
         journal=Journal(own.data_dir),
         net=SocketNet(own.address, AGENT_PEER_PORT),

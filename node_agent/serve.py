@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from node_agent.agent import Agent
-from node_agent.balance.balance import Balance
+from node_agent.balance.balance import balances
 from node_agent.figures import together
 from node_agent.floating.kernel import KernelAddresses
 from node_agent.gateway.haproxy import HaproxyGateway
@@ -48,7 +48,7 @@ async def serve(config: Path, clock: Clock) -> None:
     outside = Outside(
         runtime=runtime,
         gateway=gateway,
-        fabric=Fabrics(network, Balance(settings, nft)),
+        fabric=Fabrics(network, *balances(settings, nft)),
         answers=answers,
         journal=Journal(settings.data_dir),
         net=SocketNet(settings.address, AGENT_PEER_PORT),

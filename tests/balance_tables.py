@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from node_agent.balance.family import Family, families
 from node_agent.balance.table import Found, Table, frame_of
 from shared.model import (
     Affinity,
@@ -17,8 +18,11 @@ from shared.model import (
     ServiceRoutes,
     StackName,
 )
+from shared.subnets import Pools
 
-POOL = "198.19.0.0/16"
+POOLS = Pools(pool="198.19.0.0/16", pool6="fd00:68::/96")
+FOUR, SIX = families(POOLS, has_six=True)
+FAMILY_OF = {one.keyword: one for one in (FOUR, SIX)}
 NODES = ("node-1", "node-2", "node-3")
 
 _ports = st.builds(
@@ -63,26 +67,27 @@ def _routes(name: str) -> st.SearchStrategy[tuple[Revision, Routes]]:
 
 all_routes = st.fixed_dictionaries({}, optional={StackName(name): _routes(name) for name in "ab"})
 
-_rules = st.lists(
-    st.sampled_from(("drop", "accept", "dnat to 198.19.1.2", "dnat to 198.19.1.3")), max_size=2
-).map(tuple)
-
 
 @st.composite
-def tables(draw: st.DrawFn) -> Table:
+def tables(draw: st.DrawFn, family: Family) -> Table:
     """Draw any table: only what its elements lead to must be there."""
-    chains = draw(st.dictionaries(st.sampled_from(("vip.a", "vip.b-1", "udp.5.a.b")), _rules))
+    of = family.of_container
+    leading = [f"dnat to {of(address)}" for address in ("198.19.1.2", "198.19.1.3")]
+    rules = st.lists(st.sampled_from(("drop", "accept", *leading)), max_size=2).map(tuple)
+    chains = draw(st.dictionaries(st.sampled_from(("vip.a", "vip.b-1", "udp.5.a.b")), rules))
     targets = st.sampled_from(sorted(chains) or ["none"])
-    vips = st.sampled_from(("198.18.200.1", "198.18.200.2"))
+    vips = st.sampled_from([family.of_service(f"198.18.200.{last}") for last in (1, 2)])
     ports = st.sampled_from(("udp . 17", "tcp . 6"))
+    own, there = of("198.19.1.2"), of("198.19.2.2")
+    far = st.sampled_from((f"{there} . udp . 17", f"{there} . tcp . 6"))
     return Table(
-        pool=POOL,
+        family=family,
         chains=chains,
         vips=draw(st.dictionaries(vips, targets, max_size=2 if chains else 0)),
         leaving=draw(st.frozensets(vips)),
         ports=draw(st.dictionaries(ports, targets, max_size=2 if chains else 0)),
-        hairpin=draw(st.frozensets(st.sampled_from(("198.19.1.2 . 198.19.1.2",)))),
-        far=draw(st.frozensets(st.sampled_from(("198.19.2.2 . udp . 17", "198.19.2.2 . tcp . 6")))),
+        hairpin=draw(st.frozensets(st.just(f"{own} . {own}"))),
+        far=draw(st.frozensets(far)),
     )
 
 
@@ -90,14 +95,14 @@ def obey(found: Found, script: str) -> Found:
     """Return what a kernel has that did what `script` says, line by line."""
     kernel = _Kernel(Found() if "\ndelete table " in script else found)
     for line in script.splitlines():
-        verb, kind, _, _, *rest = line.split(maxsplit=5)
+        verb, kind, keyword, _, *rest = line.split(maxsplit=5)
         match kind:
             case "map":
                 kernel.maps[rest[0]] = {}
             case "set":
                 kernel.sets[rest[0]] = set()
             case "chain":
-                kernel.chain(verb, *rest)
+                kernel.chain(keyword, verb, *rest)
             case "rule":
                 kernel.rule(*rest)
             case "element":
@@ -116,9 +121,9 @@ class _Kernel:
         self.maps = {name: dict(entries) for name, entries in found.maps.items()}
         self.sets = {name: set(members) for name, members in found.sets.items()}
 
-    def chain(self, verb: str, name: str, hook: str = "") -> None:
+    def chain(self, keyword: str, verb: str, name: str, hook: str = "") -> None:
         if hook:
-            self._frame = frame_of(POOL)
+            self._frame = frame_of(FAMILY_OF[keyword])
         elif verb == "add":
             assert name not in self._chains
             self._chains[name] = []

@@ -5,19 +5,21 @@ Nothing is kept but in the kernel: an agent that starts finds what the one befor
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from node_agent.balance import conntrack
+from node_agent.balance.family import Family, families
 from node_agent.balance.flows import Entrance, Reach, entrances, suspects
 from node_agent.balance.listening import FILES, listening
 from node_agent.balance.listing import found_in
 from node_agent.balance.parts import Share, share
 from node_agent.balance.plan import Place, Plan, draining_of, opens, plan
 from node_agent.balance.table import NAME, NOTHING, Found, change, found_of, whole
+from node_agent.gateway.opening import speaks_six
 from node_agent.network.fabric import FabricStatus, Topology
 from node_agent.nftables import Nftables
 from shared.errors import HostError
@@ -33,16 +35,24 @@ _PROC_NET: Final = Path("/proc/net")
 _WITHIN_S: Final = 30.0
 
 
-class Balance:
-    """Implements Fabric: virtual addresses, published UDP ports and host ports.
+def balances(settings: Settings, nft: Nftables) -> Iterator["Balance"]:
+    """Yield one for each family that this node balances in.
+
+    Each keeps a table of its own: what nft refuses of one leaves the other in force.
 
     Args:
-        settings: this host's name, and the network of all containers.
+        settings: this host's name, and the pools.
         nft: what others of this process change tables with, too.
     """
+    for family in families(settings.pools, has_six=speaks_six()):
+        yield Balance(NodeName(settings.node), family, nft)
 
-    def __init__(self, settings: Settings, nft: Nftables) -> None:
-        self._node, self._pool = NodeName(settings.node), settings.pool
+
+class Balance:
+    """Implements Fabric: virtual addresses, published UDP ports and host ports of one family."""
+
+    def __init__(self, node: NodeName, family: Family, nft: Nftables) -> None:
+        self._node, self._family = node, family
         # What the kernel has, as far as is known; None: not known.
         self._found: Found | None = None
         self._nft, self._strangers = nft, 0
@@ -75,7 +85,7 @@ class Balance:
         strangers = await self._nft.strangers()
         if self._found is not None and strangers == self._strangers:
             return
-        text = await self._nft.list("ip", NAME, _WITHIN_S)
+        text = await self._nft.list(self._family.keyword, NAME, _WITHIN_S)
         found = found_in(text) if text is not None else NOTHING
         if found != self._found:
             if self._found is not None:
@@ -92,8 +102,8 @@ class Balance:
         known = self._found or NOTHING
         shares = self._shares_of(topology.routes)
         # Reading what the host's programs have takes the kernel some ms: only if it matters.
-        taken = listening(_sockets(), self._pool) if opens(shares, known) else frozenset()
-        wanted = plan(shares, Place(pool=self._pool, found=known, listening=taken))
+        taken = listening(_sockets(), self._family) if opens(shares, known) else frozenset()
+        wanted = plan(shares, Place(family=self._family, found=known, listening=taken))
         script = change(known, wanted.table)
         if script:
             self._found = None
@@ -112,7 +122,7 @@ class Balance:
             self._shares[stack] = (
                 had
                 if had is not None and had[0] is of_stack
-                else (of_stack, share(of_stack, self._node))
+                else (of_stack, share(of_stack, self._node, self._family))
             )
         return tuple(found for _, found in self._shares.values())
 
@@ -120,7 +130,7 @@ class Balance:
         """Return a problem if connections could not be looked through; the next pass does then."""
         suspected = suspects(self._reaches, wanted.reaches)
         try:
-            await asyncio.to_thread(conntrack.flush, suspected)
+            await asyncio.to_thread(conntrack.flush, self._family, suspected)
         except HostError as error:
             _log.error("flush_failed", reason=str(error))
             return (str(error),)
@@ -136,7 +146,7 @@ class Balance:
         if not draining:
             return (), ()
         try:
-            found = await asyncio.to_thread(conntrack.busy, draining)
+            found = await asyncio.to_thread(conntrack.busy, self._family, draining)
         except HostError as error:
             # Better to wait than to cut one off.
             everyone = {id_ for some in draining.values() for _, id_ in some}

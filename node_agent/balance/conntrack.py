@@ -20,6 +20,7 @@ import structlog
 from pyroute2 import IPRoute
 
 from node_agent.balance import ctnetlink
+from node_agent.balance.family import Family
 from node_agent.balance.flows import TCP, Draining, Entrance, Flow, Memory, Reach, stale
 from node_agent.balance.flows import busy as busy_of
 from node_agent.balance.table import MARK
@@ -38,6 +39,8 @@ _ANSWER_S: Final = 5.0
 # So many entrances are asked for one by one, which spares reading the rest; more, all at once.
 _ASKED_MAX: Final = 8
 _IPV4: Final = struct.Struct(">BBHHHBBH4s4s")
+_IPV6: Final = struct.Struct(">IHBB16s16s")
+_HOPS: Final = 64
 _TCP: Final = struct.Struct(">HHIIBBHHH")
 _ACK: Final = 0x10
 # A sequence number outside of the window of all but one client in 1,000; and that one answers as
@@ -45,7 +48,7 @@ _ACK: Final = 0x10
 _ANYWHERE: Final = 0
 
 
-def flush(reaches: Mapping[Entrance, Reach]) -> int:
+def flush(family: Family, reaches: Mapping[Entrance, Reach]) -> int:
     """Forget every connection that came in at one of `reaches` and leads elsewhere than it may.
 
     Returns how many there were.
@@ -57,10 +60,10 @@ def flush(reaches: Mapping[Entrance, Reach]) -> int:
         return 0
     try:
         with _opened() as netlink:
-            found = stale(_dump(netlink, reaches), reaches, _own_addresses(reaches))
+            found = stale(_dump(netlink, family, reaches), reaches, _own_addresses(family, reaches))
             for flow in found:
                 netlink.send(ctnetlink.forget(flow))
-        _tell([flow for flow in found if flow.is_open])
+        _tell(family, [flow for flow in found if flow.is_open])
     except (OSError, ctnetlink.MalformedError) as error:
         raise HostError(f"cannot forget connections to endpoints that are gone: {error}") from error
     if found:
@@ -68,7 +71,7 @@ def flush(reaches: Mapping[Entrance, Reach]) -> int:
     return len(found)
 
 
-def busy(draining: Draining) -> frozenset[AllocId]:
+def busy(family: Family, draining: Draining) -> frozenset[AllocId]:
     """Return the draining allocations that open connections lead to on which something happens.
 
     Raises:
@@ -76,8 +79,8 @@ def busy(draining: Draining) -> frozenset[AllocId]:
     """
     try:
         with _opened() as netlink:
-            found = _dump(netlink, draining)
-        return busy_of(found, draining, _own_addresses(draining), _memory())
+            found = _dump(netlink, family, draining)
+        return busy_of(found, draining, _own_addresses(family, draining), _memory())
     except (OSError, ValueError) as error:
         raise HostError(f"cannot see connections to endpoints that drain: {error}") from error
 
@@ -96,11 +99,12 @@ def _opened() -> socket.socket:
     return one
 
 
-def _dump(netlink: socket.socket, entrances: Collection[Entrance]) -> list[Flow]:
-    asked = list(entrances) if len(entrances) <= _ASKED_MAX else [None]
+def _dump(netlink: socket.socket, family: Family, entrances: Collection[Entrance]) -> list[Flow]:
+    is_each = len(entrances) <= _ASKED_MAX and all(map(ctnetlink.is_found, entrances))
+    asked: list[Entrance] | list[None] = list(entrances) if is_each else [None]
     found: list[Flow] = []
     for entrance in asked:
-        netlink.send(ctnetlink.ask(entrance))
+        netlink.send(ctnetlink.ask(entrance, family.number))
         is_last = False
         while not is_last:
             flows, is_last = ctnetlink.read(netlink.recv(_ANSWER_BYTES))
@@ -108,7 +112,7 @@ def _dump(netlink: socket.socket, entrances: Collection[Entrance]) -> list[Flow]
     return found
 
 
-def _own_addresses(entrances: Iterable[Entrance]) -> frozenset[str]:
+def _own_addresses(family: Family, entrances: Iterable[Entrance]) -> frozenset[str]:
     """Return this node's addresses, those that it has for outside clients now included.
 
     Only ports are on them: without one of `entrances`, none is asked for.
@@ -118,12 +122,14 @@ def _own_addresses(entrances: Iterable[Entrance]) -> frozenset[str]:
     with IPRoute() as ip:
         return frozenset(
             str(one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"))
-            for one in ip.get_addr(family=socket.AF_INET)
+            for one in ip.get_addr(family=family.number)
         )
 
 
-def _tell(flows: Iterable[Flow]) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+def _tell(family: Family, flows: Collection[Flow]) -> None:
+    if not flows:
+        return
+    with socket.socket(family.number, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
         for flow in flows:
             # A client that is gone, too, needs not be told.
@@ -132,11 +138,15 @@ def _tell(flows: Iterable[Flow]) -> None:
 
 
 def segment(flow: Flow) -> bytes:
-    """Return an IPv4 packet from whom the client addressed, which makes it say where it is."""
-    source, to = (ipaddress.IPv4Address(one).packed for one in (flow.to, flow.source))
+    """Return a packet from whom the client addressed, which makes it say where it is."""
+    source, to = (ipaddress.ip_address(one).packed for one in (flow.to, flow.source))
     fields = (flow.to_port, flow.source_port, _ANYWHERE, _ANYWHERE, _TCP.size // 4 << 4, _ACK, 0)
+    # Of IPv6 the same numbers stand in wider fields, which sum up to the same.
     pseudo = source + to + struct.pack(">BBH", 0, TCP, _TCP.size)
     check = checksum(pseudo + _TCP.pack(*fields, 0, 0))
-    # The kernel fills in length, identification and the header's checksum.
-    header = _IPV4.pack(0x45, 0, 0, 0, 0, 64, TCP, 0, source, to)
+    if ":" in flow.to:
+        header = _IPV6.pack(6 << 28, _TCP.size, TCP, _HOPS, source, to)
+    else:
+        # The kernel fills in length, identification and the header's checksum.
+        header = _IPV4.pack(0x45, 0, 0, 0, 0, _HOPS, TCP, 0, source, to)
     return header + _TCP.pack(*fields, check, 0)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from node_agent.balance.family import Family
 from node_agent.balance.flows import Draining, Entrance, Reach
 from node_agent.balance.parts import Part, Share
 from node_agent.balance.table import Found, Table
@@ -31,12 +32,12 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know of the node besides routes.
 
     Attributes:
-        pool: the network of all containers.
+        family: IPv4 or IPv6: what is balanced, and what the kernel has, is of this one.
         found: what the kernel has now: whoever has a port or an address keeps it.
         listening: "udp . 53" of each port that some program of the host listens on.
     """
 
-    pool: str
+    family: Family
     found: Found
     listening: frozenset[str] = frozenset()
 
@@ -60,7 +61,7 @@ def plan(shares: Iterable[Share], place: Place) -> Plan:
     vips = {part.key: part.chain for part in kept if part.entrance.address}
     return Plan(
         table=Table(
-            pool=place.pool,
+            family=place.family,
             chains={part.chain: part.rules for part in kept},
             vips=vips,
             leaving=frozenset(place.found.maps.get("vips", {}).keys() - vips.keys()),
@@ -104,7 +105,7 @@ def _kept(parts: Iterable[Part], place: Place) -> tuple[tuple[Part, ...], tuple[
         what = (
             f"virtual address {part.entrance.address}"
             if part.entrance.address
-            else f"port {part.entrance.port}/{part.entrance.protocol}"
+            else f"port {part.entrance.port}/{part.entrance.protocol}{place.family.where}"
         )
         if part.key in kept:
             problems.append(f"{what} of {part.service} belongs to {kept[part.key].service}")

@@ -1,5 +1,7 @@
 """The nftables table of services: what is in it, and the script that takes it from one to another.
 
+There is one of each family that the node balances in, by the same name.
+
 Pure. Every rule carries a mark of its own text as its comment, so that what `nft -j list` says can
 be compared with what is wanted without understanding how nft writes rules down again.
 
@@ -17,20 +19,20 @@ from typing import Final
 
 import msgspec
 
+from node_agent.balance.family import Family
+
 NAME: Final = "hafen_services"
 # On what the agent itself sends to clients: "hafe". No other table may give it a meaning.
 MARK: Final = 0x68616665
 # Set elements on a line of a script; keeps lines readable when one of them is refused.
 _ELEMENTS_MAX: Final = 500
 
-MAPS: Final[Mapping[str, str]] = {
-    "vips": "ipv4_addr : verdict",
-    "ports": "inet_proto . inet_service : verdict",
-}
+# By name, what their keys are; "address" stands for the family's.
+MAPS: Final[Mapping[str, str]] = {"vips": "address", "ports": "inet_proto . inet_service"}
 SETS: Final[Mapping[str, str]] = {
-    "virtual": "ipv4_addr",
-    "hairpin": "ipv4_addr . ipv4_addr",
-    "far": "ipv4_addr . inet_proto . inet_service",
+    "virtual": "address",
+    "hairpin": "address . address",
+    "far": "address . inet_proto . inet_service",
 }
 
 
@@ -38,7 +40,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted.
 
     Attributes:
-        pool: the network of all containers: its addresses of this node have no published ports.
+        family: IPv4 or IPv6.
         chains: of services: name -> rules, without their comments.
         vips: virtual address -> chain.
         leaving: what was a virtual address until now: its clients must still be told.
@@ -47,7 +49,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         far: "A . udp . 53" of endpoints on other nodes that this node's published ports lead to.
     """
 
-    pool: str
+    family: Family
     chains: Mapping[str, tuple[str, ...]] = {}
     vips: Mapping[str, str] = {}
     leaving: frozenset[str] = frozenset()
@@ -78,7 +80,7 @@ NOTHING: Final = Found()
 def found_of(table: Table) -> Found:
     """Return what the kernel has once `table` is in it."""
     return Found(
-        frame=frame_of(table.pool),
+        frame=frame_of(table.family),
         chains={name: tuple(mark(rule) for rule in rules) for name, rules in table.chains.items()},
         maps=_maps(table),
         sets=_sets(table),
@@ -90,14 +92,15 @@ def change(found: Found, table: Table) -> str:
 
     One transaction. Only what differs is named, unless the frame itself does: then all is new.
     """
-    if found.frame != frame_of(table.pool):
+    if found.frame != frame_of(table.family):
         return whole(table)
     there = found_of(table)
+    place = _place(table.family)
     lines = [
-        *_chains(found.chains, table.chains, there.chains),
-        *_elements(found, there),
+        *_chains(place, found.chains, table.chains, there.chains),
+        *_elements(place, found, there),
         *(
-            f"{verb} chain ip {NAME} {name}"
+            f"{verb} chain {place} {name}"
             for verb in ("flush", "delete")
             for name in sorted(found.chains.keys() - table.chains.keys())
         ),
@@ -107,8 +110,8 @@ def change(found: Found, table: Table) -> str:
 
 def whole(table: Table) -> str:
     """Return the input of `nft -f -` that makes the table new, whatever was there."""
-    bare = found_of(Table(pool=table.pool))
-    frame = [f"add table ip {NAME}", f"delete table ip {NAME}", *_frame(table.pool)]
+    bare, place = found_of(Table(family=table.family)), _place(table.family)
+    frame = [f"add table {place}", f"delete table {place}", *_frame(table.family)]
     return "".join(f"{line}\n" for line in frame) + change(bare, table)
 
 
@@ -117,22 +120,24 @@ def mark(rule: str) -> str:
     return hashlib.blake2s(rule.encode(), digest_size=8).hexdigest()
 
 
-def base_chains(pool: str) -> Mapping[str, tuple[str, tuple[str, ...]]]:
+def base_chains(family: Family) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     """Return the chains that packets come through: name -> (hook, rules)."""
-    to_vip = "ip daddr vmap @vips"
+    ip, aside = family.keyword, ", ".join(family.aside)
+    to_vip = f"{ip} daddr vmap @vips"
     to_port = (
-        f"ip daddr != {{ 127.0.0.0/8, {pool} }} fib daddr type local"
+        f"{ip} daddr != {{ {aside} }} fib daddr type local"
         " meta l4proto { tcp, udp } meta l4proto . th dport vmap @ports"
     )
     # A client would wait for ever on a connection whose endpoint is gone. It is told as soon as it
     # sends something, and conntrack.py sees to it that it does.
     refuse = (
-        "ct state new ip daddr @virtual tcp flags & (fin|syn|rst|ack) != syn reject with tcp reset"
+        f"ct state new {ip} daddr @virtual"
+        " tcp flags & (fin|syn|rst|ack) != syn reject with tcp reset"
     )
     # Its answers go to whoever asked, and would pass this node by.
     far = (
-        "ct status dnat ct original ip daddr != @virtual"
-        " ip daddr . meta l4proto . th dport @far masquerade"
+        f"ct status dnat ct original {ip} daddr != @virtual"
+        f" {ip} daddr . meta l4proto . th dport @far masquerade"
     )
     return {
         "prerouting": ("nat prerouting -100", (to_vip, to_port)),
@@ -142,21 +147,20 @@ def base_chains(pool: str) -> Mapping[str, tuple[str, tuple[str, ...]]]:
         "untracked": ("filter output -300", (f"meta mark {MARK:#x} notrack",)),
         "postrouting": (
             "nat postrouting 100",
-            ("ct status dnat ip saddr . ip daddr @hairpin masquerade", far),
+            (f"ct status dnat {ip} saddr . {ip} daddr @hairpin masquerade", far),
         ),
     }
 
 
-def frame_of(pool: str) -> frozenset[str]:
+def frame_of(family: Family) -> frozenset[str]:
     """Return one line for each base chain, map and set: they are made once and never change."""
     return frozenset(
         (
             *(
                 frame_line(name, hook, [mark(rule) for rule in rules])
-                for name, (hook, rules) in base_chains(pool).items()
+                for name, (hook, rules) in base_chains(family).items()
             ),
-            *(f"{name} {type_.replace(' : verdict', '')}" for name, type_ in MAPS.items()),
-            *(f"{name} {type_}" for name, type_ in SETS.items()),
+            *(f"{name} {_type(key, family)}" for name, key in (*MAPS.items(), *SETS.items())),
         )
     )
 
@@ -166,54 +170,64 @@ def frame_line(name: str, hook: str, marks: Iterable[str]) -> str:
     return f"{name} {hook} {' '.join(marks)}"
 
 
-def _frame(pool: str) -> Iterator[str]:
-    yield f"add table ip {NAME}"
-    for name, type_ in MAPS.items():
-        yield f"add map ip {NAME} {name} {{ type {type_}; }}"
-    for name, type_ in SETS.items():
-        yield f"add set ip {NAME} {name} {{ type {type_}; }}"
-    for name, (hook, rules) in base_chains(pool).items():
+def _place(family: Family) -> str:
+    return f"{family.keyword} {NAME}"
+
+
+def _type(key: str, family: Family) -> str:
+    return key.replace("address", family.kind)
+
+
+def _frame(family: Family) -> Iterator[str]:
+    place = _place(family)
+    yield f"add table {place}"
+    for name, key in MAPS.items():
+        yield f"add map {place} {name} {{ type {_type(key, family)} : verdict; }}"
+    for name, key in SETS.items():
+        yield f"add set {place} {name} {{ type {_type(key, family)}; }}"
+    for name, (hook, rules) in base_chains(family).items():
         type_, where, priority = hook.split()
-        yield f"add chain ip {NAME} {name} {{ type {type_} hook {where} priority {priority}; }}"
-        yield from (_add(name, rule) for rule in rules)
+        yield f"add chain {place} {name} {{ type {type_} hook {where} priority {priority}; }}"
+        yield from (_add(place, name, rule) for rule in rules)
 
 
-def _add(chain: str, rule: str) -> str:
-    return f'add rule ip {NAME} {chain} {rule} comment "{mark(rule)}"'
+def _add(place: str, chain: str, rule: str) -> str:
+    return f'add rule {place} {chain} {rule} comment "{mark(rule)}"'
 
 
 def _chains(
+    place: str,
     before: Mapping[str, tuple[str, ...]],
     wanted: Mapping[str, tuple[str, ...]],
     marks: Mapping[str, tuple[str, ...]],
 ) -> Iterator[str]:
     for name, rules in sorted(wanted.items()):
         if name not in before:
-            yield f"add chain ip {NAME} {name}"
+            yield f"add chain {place} {name}"
         elif before[name] == marks[name]:
             continue
         else:
-            yield f"flush chain ip {NAME} {name}"
-        yield from (_add(name, rule) for rule in rules)
+            yield f"flush chain {place} {name}"
+        yield from (_add(place, name, rule) for rule in rules)
 
 
-def _elements(before: Found, after: Found) -> Iterator[str]:
+def _elements(place: str, before: Found, after: Found) -> Iterator[str]:
     for name, wanted in after.maps.items():
         had = before.maps.get(name, {})
         leaving = [f"{key} : goto {had[key]}" for key in had if wanted.get(key) != had[key]]
         coming = [f"{key} : goto {wanted[key]}" for key in wanted if had.get(key) != wanted[key]]
-        yield from _say("delete", name, leaving)
-        yield from _say("add", name, coming)
+        yield from _say(place, "delete", name, leaving)
+        yield from _say(place, "add", name, coming)
     for name, members in after.sets.items():
-        yield from _say("delete", name, before.sets.get(name, frozenset()) - members)
-        yield from _say("add", name, members - before.sets.get(name, frozenset()))
+        yield from _say(place, "delete", name, before.sets.get(name, frozenset()) - members)
+        yield from _say(place, "add", name, members - before.sets.get(name, frozenset()))
 
 
-def _say(verb: str, name: str, elements: Iterable[str]) -> Iterator[str]:
+def _say(place: str, verb: str, name: str, elements: Iterable[str]) -> Iterator[str]:
     ordered = sorted(elements)
     for first in range(0, len(ordered), _ELEMENTS_MAX):
         some = ", ".join(ordered[first : first + _ELEMENTS_MAX])
-        yield f"{verb} element ip {NAME} {name} {{ {some} }}"
+        yield f"{verb} element {place} {name} {{ {some} }}"
 
 
 def _maps(table: Table) -> Mapping[str, Mapping[str, str]]:

@@ -24,6 +24,17 @@ def six_of(pool6: str, address: str) -> str:
     return str(ipaddress.IPv6Network(pool6)[int(ipaddress.IPv4Address(address))])
 
 
+@functools.lru_cache(_KNOWN_MAX)
+def six_in(pool6: str, pool: str, address: str) -> str:
+    """Return the IPv6 address that goes with a container's IPv4 one; empty: it has none.
+
+    A program on its node's own network has an address that is not of `pool`.
+    """
+    if not pool or ipaddress.IPv4Address(address) not in ipaddress.IPv4Network(pool):
+        return ""
+    return six_of(pool6, address)
+
+
 def six_net_of(pool6: str, subnet: str) -> str:
     """Return the IPv6 network that goes with an IPv4 one; empty if the pool is."""
     if not pool6:

@@ -7,29 +7,28 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
-import pytest
-from hypothesis import HealthCheck, given, settings
-
-from node_agent.balance.listing import found_in
-from node_agent.balance.table import NAME, NOTHING, Found, Table, change, found_of, whole
-from node_agent.nftables import Nftables
-from shared.errors import HostError
+from node_agent.balance.table import NAME
 from shared.model import Affinity, EndpointState
-from tests.balance_tables import tables
+from tests.contract.balance_families import FAMILY_CASES
+from tests.contract.balance_kernel import KERNEL_CASES
 from tests.contract.balance_ports import PORT_CASES, UDP
 from tests.contract.balance_rig import (
+    FAMILIES,
     VIP,
     Box,
-    Caller,
-    Line,
     Rig,
     Shop,
-    connect,
     endpoint,
     service,
+    vanish,
+)
+from tests.contract.balance_traffic import (
+    PORT,
+    Caller,
+    Line,
+    connect,
     tcp_server,
     udp_server,
-    vanish,
     who_answers,
 )
 from tests.waiting import until
@@ -62,7 +61,7 @@ async def every_port_and_ping(shop: Shop, stack: AsyncExitStack) -> None:
     for port in (1, 53, 65000):
         assert await who_answers(shop.client, 1, port=port) == {shop.c.address: 1}
         assert await Caller(shop.client, port=port).ask() == (shop.c.address, shop.client.address)
-    shop.client.run("busybox", "ping", "-c", "1", "-W", "5", VIP)
+    shop.client.run("busybox", "ping", "-c", "1", "-W", "5", shop.client.says(VIP))
 
 
 async def a_client_stays_with_its_replica(shop: Shop, stack: AsyncExitStack) -> None:
@@ -105,7 +104,7 @@ async def new_connections_wait_for_the_first_replica(shop: Shop, stack: AsyncExi
 
 
 def _is_waiting(box: Box) -> bool:
-    return VIP in box.run("ss", "-H", "-tn", "state", "syn-sent").stdout
+    return box.says(VIP) in box.run("ss", "-H", "-tn", "state", "syn-sent").stdout
 
 
 async def a_drained_replica_keeps_what_is_open(shop: Shop, stack: AsyncExitStack) -> None:
@@ -266,31 +265,31 @@ async def what_is_removed_by_hand_comes_back(shop: Shop, stack: AsyncExitStack) 
     await stack.enter_async_context(udp_server(shop.a))
     await shop.rig.apply(service(endpoint(shop.c), ports=(UDP,)))
     line, _, _ = await connect(shop.client)
-    before = _listed(shop.first)
+    before, table = _listed(shop), f"{shop.rig.family} hafen_services"
     for command in (
-        "delete table ip hafen_services",
+        f"delete table {table}",
         "flush ruleset",
-        "flush chain ip hafen_services prerouting",
-        "flush chain ip hafen_services vip.shop.web",
-        "flush map ip hafen_services vips",
-        "flush map ip hafen_services ports",
-        "flush set ip hafen_services virtual",
-        "delete element ip hafen_services hairpin { 198.19.1.2 . 198.19.1.2 }",
-        "add rule ip hafen_services vip.shop.web accept",
-        "insert rule ip hafen_services output drop",
-        "add chain ip hafen_services strange",
-        "add element ip hafen_services far { 198.18.0.7 . udp . 9 }",
+        f"flush chain {table} prerouting",
+        f"flush chain {table} vip.shop.web",
+        f"flush map {table} vips",
+        f"flush map {table} ports",
+        f"flush set {table} virtual",
+        f"delete element {table} far {{ {shop.c.address} . udp . {PORT} }}",
+        f"add rule {table} vip.shop.web accept",
+        f"insert rule {table} output drop",
+        f"add chain {table} strange",
+        f"add element {table} far {{ {shop.first.address} . udp . 9 }}",
     ):
-        shop.first.run("nft", command, check=False)
+        shop.first.run("nft", command)
         await shop.rig.quiet()
-        assert _listed(shop.first) == before, command
+        assert _listed(shop) == before, command
         assert await line.answers()
     assert await who_answers(shop.client, 1) == {shop.c.address: 1}
 
 
-def _listed(node: Box) -> list[str]:
+def _listed(shop: Shop) -> list[str]:
     """Return the table's lines in an order of their own: what is made again, is made later."""
-    text = node.run("nft", "list", "table", "ip", "hafen_services").stdout
+    text = shop.first.run("nft", "list", "table", shop.rig.family, NAME).stdout
     return sorted(line.strip() for line in text.splitlines())
 
 
@@ -299,7 +298,7 @@ async def datagrams_that_took_the_wrong_way_meanwhile_are_set_right(
 ) -> None:
     await stack.enter_async_context(udp_server(shop.c))
     await shop.rig.apply(service(endpoint(shop.c)))
-    shop.first.do("nft delete table ip hafen_services")
+    shop.first.do(f"nft delete table {shop.rig.family} {NAME}")
     caller = Caller(shop.client)
     assert await caller.ask(0.2) is None
     await shop.rig.quiet()
@@ -311,90 +310,46 @@ async def nothing_is_left(shop: Shop, _: AsyncExitStack) -> None:
     await shop.rig.apply(None)
     # Clients of the address that went are told first.
     await shop.rig.quiet()
-    text = shop.first.run("nft", "list", "table", "ip", "hafen_services").stdout
+    text = shop.first.run("nft", "list", "table", shop.rig.family, NAME).stdout
     assert "shop" not in text
     assert "elements" not in text
 
 
-async def only_what_others_change_counts_as_strange(shop: Shop, _: AsyncExitStack) -> None:
-    nft = Nftables()
-    before = await nft.strangers()
-    for script in ("add table ip hafen_a", "add table ip hafen_b", "delete table ip hafen_a"):
-        await nft.run(script, "any", 30.0)
-        assert await nft.strangers() == before
-    with pytest.raises(HostError, match="nft refused the rules of table any: "):
-        await nft.run("add chain ip hafen_a x", "any", 30.0)
-    assert await nft.strangers() == before
-    assert await nft.list("ip", "hafen_a", 30.0) is None
-    await Nftables().run("delete table ip hafen_b", "any", 30.0)
-    assert await nft.strangers() == before + 1
-    await Nftables().run("add table ip hafen_b", "any", 30.0)
-    await nft.run("delete table ip hafen_b", "any", 30.0)
-    assert await nft.strangers() == before + 2
-    assert "hafen_b" not in shop.first.run("nft", "list", "tables").stdout
+CASES: Final[dict[str, Callable[[Shop, AsyncExitStack], Awaitable[None]]]] = (
+    {
+        case.__name__: case
+        for case in (
+            connections_are_spread_evenly_over_all_nodes,
+            a_replica_sees_who_asks,
+            every_port_and_ping,
+            a_client_stays_with_its_replica,
+            new_connections_wait_for_the_first_replica,
+            a_drained_replica_keeps_what_is_open,
+            only_what_is_open_by_an_entrance_keeps_a_replica_busy,
+            datagrams_go_to_a_living_replica_at_once,
+            datagrams_leave_a_replica_that_is_no_longer_ready,
+            a_client_that_only_waits_is_told_that_its_replica_is_gone,
+            a_client_is_told_also_when_nobody_is_ready,
+            connections_to_others_stay,
+            an_agent_that_comes_back_forgets_what_went_meanwhile,
+            a_replica_reaches_itself,
+            what_is_removed_by_hand_comes_back,
+            datagrams_that_took_the_wrong_way_meanwhile_are_set_right,
+            nothing_is_left,
+        )
+    }
+    | PORT_CASES
+    | FAMILY_CASES
+    | KERNEL_CASES
+)
 
 
-async def the_kernel_has_whatever_table_is_wanted(_: Shop, __: AsyncExitStack) -> None:
-    """What the scripts do to a real table is what they do to the one that is a dict."""
-    made: list[tuple[Table, Table]] = []
-
-    @settings(max_examples=25, database=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(tables(), tables())
-    def draw(before: Table, after: Table) -> None:
-        made.append((before, after))
-
-    draw()
-    nft = Nftables()
-
-    async def run(script: str) -> None:
-        await nft.run(script, NAME, 30.0)
-
-    async def found() -> Found:
-        text = await nft.list("ip", NAME, 30.0)
-        return found_in(text) if text is not None else NOTHING
-
-    for before, after in made:
-        await run(whole(before))
-        assert await found() == found_of(before)
-        script = change(found_of(before), after)
-        await run(script)
-        assert await found() == found_of(after), script
-    await run("delete table ip hafen_services")
-    assert await found() == NOTHING
-
-
-CASES: Final[dict[str, Callable[[Shop, AsyncExitStack], Awaitable[None]]]] = {
-    case.__name__: case
-    for case in (
-        connections_are_spread_evenly_over_all_nodes,
-        a_replica_sees_who_asks,
-        every_port_and_ping,
-        a_client_stays_with_its_replica,
-        new_connections_wait_for_the_first_replica,
-        a_drained_replica_keeps_what_is_open,
-        only_what_is_open_by_an_entrance_keeps_a_replica_busy,
-        datagrams_go_to_a_living_replica_at_once,
-        datagrams_leave_a_replica_that_is_no_longer_ready,
-        a_client_that_only_waits_is_told_that_its_replica_is_gone,
-        a_client_is_told_also_when_nobody_is_ready,
-        connections_to_others_stay,
-        an_agent_that_comes_back_forgets_what_went_meanwhile,
-        a_replica_reaches_itself,
-        what_is_removed_by_hand_comes_back,
-        datagrams_that_took_the_wrong_way_meanwhile_are_set_right,
-        nothing_is_left,
-        only_what_others_change_counts_as_strange,
-        the_kernel_has_whatever_table_is_wanted,
-    )
-} | PORT_CASES
-
-
-async def run(case: str, folder: Path) -> None:
+async def run(case: str, family: str, folder: Path) -> None:
     """Run one case in a cluster of its own."""
-    shop = Shop(Rig(folder))
+    shop = Shop(Rig(folder, FAMILIES[family]))
     async with shop.rig.agent(shop.first, shop.second), AsyncExitStack() as stack:
         await CASES[case](shop, stack)
 
 
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1], Path(sys.argv[2])))
+    asyncio.run(run(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

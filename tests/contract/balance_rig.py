@@ -4,19 +4,18 @@ Containers hang on links of their own, as a node's network has them: all their t
 """
 
 import asyncio
-import contextlib
 import socket
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import msgspec
 
 from node_agent.network import namespaces
+from node_agent.network.addresses import six_of
 from node_agent.network.fabric import FabricStatus, Topology
 from shared.model import (
     Affinity,
@@ -31,22 +30,35 @@ from shared.model import (
     ServiceRoutes,
     StackName,
 )
+from tests.contract.balance_node import POOL6
 
 T = TypeVar("T")
 
 SHOP: Final = StackName("shop")
 VIP: Final = "198.18.200.1"
-PORT: Final = 7000
+FAMILIES: Final = {"ipv4": "", "ipv6": POOL6}
 CLIENT: Final = "198.18.0.100"
 _ROOT: Final = Path(__file__).parents[2]
-_ANSWER_S: Final = 10.0
+# A process takes so long to begin on a machine with much else to do.
+_ANSWER_S: Final = 30.0
 
 
 class Box:
-    """A namespace with one address: a node, a container or a client."""
+    """A namespace: a node, a container or a client.
 
-    def __init__(self, pin: Path, address: str, node: str = "") -> None:
-        self.pin, self.address, self.node = pin, address, node
+    Attributes:
+        four: its IPv4 address, as routes say it.
+        pool6: what IPv6 addresses begin with; empty: it has none.
+        address: what it serves at and asks from: IPv6 if it has that.
+    """
+
+    def __init__(self, pin: Path, four: str, node: str, pool6: str) -> None:
+        self.pin, self.four, self.node, self.pool6 = pin, four, node, pool6
+        self.address = self.says(four)
+
+    def says(self, address: str) -> str:
+        """Return what it calls whoever has this IPv4 address; one of IPv6 stays."""
+        return address if ":" in address or not self.pool6 else six_of(self.pool6, address)
 
     def run(self, *argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -62,7 +74,8 @@ class Box:
 
     def socket(self, kind: socket.SocketKind, port: int | None = None) -> socket.socket:
         """Return a socket of this namespace, bound to `port` of its address if one is said."""
-        one = self.inside(lambda: socket.socket(socket.AF_INET, kind))
+        family = socket.AF_INET6 if self.pool6 else socket.AF_INET
+        one = self.inside(lambda: socket.socket(family, kind))
         one.setblocking(False)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if port is not None:
@@ -71,10 +84,15 @@ class Box:
 
 
 class Rig:
-    """The cluster of one case."""
+    """The cluster of one case.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: for its namespaces.
+        pool6: empty: all of it is of IPv4, and has no IPv6.
+    """
+
+    def __init__(self, folder: Path, pool6: str = "") -> None:
+        self._folder, self.pool6 = folder, pool6
         self.nodes: dict[str, Box] = {}
         self.agents: dict[str, Agent] = {}
         self.revision = 0
@@ -82,9 +100,18 @@ class Rig:
         _run("ip", "link", "set", "segment", "up")
         self.client = self._on_segment("client", CLIENT)
 
-    def _on_segment(self, name: str, address: str) -> Box:
-        box = Box(self._folder / name, address, name)
+    @property
+    def family(self) -> str:
+        """Return what nft calls the family of its clients."""
+        return "ip6" if self.pool6 else "ip"
+
+    def _box(self, name: str, address: str, node: str) -> Box:
+        box = Box(self._folder / name, address, node, self.pool6)
         namespaces.make(box.pin)
+        return box
+
+    def _on_segment(self, name: str, address: str) -> Box:
+        box = self._box(name, address, name)
         _run("ip", "link", "add", f"s-{name}", "type", "veth", "peer", "name", "t-eth0")
         _run("ip", "link", "set", f"s-{name}", "master", "segment", "up")
         _run("ip", "link", "set", "t-eth0", "netns", str(box.pin))
@@ -94,6 +121,8 @@ class Rig:
             f"ip addr add {address}/24 dev eth0",
             "ip link set eth0 up",
         )
+        if self.pool6:
+            box.do(f"ip addr add {box.address}/120 dev eth0 nodad")
         return box
 
     def node(self, number: int) -> Box:
@@ -105,29 +134,46 @@ class Rig:
             "sysctl -q net.ipv4.ip_forward=1",
             "ip route add 198.18.200.0/24 dev lo",
         )
+        if self.pool6:
+            # A route to loopback is one to nowhere in IPv6.
+            box.do(
+                "sysctl -q net.ipv6.conf.all.forwarding=1",
+                f"ip route add {box.says('198.18.200.0')}/120 dev eth0",
+            )
         for other, there in self.nodes.items():
-            box.do(f"ip route add 198.19.{other[5:]}.0/24 via {there.address}")
-            there.do(f"ip route add 198.19.{number}.0/24 via {box.address}")
+            _route(box, f"198.19.{other[5:]}.0", there)
+            _route(there, f"198.19.{number}.0", box)
         self.nodes[name] = box
         return box
 
     def container(self, node: Box, last: int) -> Box:
         """Add a container to a node."""
         subnet = node.node.rpartition("-")[2]
-        box = Box(self._folder / f"c{subnet}-{last}", f"198.19.{subnet}.{last}", node.node)
-        namespaces.make(box.pin)
+        box = self._box(f"c{subnet}-{last}", f"198.19.{subnet}.{last}", node.node)
+        gateway = f"198.19.{subnet}.1"
         node.do(
             f"ip link add v{last} type veth peer name eth0 netns {box.pin}",
             f"ip link set v{last} up",
-            f"ip route add {box.address}/32 dev v{last}",
+            f"ip route add {box.four}/32 dev v{last}",
         )
         box.do(
             "ip link set lo up",
-            f"ip addr add {box.address}/32 dev eth0",
+            f"ip addr add {box.four}/32 dev eth0",
             "ip link set eth0 up",
-            f"ip route add 198.19.{subnet}.1/32 dev eth0",
-            f"ip route add default via 198.19.{subnet}.1",
+            f"ip route add {gateway}/32 dev eth0",
+            f"ip route add default via {gateway}",
         )
+        if self.pool6:
+            six = box.says(gateway)
+            node.do(
+                f"ip addr add {six}/128 dev v{last} nodad",
+                f"ip route add {box.address}/128 dev v{last}",
+            )
+            box.do(
+                f"ip addr add {box.address}/128 dev eth0 nodad",
+                f"ip route add {six}/128 dev eth0",
+                f"ip route add default via {six}",
+            )
         return box
 
     async def apply(self, service: ServiceRoutes | None, *more: ServiceRoutes) -> FabricStatus:
@@ -188,7 +234,7 @@ class Agent:
         return cls(
             await asyncio.create_subprocess_exec(
                 *("nsenter", f"--net={node.pin}", sys.executable),
-                *("-m", "tests.contract.balance_node", node.node),
+                *("-m", "tests.contract.balance_node", node.node, node.pool6),
                 cwd=_ROOT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -211,6 +257,12 @@ class Agent:
         await self._process.wait()
 
 
+def _route(box: Box, subnet: str, to: Box) -> None:
+    box.do(f"ip route add {subnet}/24 via {to.four}")
+    if box.pool6:
+        box.do(f"ip route add {box.says(subnet)}/120 via {to.address}")
+
+
 def endpoint(
     box: Box,
     state: EndpointState = EndpointState.READY,
@@ -218,9 +270,9 @@ def endpoint(
     targets: Mapping[int, int] = {},
 ) -> Endpoint:
     return Endpoint(
-        allocation=AllocId(f"shop.web.{slot}.{box.address}"),
+        allocation=AllocId(f"shop.web.{slot}.{box.four}"),
         node=NodeName(box.node),
-        address=box.address,
+        address=box.four,
         state=state,
         slot=slot,
         targets=targets,
@@ -237,106 +289,6 @@ def service(
     return ServiceRoutes(
         service=ServiceName(name), ports=ports, endpoints=endpoints, vip=vip, affinity=affinity
     )
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, _: bytes, addr: tuple[str, int]) -> None:
-        self._transport.sendto(f"{self._name} {addr[0]}".encode(), addr)
-
-
-@asynccontextmanager
-async def udp_server(box: Box, port: int = PORT) -> AsyncIterator[None]:
-    """Answer each datagram with who answers and who asked."""
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: _Datagrams(box.address), sock=box.socket(socket.SOCK_DGRAM, port)
-    )
-    try:
-        yield
-    finally:
-        transport.close()
-
-
-@asynccontextmanager
-async def tcp_server(box: Box, port: int = PORT) -> AsyncIterator[None]:
-    """Say who answers and who asked; then give each line back."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            writer.write(f"{box.address} {writer.get_extra_info('peername')[0]}\n".encode())
-            while line := await reader.readline():
-                writer.write(line)
-        writer.close()
-
-    server = await asyncio.start_server(
-        answer, sock=box.socket(socket.SOCK_STREAM, port), backlog=1000
-    )
-    try:
-        yield
-    finally:
-        server.close()
-
-
-class Line:
-    """An open TCP connection."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self._writer = reader, writer
-
-    async def answers(self, text: str = "still there") -> bool:
-        """Say whether what is sent comes back."""
-        self._writer.write(f"{text}\n".encode())
-        async with asyncio.timeout(_ANSWER_S):
-            return await self.reader.readline() == f"{text}\n".encode()
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-async def connect(box: Box, to: str = VIP, port: int = PORT) -> tuple[Line, str, str]:
-    """Return a connection, who answered it, and whom that one saw."""
-    one = box.socket(socket.SOCK_STREAM)
-    await asyncio.get_running_loop().sock_connect(one, (to, port))
-    reader, writer = await asyncio.open_connection(sock=one)
-    async with asyncio.timeout(_ANSWER_S):
-        who, seen = (await reader.readline()).decode().split()
-    return Line(reader, writer), who, seen
-
-
-async def who_answers(box: Box, count: int, to: str = VIP, port: int = PORT) -> Counter[str]:
-    """Return how many of `count` connections each replica answered."""
-    found: Counter[str] = Counter()
-    for _ in range(count):
-        line, who, _ = await connect(box, to, port)
-        line.close()
-        found[who] += 1
-    return found
-
-
-class Caller:
-    """A client of UDP with one port: to the kernel, all of its datagrams are one connection."""
-
-    def __init__(self, box: Box, to: str = VIP, port: int = PORT) -> None:
-        self._socket = box.socket(socket.SOCK_DGRAM)
-        self._socket.bind((box.address if box.node else "", 0))
-        self._to = (to, port)
-
-    async def ask(self, within_s: float = _ANSWER_S) -> tuple[str, str] | None:
-        """Return who answers one datagram and whom that one saw; None: nobody does."""
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendto(self._socket, b"?", self._to)
-        try:
-            async with asyncio.timeout(within_s):
-                who, seen = (await loop.sock_recv(self._socket, 100)).decode().split()
-        except (TimeoutError, ConnectionRefusedError):
-            return None
-        return who, seen
 
 
 def vanish(node: Box) -> None:

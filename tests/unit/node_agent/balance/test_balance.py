@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.balance.balance import Balance
+from node_agent.balance.balance import balances
 from node_agent.network.fabric import Topology
 from node_agent.nftables import Nftables
 from shared.model import Revision, Routes, ServiceName, ServiceRoutes, StackName
@@ -18,7 +18,8 @@ async def test_without_nft_nothing_is_in_force_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    status = await Balance(settings("node-1"), Nftables()).apply(TOPOLOGY)
+    (balance,) = balances(settings("node-1"), Nftables())
+    status = await balance.apply(TOPOLOGY)
     assert status.acked == {}
     (problem,) = status.problems
     assert problem.startswith("nft cannot be started: ")
@@ -28,7 +29,7 @@ async def test_what_was_in_force_stays_so_while_nft_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    balance = Balance(settings("node-1"), Nftables())
+    (balance,) = balances(settings("node-1"), Nftables())
     # It lists nothing, and takes every script.
     _program(tmp_path, '[ "$1" = -f ] || { echo "No such file or directory" >&2; exit 1; }')
     assert (await balance.apply(TOPOLOGY)).acked == {SHOP: 1}

@@ -7,7 +7,7 @@ import pytest
 
 from node_agent.balance.listing import UNREADABLE, found_in
 from node_agent.balance.table import NAME, Table, change
-from tests.balance_tables import POOL
+from tests.balance_tables import FOUR
 
 OWN = {"family": "ip", "table": NAME, "handle": 1}
 
@@ -56,4 +56,4 @@ def test_rules_are_their_comments_and_protocols_have_names() -> None:
 )
 def test_what_cannot_be_read_is_made_new(text: bytes) -> None:
     assert found_in(text) == UNREADABLE
-    assert change(UNREADABLE, Table(pool=POOL)).startswith(f"add table ip {NAME}\ndelete table")
+    assert change(UNREADABLE, Table(family=FOUR)).startswith(f"add table ip {NAME}\ndelete table")

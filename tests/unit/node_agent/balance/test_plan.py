@@ -1,12 +1,15 @@
 """From routes to what the kernel should do with them."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
+from node_agent.balance.family import Family
 from node_agent.balance.flows import Entrance
 from node_agent.balance.parts import share
 from node_agent.balance.plan import Place, Plan, opens
@@ -26,7 +29,7 @@ from shared.model import (
     ServiceRoutes,
     StackName,
 )
-from tests.balance_tables import NODES, POOL, all_routes
+from tests.balance_tables import FOUR, NODES, SIX, all_routes
 
 READY, DRAINING, PRESENT = EndpointState.READY, EndpointState.DRAINING, EndpointState.PRESENT
 VIP = "198.18.200.1"
@@ -34,6 +37,7 @@ UDP = PublishedPort(published=53, target=5353, protocol=Protocol.UDP)
 HOST = PublishedPort(published=80, target=8080, is_host=True)
 
 
+both = st.sampled_from((FOUR, SIX))
 AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
 
 
@@ -44,14 +48,17 @@ class At(msgspec.Struct, frozen=True):
     place: Place
 
 
-def place(node: str = "node-1", found: Found = NOTHING, *listening: str) -> At:
-    there = Place(pool=POOL, found=found, listening=frozenset(listening))
+def place(
+    node: str = "node-1", found: Found = NOTHING, *listening: str, family: Family = FOUR
+) -> At:
+    there = Place(family=family, found=found, listening=frozenset(listening))
     return At(NodeName(node), there)
 
 
 def plan(given_routes: AllRoutes, at: At) -> Plan:
     """Return what a node's kernel should have for these routes."""
-    found = (share(of_stack, at.node) for _, (_, of_stack) in sorted(given_routes.items()))
+    stacks = (of_stack for _, (_, of_stack) in sorted(given_routes.items()))
+    found = (share(of_stack, at.node, at.place.family) for of_stack in stacks)
     return planned(found, at.place)
 
 
@@ -86,9 +93,20 @@ def routes(
     return {StackName("shop"): (Revision(1), Routes(stack=StackName("shop"), services=services))}
 
 
+def in_four(text: str) -> str:
+    """Return it with each IPv6 address of the pool as the IPv4 one that it ends with."""
+    return re.sub(
+        r"\[?fd00:68::([0-9a-f]+):([0-9a-f]+)\]?", lambda found: four(*found.groups()), text
+    )
+
+
+def four(high: str, low: str) -> str:
+    return str(ipaddress.IPv4Address(int(high, 16) << 16 | int(low, 16)))
+
+
 def addresses(rule: str) -> list[str]:
-    """Return where a rule leads, with ports where it says them."""
-    return re.findall(r"198\.19\.\d+\.\d+(?:(?: \. |:)\d+)?", rule)
+    """Return where a rule leads, in IPv4, with ports where it says them."""
+    return re.findall(r"198\.19\.\d+\.\d+(?:(?: \. |:)\d+)?", in_four(rule))
 
 
 def of_service(made: Plan, chain: str) -> list[str]:
@@ -99,44 +117,50 @@ def of_service(made: Plan, chain: str) -> list[str]:
 # ------------------------------------------------------------ properties
 
 
-@given(all_routes)
-def test_it_leads_to_what_is_ready_and_to_nothing_else(given_routes: AllRoutes) -> None:
+@given(all_routes, both)
+def test_it_leads_to_what_is_ready_and_to_nothing_else(
+    given_routes: AllRoutes, family: Family
+) -> None:
     for node in NODES:
-        made = plan(given_routes, place(node))
+        made = plan(given_routes, place(node, family=family))
         for stack, (_, of_stack) in given_routes.items():
             for one in of_stack.services:
                 ready = sorted(e.address for e in one.endpoints if e.state is READY and e.address)
                 chain = f"vip.{stack}.{one.service}"
-                if made.table.vips.get(one.vip) == chain:
+                if chain in made.table.vips.values():
                     assert sorted(of_service(made, chain)) == ready
 
 
-@given(all_routes)
-def test_every_entrance_is_served_or_complained_of(given_routes: AllRoutes) -> None:
-    made = plan(given_routes, place())
-    told = " ".join(made.problems)
+@given(all_routes, both)
+def test_every_entrance_is_served_or_complained_of(given_routes: AllRoutes, family: Family) -> None:
+    made = plan(given_routes, place(family=family))
+    # What is no address at all is told with IPv4 alone.
+    told = in_four(" ".join(made.problems + plan(given_routes, place()).problems))
+    served = {in_four(address): chain for address, chain in made.table.vips.items()}
     for stack, (_, of_stack) in given_routes.items():
         for one in of_stack.services:
             id_ = f"{stack}.{one.service}"
-            if one.vip and made.table.vips.get(one.vip) != f"vip.{id_}":
+            if one.vip and served.get(one.vip) != f"vip.{id_}":
                 assert re.search(f"virtual address {one.vip!r}? of {id_}".replace("'", "'?"), told)
             for port in one.ports:
                 key = f"udp . {port.published}"
                 if port.protocol is Protocol.UDP and not port.is_host:
                     chain = f"udp.{port.published}.{id_}"
-                    wanted = f"port {port.published}/udp of {id_} "
+                    wanted = f"port {port.published}/udp{family.where} of {id_} "
                     assert made.table.ports[key] == chain or wanted in told
 
 
-@given(all_routes)
-def test_what_is_there_already_stays_as_it_is(given_routes: AllRoutes) -> None:
-    first = plan(given_routes, place())
-    again = plan(given_routes, place("node-1", found_of(first.table)))
+@given(all_routes, both)
+def test_what_is_there_already_stays_as_it_is(given_routes: AllRoutes, family: Family) -> None:
+    first = plan(given_routes, place(family=family))
+    again = plan(given_routes, place("node-1", found_of(first.table), family=family))
     assert again == first
 
 
-@given(all_routes)
-def test_the_order_of_what_it_is_told_does_not_matter(given_routes: AllRoutes) -> None:
+@given(all_routes, both)
+def test_the_order_of_what_it_is_told_does_not_matter(
+    given_routes: AllRoutes, family: Family
+) -> None:
     turned = {
         stack: (
             revision,
@@ -150,16 +174,33 @@ def test_the_order_of_what_it_is_told_does_not_matter(given_routes: AllRoutes) -
         )
         for stack, (revision, of) in reversed(list(given_routes.items()))
     }
-    made, other = plan(given_routes, place()), plan(turned, place())
+    made, other = plan(given_routes, place(family=family)), plan(turned, place(family=family))
     assert (made.table, made.reaches) == (other.table, other.reaches)
 
 
-@given(all_routes)
-def test_connections_may_stay_wherever_new_ones_may_go(given_routes: AllRoutes) -> None:
-    made = plan(given_routes, place())
+@given(all_routes, both)
+def test_connections_may_stay_wherever_new_ones_may_go(
+    given_routes: AllRoutes, family: Family
+) -> None:
+    made = plan(given_routes, place(family=family))
     for address, chain in made.table.vips.items():
         reach = made.reaches[Entrance(address=address)]
-        assert set(of_service(made, chain)) <= reach.served <= reach.listed
+        assert set(of_service(made, chain)) <= {in_four(one) for one in reach.served}
+        assert reach.served <= reach.listed
+
+
+@given(all_routes)
+def test_ipv6_is_balanced_as_ipv4_is(given_routes: AllRoutes) -> None:
+    """But for turns, which begin elsewhere: by the addresses that they go to."""
+    for node in NODES:
+        four_, six = (plan(given_routes, place(node, family=one)).table for one in (FOUR, SIX))
+        assert {in_four(each): chain for each, chain in six.vips.items()} == four_.vips
+        assert six.ports == four_.ports
+        assert {in_four(each) for each in six.hairpin} == four_.hairpin
+        assert {in_four(each) for each in six.far} == four_.far
+        for chain, rules in four_.chains.items():
+            found = [sorted(addresses(rule)) for rule in six.chains[chain]]
+            assert found == [sorted(addresses(rule)) for rule in rules]
 
 
 # ------------------------------------------------------------ examples
@@ -245,8 +286,8 @@ def test_a_port_that_a_program_of_the_host_has_is_left_to_it_unless_it_was_ours(
 
 def test_only_a_port_that_is_new_is_opened() -> None:
     (_, of_stack) = routes(endpoint("198.19.1.2"), ports=(UDP, HOST))[StackName("shop")]
-    shares = [share(of_stack, NodeName("node-1"))]
-    found = found_of(planned(shares, Place(pool=POOL, found=NOTHING)).table)
+    shares = [share(of_stack, NodeName("node-1"), FOUR)]
+    found = found_of(planned(shares, Place(family=FOUR, found=NOTHING)).table)
     assert opens(shares, NOTHING)
     assert not opens(shares, found)
 
@@ -266,3 +307,22 @@ def test_a_virtual_address_that_goes_is_known_until_its_clients_are_told() -> No
     assert not made.table.vips
     assert made.table.leaving == {VIP}
     assert plan({}, place("node-1", found_of(made.table))).table.leaving == frozenset()
+
+
+def test_rules_of_ipv6_say_its_addresses_and_write_ports_beside_them() -> None:
+    boxes = [endpoint(f"198.19.{number}.2", slot=number) for number in (1, 2)]
+    made = plan(routes(*boxes, ports=(UDP, HOST), affinity=Affinity.ADDRESS), place(family=SIX))
+    choice = "jhash ip6 saddr mod 2 seed 0x68616665 map"
+    to_port = "meta l4proto udp dnat ip6 addr . port to"
+    one, other = "fd00:68::c613:102", "fd00:68::c613:202"
+    assert made.table.chains == {
+        "vip.shop.web": (f"dnat to {choice} {{ 0 : {one}, 1 : {other} }}",),
+        "tcp.80.shop.web": (f"meta l4proto tcp dnat to [{one}]:8080",),
+        "udp.53.shop.web": (f"{to_port} {choice} {{ 0 : {one} . 5353, 1 : {other} . 5353 }}",),
+    }
+
+
+def test_what_is_on_its_nodes_own_network_has_no_ipv6_address_of_the_pool() -> None:
+    on_host = msgspec.structs.replace(endpoint("198.19.1.3"), address="198.18.0.1")
+    made = plan(routes(endpoint("198.19.1.2"), on_host), place(family=SIX))
+    assert made.table.chains == {"vip.shop.web": ("dnat to fd00:68::c613:102",)}
