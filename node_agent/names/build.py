@@ -9,6 +9,7 @@ import dns.version
 
 import node_agent.names
 import shared.model
+from node_agent.network import addresses
 
 _BYTES: Final = 8
 
@@ -21,6 +22,7 @@ def build() -> str:
         for folder in package.__path__:
             for path in sorted(Path(folder).glob("*.py")):
                 digest.update(path.read_bytes())
+    digest.update(Path(addresses.__file__).read_bytes())
     return digest.hexdigest()
 
 

@@ -80,7 +80,7 @@ def _local(table: Table, asker: Asker, labels: Sequence[str]) -> Meaning | None:
         if found is not None:
             return found
     services = _services(table, asker, labels)
-    return _together(asker, services) if services else None
+    return _together(table, asker, services) if services else None
 
 
 def _services(table: Table, asker: Asker, labels: Sequence[str]) -> Sequence[Service]:
@@ -116,13 +116,13 @@ def _some(table: Table, asker: Asker, labels: Sequence[str]) -> Meaning | None:
     if not services:
         return None
     if first == "tasks":
-        return _addresses(_seen(asker, services, _READY))
+        return _addresses(table, _seen(asker, services, _READY))
     found = [each for each in _seen(asker, services, _THERE) if str(each.slot) == first]
     ready = [each for each in found if each.state is EndpointState.READY]
     will_be = any(int(first) <= each.routes.replicas for each in services)
     if not found and not will_be:
         return Nothing(exists=False)
-    return _addresses(ready or found)
+    return _addresses(table, ready or found)
 
 
 def _allocation(table: Table, asker: Asker, labels: Sequence[str]) -> Meaning | None:
@@ -134,16 +134,17 @@ def _allocation(table: Table, asker: Asker, labels: Sequence[str]) -> Meaning | 
     there = _seen(asker, (service,), _THERE)
     found = [each for each in there if each.allocation.lower() == wanted]
     is_known = any(each.allocation.lower() == wanted for each in service.routes.endpoints)
-    return _addresses(found) if is_known else Nothing(exists=False)
+    return _addresses(table, found) if is_known else Nothing(exists=False)
 
 
-def _together(asker: Asker, services: Sequence[Service]) -> Meaning:
+def _together(table: Table, asker: Asker, services: Sequence[Service]) -> Meaning:
     """Return where services of one name lead: their virtual addresses, else their replicas."""
-    virtual = tuple(each.routes.vip for each in services if each.routes.vip)
-    if len(virtual) == len(services):
-        return Addresses(virtual, VIP_TTL_S, rotates=len(virtual) > 1)
+    vips = [each.routes.vip for each in services if each.routes.vip]
+    virtual = tuple(address for vip in vips for address in table.vip_with_six(vip))
+    if len(vips) == len(services):
+        return Addresses(virtual, VIP_TTL_S, rotates=len(vips) > 1)
     rest = tuple(each for each in services if not each.routes.vip)
-    found = _own_addresses(_seen(asker, rest, _READY))
+    found = _own_addresses(table, _seen(asker, rest, _READY))
     both = (*virtual, *found)
     return Addresses(both, ENDPOINT_TTL_S, rotates=True) if both else Nothing(exists=True)
 
@@ -159,16 +160,17 @@ def _seen(
     ]
 
 
-def _addresses(endpoints: Iterable[Endpoint]) -> Meaning:
-    found = _own_addresses(endpoints)
+def _addresses(table: Table, endpoints: Iterable[Endpoint]) -> Meaning:
+    found = _own_addresses(table, endpoints)
     return Addresses(found, ENDPOINT_TTL_S, rotates=True) if found else Nothing(exists=True)
 
 
-def _own_addresses(endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
+def _own_addresses(table: Table, endpoints: Iterable[Endpoint]) -> tuple[str, ...]:
     """Return one address of each family of each replica: two of one would count it twice."""
     found: list[str] = []
     for each in endpoints:
-        every = [address for address in (each.address, *each.addresses) if address]
+        own = (each.address, *each.addresses, table.six_of(each.address))
+        every = [address for address in own if address]
         for is_v6 in (False, True):
             found += [address for address in every if (":" in address) == is_v6][:1]
     return tuple(dict.fromkeys(found))
@@ -178,7 +180,7 @@ def _reverse(table: Table, asker: Asker, labels: Sequence[str]) -> Meaning:
     address = _reversed_address(labels)
     if address is None:
         return Elsewhere()
-    service = table.virtual.get(address)
+    service = table.virtual.get(address) or table.virtual.get(table.four_of(address))
     if service is not None and asker.sees(service.networks):
         return Pointer(_full(service.name, service.stack))
     known = address if address in table.replicas else table.four_of(address)

@@ -11,7 +11,9 @@ import msgspec
 
 from node_agent.each import OfEach
 from node_agent.names.snapshot import Local, Snapshot
+from node_agent.network.addresses import six_in, six_of
 from shared.model import Endpoint, EndpointState, Routes, ServiceName, ServiceRoutes, StackName
+from shared.subnets import Pools
 
 # Its last two labels; private use of .internal is reserved, so no public name is ever hidden.
 ZONE: Final = ("hafen", "internal")
@@ -173,6 +175,7 @@ class Table:
         self._private = tuple(
             ipaddress.ip_network(subnet, strict=False) for subnet in sorted(subnets) if subnet
         )
+        self._pools = Pools(pool=snapshot.pool, pool6=snapshot.pool6)
         self._pool6 = ipaddress.IPv6Network(snapshot.pool6) if snapshot.pool6 else None
 
     def asker(self, address: str) -> Asker | None:
@@ -198,6 +201,15 @@ class Table:
         if self._pool6 is None or parsed not in self._pool6:
             return address
         return str(ipaddress.IPv4Address(int(parsed) & _FOUR))
+
+    def six_of(self, address: str) -> str:
+        """Return the IPv6 address that a container has beside its IPv4 one; empty: none."""
+        has_one = self._pool6 is not None and bool(address)
+        return six_in(self._pools.pool6, self._pools.pool, address) if has_one else ""
+
+    def vip_with_six(self, vip: str) -> tuple[str, ...]:
+        """Return a virtual address, and the IPv6 one of the same service, if there is one."""
+        return (vip, six_of(self._pools.pool6, vip)) if self._pool6 else (vip,)
 
     def _add(self, stack: _Stack) -> None:
         for service in stack.services:

@@ -2,6 +2,7 @@
 
 import ipaddress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +17,10 @@ from node_agent.names.meaning import (
     Pointer,
     meaning_of,
 )
-from node_agent.names.table import Asker, Table
+from node_agent.names.table import HOST, Asker, Table
+from node_agent.network.addresses import six_of
 from shared.model import EndpointState, Network, Routes
-from tests.build_names import OWN, local, replica, routes, service, table
+from tests.build_names import OWN, POOL6, local, replica, routes, service, snapshot, table
 
 ASKER = "198.19.1.9"
 DRAINING, PRESENT = EndpointState.DRAINING, EndpointState.PRESENT
@@ -55,12 +57,17 @@ def asked(
     return meaning_of(found, asker, tuple(name.split(".")))
 
 
+def both(*addresses: str) -> tuple[str, ...]:
+    """Return IPv4 addresses, each with the IPv6 one that goes with it."""
+    return tuple(one for address in addresses for one in (address, six_of(POOL6, address)))
+
+
 def replicas(*addresses: str) -> Addresses:
-    return Addresses(addresses, ENDPOINT_TTL_S, rotates=True)
+    return Addresses(both(*addresses), ENDPOINT_TTL_S, rotates=True)
 
 
 def virtual(address: str) -> Addresses:
-    return Addresses((address,), VIP_TTL_S)
+    return Addresses(both(address), VIP_TTL_S)
 
 
 @pytest.mark.parametrize("end", ["", ".hafen.internal"])
@@ -103,13 +110,13 @@ def test_a_longer_name_that_is_not_seen_is_somebody_elses_but_not_in_our_zone(na
 
 
 def test_ones_own_stack_comes_first_then_aliases_then_other_stacks() -> None:
-    both = ("shop_default", "shared")
-    assert asked("web", on=both) == virtual("198.19.254.1")
-    assert asked("web", on=both, stack="other") == virtual("198.19.254.2")
-    assert asked("mail", on=both) == replicas("198.19.1.6")
+    on = ("shop_default", "shared")
+    assert asked("web", on=on) == virtual("198.19.254.1")
+    assert asked("web", on=on, stack="other") == virtual("198.19.254.2")
+    assert asked("mail", on=on) == replicas("198.19.1.6")
     assert asked("maindb", on=("shared",), stack="other") == replicas("198.19.1.3", "198.19.2.3")
     aliased = routes("third", service("x", vip="198.19.254.9", on=("shared:mail",)))
-    assert asked("mail", SHOP, OTHER, aliased, on=both) == virtual("198.19.254.9")
+    assert asked("mail", SHOP, OTHER, aliased, on=on) == virtual("198.19.254.9")
 
 
 def test_of_other_stacks_services_of_one_name_only_one_answers() -> None:
@@ -124,8 +131,8 @@ def test_services_that_share_an_alias_answer_together() -> None:
         service("b", vip="198.19.254.2", on=("shop_default:api",)),
         service("c", vip="198.19.254.3", on=("shop_back:api",)),
     )
-    both = Addresses(("198.19.254.1", "198.19.254.2"), VIP_TTL_S, rotates=True)
-    assert asked("api", one) == both
+    found = both("198.19.254.1", "198.19.254.2")
+    assert asked("api", one) == Addresses(found, VIP_TTL_S, rotates=True)
 
 
 def test_a_virtual_address_answers_while_nobody_is_ready_and_replicas_do_not() -> None:
@@ -170,7 +177,22 @@ def test_a_replica_of_the_generation_before_is_seen_where_it_is() -> None:
 
 def test_each_replica_gives_one_address_of_each_family() -> None:
     one = replica("shop.db.1.a", "198.19.1.2", addresses=("172.20.0.9", "fd00::2", "fd00::3"))
-    assert asked("db", routes("shop", service("db", one))) == replicas("198.19.1.2", "fd00::2")
+    found = Addresses(("198.19.1.2", "fd00::2"), ENDPOINT_TTL_S, rotates=True)
+    assert asked("db", routes("shop", service("db", one))) == found
+
+
+def test_what_is_on_its_nodes_own_network_has_no_ipv6_address_of_the_pool() -> None:
+    one = routes("shop", service("agent", replica("shop.agent.1.a", "198.18.0.1")))
+    found = Addresses(("198.18.0.1",), ENDPOINT_TTL_S, rotates=True)
+    assert asked("agent", one) == found
+
+
+@pytest.mark.parametrize("name", ["web.shop", "tasks.web.shop", "1.web.shop", "shop.web.1.a"])
+def test_without_a_pool_of_ipv6_there_are_no_such_addresses(name: str) -> None:
+    alone = Table(msgspec.structs.replace(snapshot(SHOP, OTHER), pool6=""), OWN)
+    meant = meaning_of(alone, HOST, name.split("."))
+    assert isinstance(meant, Addresses)
+    assert not any(":" in address for address in meant.found)
 
 
 def six(address: str) -> str:
@@ -192,6 +214,8 @@ def six(address: str) -> str:
         ("8.8.in-addr.arpa", Elsewhere()),
         (f"2{'.0' * 29}.d.f.ip6.arpa", Elsewhere()),
         (six("fd00:68::198.19.1.2"), Pointer("shop.web.1.a.hafen.internal.")),
+        (six("fd00:68::198.19.254.1"), Pointer("web.shop.hafen.internal.")),
+        (six("fd00:68::198.19.254.2"), Nothing(exists=False)),
         (six("fd00:68::198.19.1.4"), Nothing(exists=False)),
         (six("fd00:68::198.19.99.99"), Nothing(exists=False)),
         (six("fd00:68::9"), Nothing(exists=False)),
@@ -302,7 +326,7 @@ def test_nothing_is_told_of_networks_that_are_not_shared_or_of_what_drains(
     for name in names_of(stacks):
         meaning = meaning_of(found, asker, tuple(name.split(".")))
         if isinstance(meaning, Addresses):
-            assert set(meaning.found) <= may_be_given - {""}, name
+            assert set(meaning.found) <= set(both(*may_be_given - {""})), name
             assert meaning.found
         if "." not in name or name.endswith(".hafen.internal"):
             assert meaning != Elsewhere(), name
