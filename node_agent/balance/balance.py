@@ -25,6 +25,7 @@ from node_agent.nftables import Nftables
 from shared.errors import HostError
 from shared.model import AllocId, NodeName, Revision, Routes, StackName
 from shared.settings import Settings
+from shared.subnets import gateway_of
 
 AllRoutes = Mapping[StackName, tuple[Revision, Routes]]
 
@@ -41,10 +42,12 @@ def balances(settings: Settings, nft: Nftables) -> Iterator["Balance"]:
     Each keeps a table of its own: what nft refuses of one leaves the other in force.
 
     Args:
-        settings: this host's name, and the pools.
+        settings: this host's name, its subnet and the pools.
         nft: what others of this process change tables with, too.
     """
-    for family in families(settings.pools, has_six=speaks_six()):
+    # The kernel would take the address on the segment, and the answers would come past VXLAN.
+    inner = gateway_of(settings.subnet) if settings.is_vxlan else ""
+    for family in families(settings.pools, has_six=speaks_six(), inner=inner):
         yield Balance(NodeName(settings.node), family, nft)
 
 

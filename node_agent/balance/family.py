@@ -35,6 +35,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
             machine alone, and the containers' side of nodes.
         pool: the network of all containers, of IPv4.
         pool6: what IPv6 addresses begin with; empty: this is IPv4.
+        inner: this node's address to containers of other nodes; empty: the one that the kernel
+            takes for the link that leads there.
     """
 
     keyword: str
@@ -44,6 +46,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     aside: tuple[str, ...]
     pool: str
     pool6: str = ""
+    inner: str = ""
 
     def of_container(self, address: str) -> str:
         """Return the one of this family that goes with a container's IPv4 address; empty: none."""
@@ -64,12 +67,13 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
         return any(address in network for network in _networks(self.aside))
 
 
-def families(pools: Pools, *, has_six: bool) -> Iterator[Family]:
+def families(pools: Pools, *, has_six: bool, inner: str = "") -> Iterator[Family]:
     """Yield those in which a node balances.
 
     Args:
         pools: what the cluster's addresses are cut from.
         has_six: the kernel has IPv6.
+        inner: see Family; of IPv4.
     """
     yield Family(
         keyword="ip",
@@ -77,6 +81,7 @@ def families(pools: Pools, *, has_six: bool) -> Iterator[Family]:
         number=_IPV4,
         aside=(*_LOCAL4, pools.pool),
         pool=pools.pool,
+        inner=inner,
     )
     if pools.pool6 and has_six:
         yield Family(
@@ -87,6 +92,7 @@ def families(pools: Pools, *, has_six: bool) -> Iterator[Family]:
             aside=(*_LOCAL6, six_net_of(pools.pool6, pools.pool)),
             pool=pools.pool,
             pool6=pools.pool6,
+            inner=six_of(pools.pool6, inner) if inner else "",
         )
 
 

@@ -137,7 +137,8 @@ def base_chains(family: Family) -> Mapping[str, tuple[str, tuple[str, ...]]]:
     # Its answers go to whoever asked, and would pass this node by.
     far = (
         f"ct status dnat ct original {ip} daddr != @virtual"
-        f" {ip} daddr . meta l4proto . th dport @far masquerade"
+        f" {ip} daddr . meta l4proto . th dport @far"
+        f" {f'snat to {family.inner}' if family.inner else 'masquerade'}"
     )
     return {
         "prerouting": ("nat prerouting -100", (to_vip, to_port)),

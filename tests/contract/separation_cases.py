@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from node_agent.network.addresses import mac_of, six_of
+from node_agent.network.addresses import mac_of
+from tests.contract.led_cases import LED_CASES
 from tests.contract.network_rig import (
     METRICS,
     POOL6,
@@ -26,7 +27,6 @@ from tests.contract.network_rig import (
     Rig,
     fits,
     reaches,
-    sends,
 )
 from tests.contract.scan import PORTS, send_everywhere
 
@@ -253,50 +253,6 @@ def who_is_in_no_map_reaches_nothing_and_is_reached_by_nobody(rig: Rig) -> None:
         assert reaches(one, near, near.address, udp=True)
 
 
-def what_the_kernel_led_elsewhere_is_judged_by_where_it_goes(rig: Rig) -> None:
-    """A virtual address and a published UDP port, as the kernel's balancing rewrites them."""
-    rig.network("front")
-    rig.network("back")
-    web, db = rig.attach("shop.web.1.a", 1, "front"), rig.attach("shop.db.1.a", 1, "back")
-    client = rig.attach("shop.api.1.a", 1, "front")
-    shut = rig.attach("shop.job.1.a", 1, "lonely")
-    rig.vip = "198.18.100.1"
-    rig.apply()
-    here, _ = rig.nodes
-    vip6, node6 = six_of(POOL6, rig.vip), six_of(POOL6, here.address)
-    if here.settings.is_vxlan:  # Its only address beside containers' is one of the segment's.
-        node6 = "fd00:69::1"
-        here.run(f"ip addr add {node6}/64 dev eth0 nodad")
-        rig.stranger.run("ip addr add fd00:69::9/64 dev eth0 nodad")
-    for ip, vip, node, at in (
-        ("ip", rig.vip, here.address, web.address),
-        ("ip6", vip6, node6, web.six),
-    ):
-        to = f"[{at}]" if ":" in at else at
-        here.nft(
-            f"table {ip} led {{ chain c {{ type nat hook prerouting priority dstnat;"
-            f" {ip} daddr {vip} dnat to {at};"
-            f" {ip} daddr {node} udp dport 5353 dnat to {to}:4711; }}; }}"
-        )
-        rig.stranger.run(f"ip route add {vip} via {node}")
-        for udp in (False, True):
-            assert reaches(client, web, vip, udp=udp, at=at)
-            assert reaches(db, web, vip, udp=udp, at=at) is None
-            assert reaches(rig.stranger, web, vip, udp=udp, at=at) is None
-        # Of nodes' addresses, containers use that which all know.
-        is_known = ip == "ip" or not here.settings.is_vxlan
-        for who, gets_there in (
-            (client, True),
-            (db, is_known),
-            (shut, False),
-            (rig.stranger, True),
-        ):
-            listener = Listener(web, at, 4711, udp=True)
-            sends(who, node, 5353)
-            assert (listener.got(SILENCE_S) is not None) == gets_there
-            listener.close()
-
-
 def a_stranger_cannot_say_to_be_a_container(rig: Rig) -> None:
     rig.network("front")
     web, near = rig.attach("shop.web.1.a", 1, "front"), rig.attach("shop.web.2.a", 1, "front")
@@ -335,10 +291,9 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
         a_node_that_is_at_another_address_is_reached_again,
         each_end_refuses_alone,
         who_is_in_no_map_reaches_nothing_and_is_reached_by_nobody,
-        what_the_kernel_led_elsewhere_is_judged_by_where_it_goes,
         a_stranger_cannot_say_to_be_a_container,
     )
-}
+} | LED_CASES
 
 
 if __name__ == "__main__":
