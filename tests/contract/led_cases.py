@@ -67,7 +67,8 @@ def what_the_kernel_led_elsewhere_is_judged_by_where_it_goes(rig: Rig) -> None:
         ):
             listener = Listener(web, at, 4711, udp=True)
             sends(who, node, 5353)
-            assert (listener.got(SILENCE_S) is not None) == gets_there
+            got = listener.got(ANSWER_S if gets_there else SILENCE_S)
+            assert (got is not None) == gets_there, (node, got)
             listener.close()
 
 

@@ -263,6 +263,12 @@ def a_stranger_cannot_say_to_be_a_container(rig: Rig) -> None:
     lies = (near.address, far.address) if here.settings.is_vxlan else (near.address,)
     for lie in lies:
         assert not heard_as(rig.stranger, lie, web, web.address)
+    # By an address of the segment's own, whatever IPv6 addresses nodes have besides.
+    here.run("ip addr add fd00:69::1/64 dev eth0 nodad")
+    rig.stranger.run("ip addr add fd00:69::9/64 dev eth0 nodad")
+    rig.stranger.run(f"ip route add {web.six} via fd00:69::1")
+    for lie in (near.six, far.six) if here.settings.is_vxlan else (near.six,):
+        assert not heard_as(rig.stranger, lie, web, web.six)
     if here.settings.is_vxlan:
         rig.stranger.run(f"ip route del {here.subnet}")
         rig.stranger.run(
