@@ -108,6 +108,8 @@ class Rig:
     def _box(self, name: str, address: str, node: str) -> Box:
         box = Box(self._folder / name, address, node, self.pool6)
         namespaces.make(box.pin)
+        if self.pool6:  # or links ask nobody for neighbours while it is seen whether they are alone
+            box.do("sysctl -q net.ipv6.conf.default.accept_dad=0")
         return box
 
     def _on_segment(self, name: str, address: str) -> Box:
