@@ -80,7 +80,7 @@ class Bench:
         await self._rig.forget()
         victim = await self._prepare(fault)
         before = self._rig.state.routed(STACK)
-        roles = await self._roles(victim)
+        roles, term = await self._roles(victim), await members.term(self._rig.lab)
         entry = self._rng.choice([node for node in self._rig.lab.nodes if node != victim])
         spec = self._rig.specs[0]
         async with load(self._rig, await self._way(victim, entry), spec, rate=self._rate) as one:
@@ -95,6 +95,7 @@ class Bench:
         lost = on_holder(outcomes, at_s - began_s) if self._via is Via.HOLDER else frozenset()
         others = [each for number, each in enumerate(outcomes) if number not in lost]
         told = moments(case, self._rig.state.seen, starts)
+        elections = await members.term(self._rig.lab) - term
         await self._mend(fault, victim)
         told = msgspec.structs.replace(
             told,
@@ -114,6 +115,7 @@ class Bench:
             half_read=sum(each.idempotent and each.error == HALF_READ for each in others),
             failed_other=_failed(others, idempotent=False),
             roles=roles,
+            elections=elections,
             via=self._via.value,
             rate=self._rate,
             on_holder=len(lost),

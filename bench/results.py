@@ -54,6 +54,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
 
     Attributes:
         roles: what the victim was besides: the leader of etcd, of the schedulers.
+        elections: of etcd, from just before the fault until its end.
         via: what the load was sent to, see bench.address.Via.
         rate: requests a second.
         on_holder: failed requests on connections to the victim, which held the address; they are
@@ -74,6 +75,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     failed_idempotent: int
     failed_other: int
     roles: tuple[str, ...] = ()
+    elections: int = 0
     errors: Mapping[str, int] = {}
     suspected: Mapping[str, float] = {}
     via: str = "host"
@@ -90,6 +92,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
             failed += f", {self.on_holder} with their connections to the holder"
         peers = ", ".join(f"{peer} {at_s:.3f}" for peer, at_s in self.suspected.items())
         who = " ".join((self.victim, *(f"({role} leader)" for role in self.roles)))
+        if self.elections:
+            who += f" ({self.elections} elections)"
         if self.errors:
             failed += f" ({', '.join(f'{count} {cause}' for cause, count in self.errors.items())})"
         return f"{who}: {' '.join(parts)}; suspected by {peers or 'nobody'}; {failed}"
