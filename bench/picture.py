@@ -76,7 +76,7 @@ def draw(found: dict[str, list[RunRecord]]) -> None:
         axes.barh(0, 0, color=_COLOURS[number], label=name)
     axes.set_yticks([])
     axes.invert_yaxis()
-    axes.margins(x=0.18)
+    axes.margins(x=0.24)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds since the fault, median run")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
