@@ -120,11 +120,13 @@ class Bench:
             rate=self._rate,
             on_holder=len(lost),
             errors=Counter(each.failure for each in outcomes if each.failure),
-            suspected={
-                peer: round(told_s - at_s, 3)
-                for peer, told_s in suspicions(case, self._rig.state.seen).items()
-            },
+            suspected=self._suspected(case),
         )
+
+    def _suspected(self, case: Case) -> dict[str, float]:
+        """Return the seconds from the fault to each peer's first suspicion."""
+        told = suspicions(case, self._rig.state.seen)
+        return {peer: round(told_s - case.at_s, 3) for peer, told_s in told.items()}
 
     async def _begin(self, fault: str, number: int) -> None:
         if fault == "kill":
