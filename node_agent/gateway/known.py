@@ -5,8 +5,9 @@ and the same object as before for every service of which nothing has changed: wh
 of them is done at once. A stack whose routes are the same object costs a look at its slots.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TypeVar
 
 from node_agent.each import OfEach
 from node_agent.gateway import edge, wanted
@@ -17,47 +18,28 @@ from shared.model import Routes, ServiceRoutes, StackName
 
 _Tabled = tuple[ServiceRoutes, Table]
 _Found = tuple[ServiceRoutes, Table, tuple[Served, ...]]
+V = TypeVar("V", _Tabled, _Found)
+_OfStacks = Mapping[StackName, tuple[Routes, Mapping[str, V]]]
 
 
 class Known:
     """Remembers of each stack and each service what came of it last."""
 
     def __init__(self) -> None:
-        self._tables: dict[StackName, tuple[Routes, Mapping[str, _Tabled]]] = {}
-        self._served: dict[StackName, tuple[Routes, Mapping[str, _Found]]] = {}
+        self._tables: _OfStacks[_Tabled] = {}
+        self._served: _OfStacks[_Found] = {}
         self._entries = OfEach(_entries)
         self._shapes: OfEach[Served, str] | None = None
         self._place: Place | None = None
 
     def tables(self, routes: AllRoutes, before: Mapping[str, Table]) -> dict[str, Table]:
         """Return the slots of every service, changed as little as possible."""
-        known, self._tables = self._tables, {}
-        for stack, (_, own) in sorted(routes.items()):
-            had = known.get(stack)
-            services = had[1] if had is not None else {}
-            # Tables that serve these routes already are what they would become.
-            is_same = had is not None and had[0] is own
-            if not is_same or any(before.get(key) is not one[1] for key, one in services.items()):
-                services = {
-                    key: (service, _table(services.get(key), before.get(key, Table()), service))
-                    for key, service in _services(stack, own)
-                }
-            self._tables[stack] = own, services
+        self._tables = _of_stacks(self._tables, routes, before, _tabled)
         return {key: one[1] for _, own in self._tables.values() for key, one in own.items()}
 
     def served(self, routes: AllRoutes, slots: Mapping[str, Table]) -> tuple[Served, ...]:
         """Return everything that leads to replicas."""
-        known, self._served = self._served, {}
-        for stack, (_, own) in sorted(routes.items()):
-            had = known.get(stack)
-            services = had[1] if had is not None else {}
-            is_same = had is not None and had[0] is own
-            if not is_same or any(slots[key] is not one[1] for key, one in services.items()):
-                services = {
-                    key: _found(services.get(key), stack, service, slots[key])
-                    for key, service in _services(stack, own)
-                }
-            self._served[stack] = own, services
+        self._served = _of_stacks(self._served, routes, slots, _found)
         all_ = (one[2] for _, own in self._served.values() for one in own.values())
         return tuple(each for some in all_ for each in some)
 
@@ -77,13 +59,30 @@ class Known:
         return found
 
 
-def _services(stack: StackName, routes: Routes) -> Iterable[tuple[str, ServiceRoutes]]:
-    return ((f"{stack}.{service.service}", service) for service in routes.services)
+def _of_stacks(
+    known: _OfStacks[V],
+    routes: AllRoutes,
+    tables: Mapping[str, Table],
+    find: Callable[[V | None, StackName, ServiceRoutes, Table], V],
+) -> _OfStacks[V]:
+    """Return what is found for each service: for a stack that is the same, the same object."""
+    found: dict[StackName, tuple[Routes, Mapping[str, V]]] = {}
+    for stack, (_, own) in sorted(routes.items()):
+        had, services = known.get(stack, (None, {}))
+        if had is not own or any(tables.get(key) is not one[1] for key, one in services.items()):
+            named = ((f"{stack}.{service.service}", service) for service in own.services)
+            services = {
+                key: find(services.get(key), stack, service, tables.get(key, Table()))
+                for key, service in named
+            }
+        found[stack] = own, services
+    return found
 
 
-def _table(had: _Tabled | None, table: Table, service: ServiceRoutes) -> Table:
+def _tabled(had: _Tabled | None, _: StackName, service: ServiceRoutes, table: Table) -> _Tabled:
+    # A table that serves these routes already is what it would become.
     is_same = had is not None and had[1] is table and had[0] == service
-    return table if is_same else next_table(table, service)
+    return service, table if is_same else next_table(table, service)
 
 
 def _found(had: _Found | None, stack: StackName, service: ServiceRoutes, table: Table) -> _Found:
