@@ -18,7 +18,6 @@ from scheduler.leadership import Leadership
 from shared import codec, keys
 from shared.clock import Clock
 from shared.election import Fence
-from shared.errors import CodecError
 from shared.etcd.store import EtcdStore
 from shared.loop import Dirty
 from shared.mirror import mirror
@@ -82,13 +81,14 @@ def silent_hosts(view: View) -> frozenset[str]:
     """
     found: set[str] = set()
     for key, item in view.range(keys.SUSPECTS).items():
-        try:
-            suspicion = codec.decode(Suspicion, item.value, key)
-            spec = view.items.get(keys.node_spec(suspicion.node))
-            if suspicion.silence is Silence.HOST and spec is not None:
-                found.add(codec.decode(NodeSpec, spec.value, spec.key).address)
-        except CodecError:
-            continue  # The leader complains of it; nothing is avoided for it.
+        # The leader complains of what cannot be read; nothing is avoided for it.
+        suspicion = codec.readable(Suspicion, item.value, key)
+        if suspicion is None or suspicion.silence is not Silence.HOST:
+            continue
+        at = view.items.get(keys.node_spec(suspicion.node))
+        spec = codec.readable(NodeSpec, at.value, at.key) if at is not None else None
+        if spec is not None:
+            found.add(spec.address)
     return frozenset(found)
 
 

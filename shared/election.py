@@ -13,7 +13,7 @@ import msgspec
 
 from shared import codec, keys
 from shared.cancelling import heed_cancellation
-from shared.errors import AmbiguousError, CodecError, ConflictError, FencedError, StoreError
+from shared.errors import AmbiguousError, ConflictError, FencedError, StoreError
 from shared.model import Leader, Revision
 from shared.store import Compare, Compared, Condition, KeyValue, Lease, Op, Put, Store, exactly
 
@@ -98,9 +98,8 @@ async def _depose(store: Store, held: KeyValue, until_gone: UntilGone | None) ->
     """
     if until_gone is None or not held.lease:
         return
-    try:
-        leader = codec.decode(Leader, held.value, held.key)
-    except CodecError:
+    leader = codec.readable(Leader, held.value, held.key)
+    if leader is None:
         return  # Nobody knows who leads: the lease decides.
     await until_gone(leader)
     now = (await store.list(exactly(keys.LEADER))).items

@@ -9,7 +9,6 @@ from node_agent.gateway.word import Heard, heard
 from node_agent.membership import Publisher
 from shared import codec, keys
 from shared.clock import Clock
-from shared.errors import CodecError
 from shared.model import GatewayWord, NodeName
 from shared.store import Store
 
@@ -59,9 +58,8 @@ class Saying:
         self._is_read = True
         if value is None:
             return
-        try:
-            word = codec.decode(GatewayWord, value, keys.gateway(self._node))
-        except CodecError:
+        word = codec.readable(GatewayWord, value, keys.gateway(self._node))
+        if word is None:
             return  # Ours to write: it is replaced.
         self._written = word.trouble
         now = self._clock.monotonic_s()
