@@ -3,8 +3,6 @@
 import asyncio
 import datetime as dt
 import json
-import os
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Final
@@ -15,7 +13,7 @@ from node_agent.gateway.access import Wanted
 from node_agent.gateway.haproxy import HaproxyGateway
 from shared.clock import SystemClock
 from shared.model import Traffic
-from tests.contract.gateway_rig import A, B, endpoint, replica
+from tests.contract.gateway_rig import A, B, endpoint, kill, replica
 from tests.contract.route_rig import ask, echoing, route, routed
 from tests.waiting import until
 
@@ -55,9 +53,7 @@ async def what_was_written_of_requests_outlives_haproxy_and_is_read_back(
     async with replica(B):
         await gateway.apply(wanted)
         await ask("b.test/before")
-        for process in gateway.haproxy.left():
-            os.kill(process, signal.SIGKILL)
-        await until(lambda: not gateway.haproxy.left(), 10)
+        await kill(gateway)
         await gateway.apply(wanted)
         await ask("b.test/after")
 

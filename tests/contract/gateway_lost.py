@@ -2,14 +2,24 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 from node_agent.gateway.haproxy import HaproxyGateway
-from tests.contract.gateway_rig import PORT, SHOP, A, B, client, endpoint, load, replica, served
+from tests.contract.gateway_rig import (
+    PORT,
+    SHOP,
+    A,
+    B,
+    client,
+    endpoint,
+    kill,
+    load,
+    replica,
+    served,
+)
 from tests.waiting import until
 
 FILES: Final = ("admin.sock", "master.sock", "metrics.sock", "haproxy.cfg")
@@ -64,9 +74,7 @@ async def one_that_does_not_start_is_said_while_it_is_waited_for(
     await gateway.apply(served(endpoint(A)))
     assert trouble_of(gateway) == ""
     found = os.environ["PATH"]
-    for pid in gateway.haproxy.left():
-        os.kill(pid, signal.SIGKILL)
-    await until(lambda: not gateway.haproxy.left(), 10)
+    await kill(gateway)
     stub(gateway.run_dir, "case $1 in -c) exit 0;; esac; exit 1")
     async with asyncio.TaskGroup() as group:
         starting = group.create_task(gateway.apply(served(endpoint(A))))
