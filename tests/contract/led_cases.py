@@ -22,6 +22,7 @@ from tests.contract.network_rig import (
     Machine,
     Node,
     Rig,
+    is_kept_from,
     reaches,
     sends,
 )
@@ -55,8 +56,8 @@ def what_the_kernel_led_elsewhere_is_judged_by_where_it_goes(rig: Rig) -> None:
         rig.stranger.run(f"ip route add {vip} via {node}")
         for udp in (False, True):
             assert reaches(client, web, vip, udp=udp, at=at)
-            assert reaches(db, web, vip, udp=udp, at=at) is None
-            assert reaches(rig.stranger, web, vip, udp=udp, at=at) is None
+            assert is_kept_from(db, web, vip, udp=udp, at=at)
+            assert is_kept_from(rig.stranger, web, vip, udp=udp, at=at)
         # Of nodes' addresses, containers use that which all know.
         is_known = ip == "ip" or not here.settings.is_vxlan
         for who, gets_there in (
@@ -86,7 +87,7 @@ def what_is_balanced_gets_to_a_replica_of_another_node_and_its_answer_back(rig: 
         for udp in (False, True):
             own = client.six if ":" in at else client.address
             assert reaches(client, web, vip, udp=udp, at=at) == own
-            assert reaches(db, web, vip, udp=udp, at=at) is None
+            assert is_kept_from(db, web, vip, udp=udp, at=at)
     # An address that other nodes do not know, as a floating one.
     own6 = "fd00:69::1"
     here.run(f"ip addr add {own6}/64 dev eth0 nodad")

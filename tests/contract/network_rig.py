@@ -6,6 +6,7 @@ stranger beside it, a machine of the segment that is no node.
 
 import asyncio
 import errno
+import math
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -80,10 +81,10 @@ class Machine:
         """Run what may have nothing left to do."""
         self.inside(lambda: subprocess.run(command.split(), capture_output=True, check=False))
 
-    def pings(self, address: str) -> bool:
+    def pings(self, address: str, within_s: float = ANSWER_S) -> bool:
         """Say whether an echo request is answered."""
         program = "ping6" if ":" in address else "ping"
-        argv = ["busybox", program, "-c", "1", "-W", "1", address]
+        argv = ["busybox", program, "-c", "1", "-W", f"{math.ceil(within_s)}", address]
         done = self.inside(lambda: subprocess.run(argv, capture_output=True, check=False))
         return done.returncode == 0
 
@@ -289,8 +290,6 @@ def reaches(
 ) -> str | None:
     """Return the address that `who` has for `target`, which listens; None: it does not get there.
 
-    A packet that should be lost is followed by nothing, so the test waits a little for it.
-
     Args:
         who: connects or sends.
         target: listens.
@@ -300,25 +299,46 @@ def reaches(
         at: where `target` listens, if not at that address.
     """
     listener = Listener(target, at or address, port, udp=udp)
+    return _heard_of(who, listener, (address, port), ANSWER_S)
+
+
+def is_kept_from(
+    who: Machine,
+    target: Machine,
+    address: str,
+    port: int = 4711,
+    *,
+    udp: bool = False,
+    at: str = "",
+) -> bool:
+    """Say that `who` does not get to `target`, as `reaches` means it.
+
+    A packet that should be lost is followed by nothing, so the test waits a little for it.
+    """
+    listener = Listener(target, at or address, port, udp=udp)
+    return _heard_of(who, listener, (address, port), SILENCE_S) is None
+
+
+def _heard_of(who: Machine, listener: Listener, to: tuple[str, int], within_s: float) -> str | None:
     try:
-        if udp:
-            sends(who, address, port)
-            return listener.got(SILENCE_S)
-        if not connects(who, address, port, SILENCE_S):
-            return None
-        return listener.got(ANSWER_S)
+        if listener.is_udp:
+            sends(who, *to)
+            return listener.got(within_s)
+        return listener.got(ANSWER_S) if connects(who, *to, within_s) else None
     finally:
         listener.close()
 
 
-def fits(who: Machine, target: Machine, address: str, size: int) -> bool:
+def fits(
+    who: Machine, target: Machine, address: str, size: int, within_s: float = ANSWER_S
+) -> bool:
     """Say whether an IPv4 packet of that many bytes gets there whole."""
     listener = Listener(target, address, 4712, udp=True)
     client = who.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     try:
         client.setsockopt(socket.IPPROTO_IP, _MTU_DISCOVER, _DO_NOT_FRAGMENT)
         client.sendto(bytes(size - _HEADERS), (address, 4712))
-        return listener.got(SILENCE_S) is not None
+        return listener.got(within_s) is not None
     except OSError as error:
         if error.errno != errno.EMSGSIZE:
             raise
