@@ -22,6 +22,7 @@ from node_agent.names.server import CLIENTS_OF_ONE_MAX
 from node_agent.names.telling import Teller
 from node_agent.network import namespaces
 from node_agent.oci.naming import resolv_conf
+from node_agent.process import running
 from tests.build_names import OWN, question, snapshot
 from tests.contract.names_rig import (
     MANY,
@@ -347,15 +348,8 @@ async def two_that_begin_at_once_leave_one(rig: Rig) -> None:
     async with asyncio.TaskGroup() as group:
         for keeper in (rig.keeper, other):
             group.create_task(keeper.apply(cluster("198.19.1.10")))
+    await until(lambda: len(running(lambda words: "node_agent.names" in words)) == 1, 10)
     assert (await rig.keeper.apply(cluster("198.19.1.11"))).problems == ()
-
-    def processes() -> int:
-        found = subprocess.run(
-            ["ss", "-Hunlp", "sport", "=", "53"], capture_output=True, text=True, check=True
-        )
-        return len(found.stdout.splitlines())
-
-    await until(lambda: processes() == 1, 10)
     for _ in range(20):
         assert await rig.addresses("web") == ["198.19.1.11"]
 
