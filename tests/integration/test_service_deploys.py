@@ -121,7 +121,8 @@ def test_a_canary_waits_for_a_word(cluster: Cluster) -> None:
 
 
 def test_of_two_deploys_at_once_one_is_told(cluster: Cluster) -> None:
-    files = [cluster.compose(web("2")), cluster.compose(web("2", monitor="1s"))]
+    # Long enough for the second to come while the first is under way, also on a busy machine.
+    files = [cluster.compose(web("2", monitor=f"{seconds}s")) for seconds in (3, 4)]
     both = [cluster.typed("deploy", "-f", file, "--name", "web") for file in files]
     told = [process.communicate()[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 5], told
