@@ -10,15 +10,16 @@ from node_agent import process as processes
 from node_agent.gateway.haproxy import HaproxyGateway
 from tests.contract.gateway_lost import listening
 from tests.contract.gateway_rig import SHOP, A, B, client, endpoint, replica, served
+from tests.stopping import stop
 from tests.waiting import until
 
 # Longer than a question waits for its answer.
 _HOST_STANDS_STILL_S: Final = 7
 
 
-def send(pids: Iterable[int], number: signal.Signals) -> None:
+def let_go_on(pids: Iterable[int]) -> None:
     for pid in pids:
-        os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
 
 
 async def a_haproxy_that_stands_still_is_ended_before_the_next_begins(
@@ -27,7 +28,7 @@ async def a_haproxy_that_stands_still_is_ended_before_the_next_begins(
     async with replica(A), replica(B), client(keep_alive=False) as gets:
         await gateway.apply(served(endpoint(A)))
         frozen = gateway.haproxy.left()
-        send(frozen, signal.SIGSTOP)
+        await stop(frozen)
         wanted = served(endpoint(B), revision=2)
         while (status := await gateway.apply(wanted)).problems:
             assert gateway.haproxy.left() == frozen, "no other one begins beside it"
@@ -47,11 +48,11 @@ async def a_haproxy_that_is_slow_for_seconds_is_left_alone(gateway: HaproxyGatew
         await gateway.apply(served(endpoint(A)))
         slow = gateway.haproxy.left()
         for _ in range(3):
-            send(slow, signal.SIGSTOP)
+            await stop(slow)
             status = await gateway.apply(served(endpoint(B), revision=2))
             assert status.acked == {SHOP: 1}, "nothing newer is in force"
             assert "does not answer" in status.problems[0]
-            send(slow, signal.SIGCONT)
+            let_go_on(slow)
             status = await gateway.apply(served(endpoint(B), revision=2))
             assert (status.acked, status.problems) == ({SHOP: 2}, ())
             await gateway.apply(served(endpoint(A)))
@@ -65,7 +66,7 @@ async def a_host_that_stood_still_blames_nobody(gateway: HaproxyGateway) -> None
     async with replica(A):
         await gateway.apply(served(endpoint(A)))
         there = gateway.haproxy.left()
-        send(there, signal.SIGSTOP)
+        await stop(there)
         async with asyncio.TaskGroup() as group:
             asking = group.create_task(gateway.apply(served(endpoint(A))))
             await asyncio.wait((asking,), timeout=0.3)
@@ -90,14 +91,14 @@ async def one_that_stands_still_and_has_lost_its_socket_does_not_go_on_listening
     async with replica(A), replica(B), client(keep_alive=False) as gets:
         await gateway.apply(served(endpoint(A)))
         frozen = gateway.haproxy.left()
-        send(frozen, signal.SIGSTOP)
+        await stop(frozen)
         gateway.haproxy.admin_socket.unlink()
         status = await gateway.apply(served(endpoint(B), revision=2))
         assert (status.acked, status.problems) == ({SHOP: 2}, ())
         await until(lambda: listening() == 1, 10)
         for _ in range(20):
             await gets.get()
-    send([pid for pid in frozen if processes.is_alive(pid)], signal.SIGCONT)
+    let_go_on([pid for pid in frozen if processes.is_alive(pid)])
     assert (gets.answers, gets.failures) == ([B] * 20, [])
 
 

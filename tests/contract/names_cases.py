@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ from tests.contract.names_rig import (
     ended,
     upstream,
 )
+from tests.stopping import stop
 from tests.waiting import until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -239,9 +240,15 @@ def status_of(pid: int) -> dict[str, str]:
 async def one_that_dies_or_stands_still_is_replaced_and_knows_all(rig: Rig) -> None:
     snapshot = cluster("198.19.1.10")
     await rig.keeper.apply(snapshot)
-    for number in (signal.SIGKILL, signal.SIGSTOP):
+
+    async def kill(pids: Iterable[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            await ended(pid)
+
+    for end in (kill, stop):
         pid = rig.pid
-        os.kill(pid, number)
+        await end((pid,))
         status = await rig.keeper.apply(snapshot)
         assert status.problems == ()
         await ended(pid)
