@@ -60,7 +60,7 @@ def links() -> set[str]:
 
 def reaches(attachment: Attachment, address: str) -> bool:
     """Say whether a packet from inside the container's namespace is answered."""
-    argv = ["busybox", "ping", "-c", "1", "-W", "2", address]
+    argv = ["busybox", "ping", "-c", "1", "-W", "10", address]
 
     def ping() -> int:
         return subprocess.run(argv, capture_output=True, check=False).returncode
