@@ -95,18 +95,18 @@ class Leadership:
         """
         grounds: Grounds = ()
         looked_at: tuple[int, int] | None = None
-        world, is_news, due_s = World(), True, 0.0
+        world, due_s = World(), 0.0
         while True:
             # Most of what changes is what nodes run: no verdict goes by that.
             at = self._view.stamp(keys.NODES), self._view.stamp(keys.SUSPECTS)
             if at != looked_at:
                 looked_at, world = at, self.read()
                 before, grounds = grounds, grounds_of(world)
-                is_news |= grounds != before
+                due_s = due_s if grounds == before else 0.0
             now_s = self._clock.monotonic_s()
-            if is_news or now_s >= due_s:
+            if now_s >= due_s:
                 judged = judge(world, self._history, now_s, self._timing)
-                is_news, self._history = judged.history != self._history, judged.history
+                self._history = judged.history
                 verdict = judged.verdicts.get(leader.node)
                 if verdict is not None and verdict.is_given_up:
                     reason = judged.reasons.get(leader.node, "")

@@ -153,23 +153,33 @@ def flap_s(losses: int, timing: Timing) -> float:
 
 
 def _seen(world: World, before: History, said: Word, now: float, timing: Timing) -> History:
-    """Return the history after looking: what is no longer so is forgotten."""
+    """Return the history after looking: what is no longer so is forgotten.
+
+    Who is back is so before the brake is decided: else it would count as old news now, and as one
+    that is well for whoever asks again.
+    """
     nodes = world.nodes
+    missing = {name: before.missing_since.get(name, now) for name in nodes if not nodes[name].alive}
+    confirmed = {
+        name: before.confirmed_since.get(name, now) for name in nodes if said.is_confirmed(name)
+    }
+    away = missing.keys() | confirmed.keys()
+    known = {name: verdict for name, verdict in before.given_up.items() if name in nodes}
+    back = [name for name in known if name not in away]
     return History(
-        missing_since={
-            name: before.missing_since.get(name, now) for name in nodes if not nodes[name].alive
-        },
-        confirmed_since={
-            name: before.confirmed_since.get(name, now) for name in nodes if said.is_confirmed(name)
-        },
-        given_up={name: verdict for name, verdict in before.given_up.items() if name in nodes},
+        missing_since=missing,
+        confirmed_since=confirmed,
+        given_up={name: verdict for name, verdict in known.items() if name in away},
         losses={
             name: recent
             for name, times in before.losses.items()
             if name in nodes
             and (recent := tuple(at for at in times if at + timing.flap_window_s > now))
         },
-        back_since={name: at for name, at in before.back_since.items() if name in nodes},
+        back_since={
+            **{name: at for name, at in before.back_since.items() if name in nodes},
+            **dict.fromkeys(back, now),
+        },
         fast_at=tuple(at for at in before.fast_at if at + timing.lease_ttl_s > now),
     )
 
@@ -188,14 +198,12 @@ def _is_braked(world: World, seen: History, said: Word, now: float, timing: Timi
 
 def _remembered(seen: History, given_up: Verdicts, now: float) -> History:
     lost = [name for name in given_up if name not in seen.given_up]
-    back = [name for name in seen.given_up if name not in given_up]
     fast = tuple(now for name in lost if given_up[name] is Verdict.UNREACHABLE)
-    since = {name: at for name, at in seen.back_since.items() if name not in given_up}
     return msgspec.structs.replace(
         seen,
         given_up=given_up,
         losses={**seen.losses, **{name: (*seen.losses.get(name, ()), now) for name in lost}},
-        back_since={**since, **dict.fromkeys(back, now)},
+        back_since={name: at for name, at in seen.back_since.items() if name not in given_up},
         fast_at=(*seen.fast_at, *fast),
     )
 
@@ -222,9 +230,9 @@ class _Case:
             before = self._history.given_up.get(name)
             if self._is_lost(name):
                 found[name] = Verdict.LOST
-            elif before is not None and self._stays_away(name):
+            elif before is not None:
                 found[name] = Verdict.UNREACHABLE
-            elif before is None and fast_left > 0 and self._is_convicted(name):
+            elif fast_left > 0 and self._is_convicted(name):
                 found[name] = Verdict.UNREACHABLE
                 fast_left -= 1
         return found
@@ -236,9 +244,6 @@ class _Case:
         # Once lost is lost until it is back: others that fall silent later change nothing.
         was_lost = self._history.given_up.get(name) is Verdict.LOST
         return was_lost or self._now >= since + self._grace_s
-
-    def _stays_away(self, name: NodeName) -> bool:
-        return name in self._history.missing_since or name in self._history.confirmed_since
 
     def _is_convicted(self, name: NodeName) -> bool:
         since = self._history.confirmed_since.get(name)

@@ -1,6 +1,6 @@
 """Whom the leader believes: votes, the brake, the rate limit, and nodes that come and go."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from hypothesis import example, given
@@ -124,27 +124,50 @@ def test_a_verdict_changes_at_the_very_moment_that_was_named(at_s: float) -> Non
     assert judged.verdicts[NodeName("node-1")] is Verdict.LOST
 
 
+# All timings of this profile are whole eighths of a second: so is every moment, and no sum is off.
+MOMENTS = st.integers(0, 3000).map(lambda eighths: eighths / 8)
 STATES = st.tuples(
     st.dictionaries(st.integers(1, 5), st.sets(st.integers(1, 5), max_size=4), max_size=3),
     st.sets(st.integers(1, 5), max_size=3),
-    st.floats(0.0, 20.0),
+    st.one_of(st.integers(0, 80).map(lambda eighths: eighths / 8), MOMENTS),
 )
+States = list[tuple[dict[int, set[int]], set[int], float]]
 
 
 @given(st.lists(STATES, min_size=1, max_size=6), st.floats(0.0, 0.999))
 def test_what_was_seen_before_is_seen_again_until_the_moment_that_was_named(
-    states: list[tuple[dict[int, set[int]], set[int], float]], share: float
+    states: States, share: float
 ) -> None:
-    now, history, state = 0.0, History(), seen(5, {}, set())
+    now, state = 0.0, seen(5, {}, set())
+    judged = judge(state, History(), now, LAN)
     for said, gone, passes_s in states:
         now += passes_s
         state = seen(5, said, gone)
-        history = judge(state, history, now, LAN).history
-    judged = judge(state, history, now, LAN)
-    while judged.history != history:
-        history = judged.history
-        judged = judge(state, history, now, LAN)
+        judged = judge(state, judged.history, now, LAN)
     again = seen(5, said, gone)
     assert grounds_of(again) == grounds_of(state)
+    assert judge(again, judged.history, now, LAN) == judged
     later = now + share * (60.0 if judged.changes_in_s is None else judged.changes_in_s)
-    assert judge(again, history, later, LAN).verdicts == judged.verdicts
+    assert judge(again, judged.history, later, LAN).verdicts == judged.verdicts
+
+
+def asked(states: States, also_at: Iterable[float] = ()) -> Judged:
+    """Return the verdict in the end: asked at each change, when one is due, and `also_at`."""
+    now, history, last = 0.0, History(), seen(5, {}, set())
+    for said, gone, passes_s in states:
+        last, ends = seen(5, said, gone), now + passes_s
+        more = sorted(at for at in also_at if now <= at < ends)
+        while now < ends:
+            judged = judge(last, history, now, LAN)
+            history = judged.history
+            due = now + judged.changes_in_s if judged.changes_in_s is not None else ends
+            now = min([due, ends, *more[:1]])
+            more = more[1:] if more[:1] == [now] else more
+    return judge(last, history, now, LAN)
+
+
+@given(st.lists(STATES, min_size=1, max_size=6), st.lists(MOMENTS, max_size=30))
+def test_what_is_remembered_goes_by_what_happened_however_often_somebody_asked(
+    states: States, also_at: list[float]
+) -> None:
+    assert asked(states, also_at) == asked(states)
