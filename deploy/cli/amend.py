@@ -58,10 +58,7 @@ def scale(
     asked = parse_counts(counts)
 
     async def change(client: "ApiClient") -> str:
-        found = [
-            (*meant([name], (await client.services()).services), count)
-            for name, count in asked.items()
-        ]
+        found = [(*meant([name], await client.services()), count) for name, count in asked.items()]
         if len({stack for stack, _, _ in found}) > 1 or not all(names for _, names, _ in found):
             raise SpecError("say how many of which services of one stack: STACK.SERVICE=COUNT")
         counts = {names[0]: count for _, names, count in found}
@@ -163,7 +160,7 @@ def _change(
     detach: bool,
 ) -> None:
     async def change(client: "ApiClient") -> str:
-        stack, services = meant(names, (await client.services()).services)
+        stack, services = meant(names, await client.services())
         return await _changed(client, stack, make(services), timeout_s, detach=detach)
 
     click.echo(connection.run(change))

@@ -56,6 +56,8 @@ def ls(connection: Connection, *, is_json: bool) -> None:
     """Show the services of all stacks: how many replicas are ready, and what is in the way."""
     found = connection.run(lambda client: client.services())
     show_list(found, service_table(found.services), is_json=is_json)
+    if found.unread and not is_json:
+        click.echo("\n" + "\n".join(outage_lines(tuple(found.unread.values()))))
 
 
 @click.command()

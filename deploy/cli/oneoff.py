@@ -56,7 +56,7 @@ def run(ctx: click.Context, whose: str, command: tuple[str, ...], *, is_removed:
 async def _run(
     client: "ApiClient", whose: str, command: tuple[str, ...], *, is_removed: bool
 ) -> int:
-    stack, services = meant([whose], (await client.services()).services)
+    stack, services = meant([whose], await client.services())
     if len(services) != 1:
         raise SpecError(f"{whose}: say which service: STACK.SERVICE")
     newest = (await client.history(stack)).generations[0].generation

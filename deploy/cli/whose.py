@@ -3,16 +3,14 @@
 Pure.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
-from shared.api import ServiceView
+from shared.api import ServiceList
 from shared.errors import NotFoundError, SpecError
 from shared.model import ServiceName, StackName
 
 
-def meant(
-    names: Sequence[str], there: Iterable[ServiceView]
-) -> tuple[StackName, tuple[ServiceName, ...]]:
+def meant(names: Sequence[str], there: ServiceList) -> tuple[StackName, tuple[ServiceName, ...]]:
     """Return the stack and its services; none: all of it.
 
     Args:
@@ -20,11 +18,11 @@ def meant(
         there: every service of the cluster.
 
     Raises:
-        NotFoundError: there is no such thing; says what there is.
+        NotFoundError: there is no such thing, or its stack cannot be read; says what there is.
         SpecError: they are of several stacks, or might be.
     """
-    pairs = sorted({(one.stack, one.service) for one in there})
-    found = [_one(name, pairs) for name in names]
+    pairs = sorted({(one.stack, one.service) for one in there.services})
+    found = [_one(name, pairs, there.unread) for name in names]
     stacks = sorted({stack for stack, _ in found})
     if len(stacks) > 1:
         raise SpecError(f"{' '.join(names)}: they are of the stacks {', '.join(stacks)}; take one")
@@ -34,7 +32,9 @@ def meant(
 
 
 def _one(
-    name: str, pairs: Sequence[tuple[StackName, ServiceName]]
+    name: str,
+    pairs: Sequence[tuple[StackName, ServiceName]],
+    unread: Mapping[StackName, str],
 ) -> tuple[StackName, ServiceName | None]:
     stack, dot, service = name.partition(".")
     fitting = [pair for pair in pairs if (pair == (stack, service) if dot else pair[1] == name)]
@@ -46,5 +46,7 @@ def _one(
     whole = [one for one, _ in pairs if one == name]
     if whole:
         return whole[0], None
+    if stack in unread:
+        raise NotFoundError(unread[StackName(stack)])
     shown = ", ".join(f"{one}.{other}" for one, other in pairs) or "nothing is deployed"
     raise NotFoundError(f"there is no service or stack {name!r}; there is: {shown}")

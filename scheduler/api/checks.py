@@ -119,7 +119,7 @@ def problems(
     for spec in upload.services:
         yield from _service(spec)
     yield from change_problems(upload.services)
-    yield from _ports(name, upload.services, others)
+    yield from _ports(name, upload.services, others, ground)
     yield from network_problems(name, upload, others, ground)
     yield from route_problems(name, upload.services, others, ground.edge)
     yield from _contents(name, upload)
@@ -239,7 +239,10 @@ _PARTS: Final[tuple[Callable[[Workload], Iterator[str]], ...]] = (
 
 
 def _ports(
-    name: StackName, services: Sequence[ServiceSpec], others: Mapping[StackName, Stack]
+    name: StackName,
+    services: Sequence[ServiceSpec],
+    others: Mapping[StackName, Stack],
+    ground: Ground,
 ) -> Iterator[str]:
     """Yield ports that two want: one that all nodes have, or one of a node beside such a one.
 
@@ -247,10 +250,9 @@ def _ports(
     """
     everywhere: dict[Port, str] = {}
     somewhere: dict[Port, str] = {}
-    for other in others.values():
-        for spec, port in _published(other.services) if other.name != name else ():
-            where = somewhere if port.is_host else everywhere
-            where.setdefault(port_of(port), f"stack {other.name}, service {spec.name}")
+    for stack, port, whose in _owned(others, ground):
+        if stack != name:
+            (somewhere if port.is_host else everywhere).setdefault(port_of(port), whose)
     own: set[tuple[str, Port]] = set()
     for spec, port in _published(services):
         key = port_of(port)
@@ -268,6 +270,19 @@ def _ports(
 def _port_text(port: Port) -> str:
     number, transport = port
     return f"{number}/udp" if transport == "udp" else str(number)
+
+
+def _owned(
+    others: Mapping[StackName, Stack], ground: Ground
+) -> Iterator[tuple[StackName, PublishedPort, str]]:
+    """Yield published ports with their stack and owner; of a stack that nobody can read, too."""
+    for stack in others.values():
+        for spec, port in _published(stack.services):
+            yield stack.name, port, f"stack {stack.name}, service {spec.name}"
+    for name, routed in ground.unread.items():
+        for one in routed:
+            owner = f"stack {name}, service {one.service}, whose record cannot be read"
+            yield from ((name, port, owner) for port in one.ports)
 
 
 def _published(services: Sequence[ServiceSpec]) -> Iterator[tuple[ServiceSpec, PublishedPort]]:

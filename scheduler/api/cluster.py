@@ -16,6 +16,7 @@ from scheduler.api.network_checks import Ground, ground_of
 from scheduler.api.placed import Placed, placed
 from scheduler.api.progress import Stand, is_placed, waiting
 from scheduler.api.stacks import Standing
+from scheduler.api.unread import newest
 from scheduler.api.views import Waiting
 from scheduler.explain import Unplaced
 from scheduler.nodes import History, Judged, Verdicts, judge
@@ -227,13 +228,8 @@ class Cluster:
 
     def standing_of(self, stack: StackName) -> Standing:
         """Return what is known of a stack besides its own record."""
-        generations = (
-            assignment.generation
-            for node in self.world().nodes.values()
-            for assignment in node.assignments
-            if assignment.stack == stack
-        )
-        return Standing(generation=max(generations, default=0), rollouts=self.rollouts_of(stack))
+        known = newest(self.world(), stack)
+        return Standing(generation=known, rollouts=self.rollouts_of(stack))
 
     def rollouts_of(self, stack: StackName) -> Rollouts:
         """Return how far the updates of a stack's services are."""

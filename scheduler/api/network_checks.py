@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from scheduler.api.route_checks import EDGE_PORTS
+from scheduler.api.unread import unread_stacks
 from scheduler.vips import wants_vip
 from scheduler.world import World
 from shared import codec, keys
@@ -31,6 +32,7 @@ from shared.model import (
     StackName,
 )
 from shared.subnets import Pools, hosts_of, network_of
+from shared.words import listed
 
 # A network's name is a key, and part of every routes document of its stack.
 NETWORK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -51,6 +53,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
         networks: those that no stack makes.
         unreadable: those of them whose record cannot be read: only who needs one is refused.
         edge: the ports on which gateways serve routes.
+        unread: the stacks whose record cannot be read, with what gateways serve of them still.
     """
 
     pools: Pools = Pools()
@@ -58,6 +61,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     networks: Mapping[str, Network] = {}
     unreadable: frozenset[str] = frozenset()
     edge: Sequence[int] = EDGE_PORTS
+    unread: Mapping[StackName, tuple[ServiceRoutes, ...]] = {}
 
 
 def ground_of(world: World, pools: Pools = Pools(), edge: Sequence[int] = EDGE_PORTS) -> Ground:  # noqa: B008 - frozen
@@ -72,6 +76,10 @@ def ground_of(world: World, pools: Pools = Pools(), edge: Sequence[int] = EDGE_P
             if key.startswith(keys.NETWORKS)
         ),
         edge=edge,
+        unread={
+            name: world.routes[name].routes.services if name in world.routes else ()
+            for name in unread_stacks(world)
+        },
     )
 
 
@@ -254,11 +262,17 @@ def _joins(spec: ServiceSpec, known: Mapping[str, Network], ground: Ground) -> I
         elif network is None:
             yield (
                 f"nobody makes network {joined.network[:80]!r}: write it under networks, or "
-                f"`hafen network create {joined.network[:80]}`"
+                f"`hafen network create {joined.network[:80]}`{_perhaps(ground)}"
             )
         elif joined.address and (why := _why_not(joined.address, network)):
             yield f"address {joined.address[:80]!r} on network {network.name}: {why}"
         yield from _aliases(joined)
+
+
+def _perhaps(ground: Ground) -> str:
+    """Return who may make a network after all."""
+    names = listed(sorted(ground.unread))
+    return f"; unless it is one of stack {names}, which cannot be read" if names else ""
 
 
 def _aliases(joined: Joined) -> Iterator[str]:

@@ -12,7 +12,14 @@ _GIVEN_UP = frozenset({"lost", "unreachable"})
 
 def outages(view: ClusterView) -> tuple[str, ...]:
     """Return what people cannot do, or miss, at this moment; empty: everything works."""
-    return (*_decisions(view), *_exclusive(view), *_nodes(view), *_services(view), *_floating(view))
+    return (
+        *_decisions(view),
+        *_exclusive(view),
+        *_nodes(view),
+        *view.unread.values(),
+        *_services(view),
+        *_floating(view),
+    )
 
 
 def _decisions(view: ClusterView) -> Iterator[str]:

@@ -13,9 +13,10 @@ from scheduler.api import checks
 from scheduler.api.amend import uploaded
 from scheduler.api.fields import network_changes, service_changes
 from scheduler.api.network_checks import Ground
+from scheduler.api.unread import newest
 from scheduler.forecast import Forecast, Start, forecast
 from scheduler.world import StackState
-from shared import codec
+from shared import codec, keys
 from shared.api import Happening, Move, PlanView, ServiceChange, StackUpload
 from shared.errors import OvertakenError, UnplaceableError
 from shared.model import Revision, Stack, StackName, runs_alike
@@ -53,8 +54,9 @@ def planned(
     before = state.stack if state is not None else None
     after = uploaded(name, before, upload)
     if after != before:
-        after = msgspec.structs.replace(after, generation=after.generation + 1)
-    seen = forecast(start, after, timing, is_over)
+        known = max(after.generation, newest(start.world, name))
+        after = msgspec.structs.replace(after, generation=known + 1)
+    seen = forecast(_mended(start, name), after, timing, is_over)
     view = PlanView(
         plan_id="",
         stack=name,
@@ -67,6 +69,15 @@ def planned(
         warnings=seen.warnings,
     )
     return msgspec.structs.replace(view, plan_id=_plan_id(state, after, view))
+
+
+def _mended(start: Start, name: StackName) -> Start:
+    """Return the beginning without a stack's unreadable record: the deploy would replace it."""
+    there = start.world.unreadable
+    left = {key: why for key, why in there.items() if key != keys.stack(name)}
+    return msgspec.structs.replace(
+        start, world=msgspec.structs.replace(start.world, unreadable=left)
+    )
 
 
 def revision_of(plan_id: str) -> Revision:

@@ -16,6 +16,7 @@ from scheduler.api import checks
 from scheduler.api.amend import Known, Rollouts, amended, is_another, uploaded
 from scheduler.api.archive import Archive, Seal
 from scheduler.api.network_checks import Ground
+from scheduler.api.unread import unread
 from shared import codec, keys
 from shared.api import Accepted, ChangeRequest, Rollback, StackUpload
 from shared.backoff import Rng, backoff_s
@@ -62,23 +63,6 @@ class Stored(msgspec.Struct, frozen=True):
         """Return the revision that a stack was written at; 0 if there is none."""
         item = self.items.get(name)
         return item.mod_revision if item is not None else Revision(0)
-
-    def read(self, name: StackName) -> Stack | None:
-        """Return a stack, or None.
-
-        Raises:
-            CodecError: it is there, but cannot be read.
-        """
-        item = self.items.get(name)
-        return codec.decode(Stack, item.value, item.key) if item is not None else None
-
-    def read_all(self) -> dict[StackName, Stack]:
-        """Return every stack.
-
-        Raises:
-            CodecError: one cannot be read.
-        """
-        return {name: stack for name in self.items if (stack := self.read(name)) is not None}
 
     def readable(self) -> dict[StackName, Stack]:
         """Return every stack that can be read."""
@@ -176,7 +160,8 @@ class Stacks:
         self, name: StackName, upload: StackUpload, based_on: Revision | None
     ) -> Accepted:
         stored = _stored(await self._store.list(under(keys.STACKS)))
-        others = stored.read_all()
+        # A record that cannot be read is in nobody else's way, and this may be what mends it.
+        others = stored.readable()
         ground, networks = await self._ground()
         checks.check(name, upload, others, ground)
         before = others.get(name)
@@ -184,7 +169,8 @@ class Stacks:
         if before is not None and after == before:
             return _as_it_is(before, stored)
         _check_seen(name, before, upload.after_generation)
-        if based_on is not None and stored.revision_of(name) != based_on:
+        seen = stored.revision_of(name) if before is not None else Revision(0)
+        if based_on is not None and seen != based_on:
             raise OvertakenError(f"{_who_won(name, before)}; plan again")
         needed = await self._archive.store(name, after.services, upload.contents)
         return await self._replace(before, after, stored, [networks, *needed])
@@ -205,8 +191,10 @@ class Stacks:
 
     async def _change(self, name: StackName, request: ChangeRequest) -> Accepted:
         stored = _stored(await self._store.list(under(keys.STACKS)))
-        others = stored.read_all()
+        others = stored.readable()
         before = others.get(name)
+        if before is None and name in stored.items:
+            raise NotFoundError(unread(name))
         if before is None:
             raise NotFoundError(no_stack(name, stored.items))
         _check_seen(name, before, request.after_generation)
@@ -230,7 +218,8 @@ class Stacks:
         if is_new:
             if before is not None:
                 await self._archive.keep(before, stored.items[before.name])
-            known = max(after.generation, self._standing_of(after.name).generation)
+            is_unread = before is None and after.name in stored.items
+            known = await self._newest(after, is_unread=is_unread)
             after = msgspec.structs.replace(
                 after, generation=known + 1, deployed_at_s=self._clock.now_s()
             )
@@ -241,6 +230,12 @@ class Stacks:
             # It is only untidy, and the next deploy of the stack tries again.
             _log.warning("history_not_swept", stack=after.name, reason=str(error))
         return accepted
+
+    async def _newest(self, after: Stack, *, is_unread: bool) -> int:
+        """Return the newest generation that there was; only its history knows an unread one's."""
+        past = await self._archive.past(after.name) if is_unread else ()
+        known = (after.generation, self._standing_of(after.name).generation)
+        return max(*known, *(one.generation for one in past))
 
     async def _put(self, stack: Stack, stored: Stored, needed: Sequence[Condition]) -> Accepted:
         value = codec.encode(stack)

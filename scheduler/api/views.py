@@ -9,6 +9,7 @@ import msgspec
 
 from scheduler.api.floating import floating
 from scheduler.api.placed import Placed
+from scheduler.api.unread import unread, unread_stacks
 from scheduler.candidates import lasting_of
 from scheduler.fit import total
 from scheduler.nodes import Judged, Verdict
@@ -88,6 +89,7 @@ def cluster(
         replicas_ready=sum(_serves(one) for one in found),
         services=services(world, found, waiting).services,
         floating=floating(world, judged.verdicts).addresses,
+        unread={name: unread(name) for name in unread_stacks(world)},
     )
 
 
@@ -104,7 +106,8 @@ def services(
             for name in sorted(world.stacks)
             if stack in {None, name}
             for view in stack_services(world, name, found, waiting.get(name, {}))
-        )
+        ),
+        unread={name: unread(name) for name in unread_stacks(world) if stack in {None, name}},
     )
 
 

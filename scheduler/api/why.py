@@ -11,6 +11,7 @@ import msgspec
 from scheduler.allocs import Alloc, allocs_of
 from scheduler.api.placed import Placed
 from scheduler.api.progress import Stand, state_of, waiting
+from scheduler.api.unread import is_unread, unread
 from scheduler.api.views import is_fresh, is_updated, rollout_of, wanted
 from scheduler.dependencies import waits_for
 from scheduler.nodes import Judged
@@ -89,7 +90,9 @@ def _state(one: Placed) -> str:
 
 def _version(stand: Stand, one: Placed) -> Iterator[Fact]:
     spec = stand.specs.get(one.view.service)
-    if spec is None:
+    if is_unread(stand.world, stand.stack):
+        yield Fact(about="version", sentence=unread(stand.stack))
+    elif spec is None:
         yield Fact(about="version", sentence="its service is not asked for any more")
     elif one.workload is not None and not is_fresh(one, spec):
         rollout = rollout_of(stand.world, stand.stack, spec.name)

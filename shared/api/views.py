@@ -4,6 +4,7 @@ Pure.
 """
 
 import enum
+from collections.abc import Mapping
 
 from shared.api.floating import FloatingView
 from shared.api.nodes import NodeView
@@ -92,9 +93,14 @@ class ServiceView(Record, frozen=True, kw_only=True):
 
 
 class ServiceList(Record, frozen=True, kw_only=True):
-    """Services, sorted by stack and name."""
+    """Services, sorted by stack and name.
+
+    Attributes:
+        unread: the stacks whose record cannot be read, each with a sentence: what to do.
+    """
 
     services: tuple[ServiceView, ...]
+    unread: Mapping[StackName, str] = {}
 
 
 class ClusterView(Record, frozen=True, kw_only=True):
@@ -110,6 +116,7 @@ class ClusterView(Record, frozen=True, kw_only=True):
         services: with what is in their way, except why slots have no node: that takes long to say.
         outages: what does not work now, one sentence each.
         floating: the floating addresses.
+        unread: the stacks whose record cannot be read, each with a sentence: what to do.
     """
 
     etcd_reachable: bool
@@ -125,6 +132,7 @@ class ClusterView(Record, frozen=True, kw_only=True):
     services: tuple[ServiceView, ...] = ()
     outages: tuple[str, ...] = ()
     floating: tuple[FloatingView, ...] = ()
+    unread: Mapping[StackName, str] = {}
 
 
 class Level(enum.StrEnum):

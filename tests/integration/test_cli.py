@@ -193,6 +193,7 @@ async def test_listings_for_programs_are_the_records_of_the_api(tmp_path: Path) 
         "services": services["services"],
         "outages": status["outages"],
         "floating": [],
+        "unread": {},
     }
     assert services["services"][0]["waiting"] == []
 

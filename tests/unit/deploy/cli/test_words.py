@@ -5,7 +5,7 @@ import pytest
 from deploy.cli.amend import parse_counts
 from deploy.cli.oneoff import one_off
 from deploy.cli.whose import meant
-from shared.api import ServiceView
+from shared.api import ServiceList, ServiceView
 from shared.errors import NotFoundError, SpecError
 from shared.model import EndpointMode, Mode, RestartCondition, ServiceName, StackName
 from tests.build import service, stack
@@ -13,9 +13,9 @@ from tests.build import service, stack
 SHOP, WEB, DB = StackName("shop"), ServiceName("web"), ServiceName("db")
 
 
-def there(*names: str) -> list[ServiceView]:
+def there(*names: str, unread: tuple[str, ...] = ()) -> ServiceList:
     pairs = [name.split(".") for name in names]
-    return [
+    services = tuple(
         ServiceView(
             stack=StackName(one),
             service=ServiceName(other),
@@ -25,10 +25,12 @@ def there(*names: str) -> list[ServiceView]:
             updated=0,
         )
         for one, other in pairs
-    ]
+    )
+    cannot = {StackName(name): f"{name} cannot be read" for name in unread}
+    return ServiceList(services=services, unread=cannot)
 
 
-ALL = there("shop.web", "shop.db", "blog.db", "blog.front", "front.page")
+ALL = there("shop.web", "shop.db", "blog.db", "blog.front", "front.page", unread=("db", "crm"))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,8 @@ def test_a_name_is_a_service_or_else_a_stack(
     ("words", "error", "sentence"),
     [
         (["db"], SpecError, "service db is in 2 stacks: write blog.db or shop.db"),
+        (["crm"], NotFoundError, "crm cannot be read"),
+        (["crm.web"], NotFoundError, "crm cannot be read"),
         (["web", "blog"], SpecError, "web blog: they are of the stacks blog, shop; take one"),
         (
             ["x"],
