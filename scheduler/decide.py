@@ -29,7 +29,7 @@ from scheduler.routes import drained
 from scheduler.services import Service, services_of
 from scheduler.story import Now, node_events, placed_event, rollout_events
 from scheduler.traffic import ByService, Routable, by_service, planned, routes_writes
-from scheduler.world import ServiceId, World
+from scheduler.world import ServiceId, SlotId, World
 from shared import keys
 from shared.model import (
     AllocId,
@@ -57,12 +57,14 @@ class Decision(msgspec.Struct, frozen=True):
     Attributes:
         unplaceable: slots that have no node.
         waiting: why slots of a service are left as they are, one sentence each.
+        held_up: the same of single slots.
     """
 
     plan: Plan
     memory: Memory
     unplaceable: tuple[Unplaceable, ...] = ()
     waiting: Mapping[ServiceId, tuple[str, ...]] = {}
+    held_up: Mapping[SlotId, str] = {}
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -121,7 +123,7 @@ def decide(world: World, memory: Memory, now: Now, timing: Timing, *, vips: str 
     memory = _noted(memory, judged, services, unplaceable)
     wake_in_s = _wake_in_s(judged, (*changes.values(), *services.values()))
     plan = Plan(writes=writes, events=events, wake_in_s=wake_in_s)
-    return Decision(plan, memory, unplaceable, _waiting(asked))
+    return Decision(plan, memory, unplaceable, _waiting(asked), _held_up(asked))
 
 
 def _noted(
@@ -170,6 +172,15 @@ def _waiting(services: Mapping[ServiceId, Asked]) -> Mapping[ServiceId, tuple[st
         if sentences := tuple(sorted(said - {""})):
             found[key] = sentences
     return found
+
+
+def _held_up(services: Mapping[ServiceId, Asked]) -> Mapping[SlotId, str]:
+    return {
+        (*key, slot): plan.waits_for
+        for key, asked in services.items()
+        for slot, plan in asked.slots.items()
+        if plan.waits_for
+    }
 
 
 def _is_job(asked: Asked) -> bool:

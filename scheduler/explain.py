@@ -4,7 +4,7 @@ Pure. Any replica can answer, not only the leader: it decides as a leader would 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,7 +12,7 @@ from scheduler.decide import Decision, decide
 from scheduler.memory import Memory
 from scheduler.place import Unplaceable
 from scheduler.story import Now
-from scheduler.world import World
+from scheduler.world import SlotId, World
 from shared.model import ServiceName, StackName
 from shared.timing import Timing
 
@@ -28,6 +28,13 @@ class Unplaced(msgspec.Struct, frozen=True, kw_only=True):
     slots: Sentences = {}
     standbys: Sentences = {}
     waits: Sentences = {}
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Every slot and standby that no node takes, and why other slots wait, a sentence each."""
+
+    unplaceable: Sequence[Unplaceable] = ()
+    held_up: Mapping[SlotId, str] = {}
 
 
 def explain(world: World, stack: StackName, timing: Timing) -> Unplaced:
@@ -47,9 +54,10 @@ def explain(world: World, stack: StackName, timing: Timing) -> Unplaced:
     return Unplaced(slots=_frozen(slots), standbys=_frozen(standbys), waits=waits)
 
 
-def unplaceable(world: World, timing: Timing) -> tuple[Unplaceable, ...]:
-    """Return every slot and standby that no node takes."""
-    return _decided(world, timing).unplaceable
+def kept(world: World, timing: Timing) -> Kept:
+    """Return why copies are where they are, and not placed anew."""
+    decision = _decided(world, timing)
+    return Kept(decision.unplaceable, decision.held_up)
 
 
 def _decided(world: World, timing: Timing) -> Decision:

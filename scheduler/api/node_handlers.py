@@ -7,7 +7,7 @@ from aiohttp import web
 
 from scheduler.api.cluster import Cluster
 from scheduler.api.nodes import Scene, changed, check_removable, detail, known
-from scheduler.explain import unplaceable
+from scheduler.explain import Kept, kept
 from scheduler.world import NodeState
 from shared import api, codec, keys
 from shared.http import body_of, reply
@@ -73,7 +73,7 @@ class NodeHandlers:
             judged=self._cluster.judged(),
             found=self._cluster.placed(),
             # To explain is to decide for the whole cluster: only where there is something to.
-            unplaceable=unplaceable(world, self._cluster.timing) if explained else (),
+            kept=kept(world, self._cluster.timing) if explained else Kept(),
         )
 
 

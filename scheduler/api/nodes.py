@@ -13,6 +13,7 @@ from scheduler.api.floating import floating
 from scheduler.api.placed import Placed
 from scheduler.api.progress import state_of
 from scheduler.api.views import nodes, rollout_of
+from scheduler.explain import Kept
 from scheduler.nodes import Judged
 from scheduler.place import Unplaceable
 from scheduler.world import NodeState, SlotId, World
@@ -32,12 +33,12 @@ _CANARY: Final = frozenset({RolloutPhase.CANARY, RolloutPhase.PAUSED})
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster at one moment, and what no node would take of it now."""
+    """The cluster at one moment, and why what it runs is not placed anew."""
 
     world: World
     judged: Judged
     found: Sequence[Placed]
-    unplaceable: Sequence[Unplaceable] = ()
+    kept: Kept = Kept()
 
 
 def known(world: World, name: str) -> NodeState:
@@ -65,7 +66,7 @@ def detail(scene: Scene, name: NodeName) -> NodeDetail:
     view = next(one for one in nodes(scene.world, scene.judged) if one.name == name)
     is_draining = node.spec.availability is Availability.DRAINING
     here = [one for one in scene.found if one.view.node == name and _is_left(one)]
-    refused = {_slot(one): one.reason for one in scene.unplaceable}
+    refused = {_slot(one): one.reason for one in scene.kept.unplaceable}
     return NodeDetail(
         node=view,
         subnet=node.spec.subnet,
@@ -108,7 +109,9 @@ def _left(scene: Scene, one: Placed, refused: Mapping[SlotId, str]) -> Left:
         name = f"{view.stack}.{view.service}"
         why = f"its update waits for `hafen promote {name}` or `hafen abort {name}`"
         return msgspec.structs.replace(plain, why=why, is_stuck=True)
-    return msgspec.structs.replace(plain, why=_how_far(following))
+    # As `hafen why` and `ls` say it, whatever is made already.
+    waits = scene.kept.held_up.get((view.stack, view.service, view.slot), "")
+    return msgspec.structs.replace(plain, why=waits or _how_far(following))
 
 
 def _runs_to_its_end(world: World, one: Placed) -> bool:

@@ -16,10 +16,14 @@ from shared.model import (
     Manifest,
     NodeName,
     NodeSpec,
+    Order,
+    Report,
+    Resources,
     Stack,
+    UpdatePolicy,
 )
 from shared.store import Put, under
-from tests.build import MIB, assignment, service
+from tests.build import MIB, assignment, running, service
 from tests.fakes.store import WriteFate
 from tests.integration.api_rig import SHOP, Rig, cluster
 from tests.integration.test_cli import hafen
@@ -206,3 +210,31 @@ async def test_memory_that_is_lacking_is_said_with_numbers(tmp_path: Path) -> No
     assert left.is_stuck
     assert "node-2: memory: needs 512 MiB, has 0 MiB free of 0 MiB" in left.why
     assert any("needs 512 MiB" in sentence for one in services for sentence in one.waiting)
+
+
+async def test_a_copy_that_waits_its_turn_says_so_as_everywhere_else(tmp_path: Path) -> None:
+    update = UpdatePolicy(parallelism=1, order=Order.STOP_FIRST)
+    web = msgspec.structs.replace(service(replicas=2), update=update)
+    copies = [assignment(f"shop.web.{slot}.a", web.workload) for slot in (1, 2)]
+    report = Report(
+        node=ONE,
+        capacity=Resources(cpu_millis=1000),
+        allocations=tuple(running(one.id) for one in copies),
+    )
+    async with cluster(tmp_path) as (rig, client):
+        await rig.join(ONE)
+        await rig.join(TWO)
+        await rig.put(keys.stack(SHOP), Stack(name=SHOP, generation=1, services=(web,)))
+        manifest = Manifest(node=ONE, generation=1, assignments=tuple(copies))
+        await rig.put(keys.desired(ONE), manifest)
+        await rig.put(keys.observed(ONE), report)
+        await client.change_node(ONE, NodeChange(availability=DRAINING))
+        first, second = (await client.node(ONE)).left
+        why = (await hafen(rig, "why", "shop.web"))[1]
+        listed = (await hafen(rig, "ls"))[1]
+
+    turn = "of its copies that have to move, 1 may be away at a time"
+    assert (first.why, first.is_stuck) == ("it is placed elsewhere next", False)
+    assert (second.why, second.is_stuck) == (turn, False)
+    assert turn in why
+    assert turn in listed
