@@ -91,7 +91,7 @@ def joined(frame: Frame, cluster: Cluster, own: Own, members: Members) -> Rulese
     sets = {
         "tcp_ports": _ports((*cluster.tcp, *frame.host_ports.get("tcp", ()))),
         "udp_ports": _ports((*cluster.udp, *frame.host_ports.get("udp", ()))),
-        "cluster4": _networks((frame.pool, *cluster.subnets)),
+        **_clusters((frame.pool, *cluster.subnets), frame),
         **_in_families("vips", cluster.vips, frame),
         **_in_families("nodes", _nodes(frame, cluster), frame),
         **own.sets,
@@ -229,10 +229,16 @@ def _in_families(stem: str, addresses: Collection[str], frame: Frame) -> dict[st
     return found
 
 
-def _networks(networks: tuple[str, ...]) -> Elements:
+def _clusters(networks: tuple[str, ...], frame: Frame) -> dict[str, Elements]:
+    """Return all that containers' addresses are from, fixed ones too."""
+    fours = clusters.collapsed(iter(networks))
     # nft prints a network of one address without its length.
-    items = (each.removesuffix("/32") for each in clusters.collapsed(iter(networks)))
-    return Elements(V4, frozenset(items), is_interval=True)
+    items = frozenset(each.removesuffix("/32") for each in fours)
+    found = {"cluster4": Elements(V4, items, is_interval=True)}
+    if frame.pool6:
+        sixes = (six_net_of(frame.pool6, each).removesuffix("/128") for each in fours)
+        found["cluster6"] = Elements(V6, frozenset(sixes), is_interval=True)
+    return found
 
 
 def _ports(numbers: tuple[int, ...]) -> Elements:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from node_agent.gateway.slots import NOWHERE
-from node_agent.network.addresses import six_net_of, six_of
+from node_agent.network.addresses import six_of
 from node_agent.network.plan import VXLAN
 from node_agent.network.policy import Elements, Frame, Ruleset, six_subnet
 from shared.subnets import gateway_of
@@ -205,7 +205,7 @@ def _source(frame: Frame) -> tuple[str, ...]:
         *(("ip6 daddr @vips6 drop",) if six else ()),
         *((f'iifname != "{VXLAN}" ip saddr @cluster4 drop',) if frame.vxlan_port else ()),
         *(
-            (f'iifname != "{VXLAN}" ip6 saddr {six_net_of(frame.pool6, frame.pool)} drop',)
+            (f'iifname != "{VXLAN}" ip6 saddr @cluster6 drop',)
             if frame.vxlan_port and frame.pool6
             else ()
         ),

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from node_agent.network.addresses import mac_of
+from node_agent.network.addresses import mac_of, six_of
 from tests.contract.led_cases import LED_CASES
 from tests.contract.network_rig import (
     METRICS,
@@ -137,16 +137,23 @@ def heard_as(liar: Machine, lie: str, target: Machine, address: str) -> bool:
     """Say whether a packet with a source that is a lie arrives."""
     if lie == address:
         return False  # It would not even leave.
-    family = socket.AF_INET6 if ":" in lie else socket.AF_INET
-    listener = Listener(target, address, 4711, udp=True)
     liar.run(f"ip addr add {lie} dev lo{' nodad' if ':' in lie else ''}")
     try:
-        with liar.inside(lambda: socket.socket(family, socket.SOCK_DGRAM)) as sender:
-            sender.bind((lie, 0))
+        return heard_from(liar, lie, target, address)
+    finally:
+        liar.run(f"ip addr del {lie} dev lo")
+
+
+def heard_from(who: Machine, source: str, target: Machine, address: str) -> bool:
+    """Say whether a packet arrives that `who` sends from an address that it has."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    listener = Listener(target, address, 4711, udp=True)
+    try:
+        with who.inside(lambda: socket.socket(family, socket.SOCK_DGRAM)) as sender:
+            sender.bind((source, 0))
             sender.sendto(b"x", (address, 4711))
         return listener.got(SILENCE_S) is not None
     finally:
-        liar.run(f"ip addr del {lie} dev lo")
         listener.close()
 
 
@@ -210,6 +217,28 @@ def a_fixed_address_is_reached_from_everywhere(rig: Rig) -> None:
     for who in (near, far):
         assert reaches(who, fixed, "198.18.20.5") == who.address
         assert reaches(who, fixed, "198.18.20.5", udp=True) == who.address
+
+
+def a_fixed_address_cannot_be_said_by_another(rig: Rig) -> None:
+    rig.network("front", subnet="198.18.20.0/24")
+    web, liar = rig.attach("shop.web.1.a", 1, "front"), rig.attach("shop.web.2.a", 1, "front")
+    near = rig.attach("shop.db.1.a", 1, "front", fixed=("198.18.20.5",))
+    far = rig.attach("shop.db.2.a", 2, "front", fixed=("198.18.20.6",))
+    away = rig.attach("shop.web.3.a", 2, "front")
+    rig.apply()
+    here, _ = rig.nodes
+    rig.stranger.run(f"ip route add {here.subnet} via {here.address}")
+    here.run("ip addr add fd00:69::1/64 dev eth0 nodad")
+    rig.stranger.run("ip addr add fd00:69::9/64 dev eth0 nodad")
+    rig.stranger.run(f"ip route add {web.six} via fd00:69::1")
+    for owner in (near, far):
+        (four,) = owner.asked.fixed
+        for lie, address in ((four, web.address), (six_of(POOL6, four), web.six)):
+            assert heard_from(owner, lie, web, address)
+            assert not heard_as(liar, lie, web, address)
+            assert not heard_as(away, lie, web, address)
+            if here.settings.is_vxlan:
+                assert not heard_as(rig.stranger, lie, web, address), (lie, address)
 
 
 def full_packets_pass_and_links_fit_the_segment(rig: Rig) -> None:
@@ -304,6 +333,7 @@ CASES: Final[dict[str, Callable[[Rig], None]]] = {
         of_nodes_only_what_is_published_answers,
         a_gateway_reaches_containers_everywhere_and_a_stranger_none,
         a_fixed_address_is_reached_from_everywhere,
+        a_fixed_address_cannot_be_said_by_another,
         full_packets_pass_and_links_fit_the_segment,
         a_node_that_is_at_another_address_is_reached_again,
         each_end_refuses_alone,
