@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from bench.load import Figures, haproxy, in_turns, machine_s, wrk
 from bench.statistics import spread
-from node_agent.balance.balance import Balance, balances
-from node_agent.network.fabric import Topology
+from node_agent.balance.balance import balances
+from node_agent.network.fabric import Fabric, Topology
 from node_agent.nftables import Nftables
 from shared import log
 from shared.model import (
@@ -85,7 +85,7 @@ def _service(number: int, first: int) -> ServiceRoutes:
 
 async def changes() -> dict[str, Any]:
     """Return milliseconds and CPU of what an agent does with 500 services of 10 replicas."""
-    (balance,) = balances(settings("node-1"), Nftables())
+    balance, *_ = balances(settings("node-1"), Nftables())
     whole = [await _timed(balance, topology(1))]
     one = [await _timed(balance, topology(2 + run, gone=[run])) for run in range(RUNS)]
     quiet = [await _timed(balance, topology(1 + RUNS, gone=[RUNS - 1])) for _ in range(RUNS)]
@@ -109,7 +109,7 @@ def _spreads(found: Sequence[tuple[float, float]]) -> dict[str, Any]:
     }
 
 
-async def _timed(balance: Balance, wanted: Topology) -> tuple[float, float]:
+async def _timed(balance: Fabric, wanted: Topology) -> tuple[float, float]:
     began, used = time.perf_counter(), _cpu_s()
     status = await balance.apply(wanted)
     if status.problems:

@@ -20,7 +20,7 @@ from node_agent.balance.parts import Share, share
 from node_agent.balance.plan import Place, Plan, draining_of, opens, plan
 from node_agent.balance.table import NAME, NOTHING, Found, change, found_of, whole
 from node_agent.gateway.opening import speaks_six
-from node_agent.network.fabric import FabricStatus, Topology
+from node_agent.network.fabric import Fabric, FabricStatus, Topology
 from node_agent.nftables import Nftables
 from shared.errors import HostError
 from shared.model import AllocId, NodeName, Revision, Routes, StackName
@@ -36,10 +36,11 @@ _PROC_NET: Final = Path("/proc/net")
 _WITHIN_S: Final = 30.0
 
 
-def balances(settings: Settings, nft: Nftables) -> Iterator["Balance"]:
-    """Yield one for each family that this node balances in.
+def balances(settings: Settings, nft: Nftables) -> Iterator[Fabric]:
+    """Yield one for each family that this node balances in, IPv4 first.
 
-    Each keeps a table of its own: what nft refuses of one leaves the other in force.
+    Each keeps a table of its own: what nft refuses of one leaves the other in force. Of IPv6, if
+    not, what an agent with other settings has left is removed.
 
     Args:
         settings: this host's name, its subnet and the pools.
@@ -47,8 +48,11 @@ def balances(settings: Settings, nft: Nftables) -> Iterator["Balance"]:
     """
     # The kernel would take the address on the segment, and the answers would come past VXLAN.
     inner = gateway_of(settings.subnet) if settings.is_vxlan else ""
-    for family in families(settings.pools, has_six=speaks_six(), inner=inner):
+    has_six = speaks_six()
+    for family in families(settings.pools, has_six=has_six, inner=inner):
         yield Balance(NodeName(settings.node), family, nft)
+    if has_six and not settings.pools.pool6:
+        yield Leftover("ip6", nft)
 
 
 class Balance:
@@ -155,6 +159,37 @@ class Balance:
             everyone = {id_ for some in draining.values() for _, id_ in some}
             return tuple(sorted(everyone)), (str(error),)
         return tuple(sorted(found)), ()
+
+
+class Leftover:
+    """Implements Fabric: a family in which this node balances no more has no table.
+
+    Only an agent before this one can have left it, so it is looked for until it is gone, once. No
+    route waits for that.
+    """
+
+    def __init__(self, keyword: str, nft: Nftables) -> None:
+        self._keyword, self._nft = keyword, nft
+        self._is_gone = False
+
+    async def apply(self, topology: Topology, *, looks: bool = True) -> FabricStatus:  # noqa: ARG002 - it is gone for good
+        """Remove the table, if it is there."""
+        acked = {stack: revision for stack, (revision, _) in topology.routes.items()}
+        try:
+            await self._remove()
+        except HostError as error:
+            _log.error("leftover_stays", family=self._keyword, reason=str(error))
+            return FabricStatus(acked, (str(error),))
+        return FabricStatus(acked)
+
+    async def _remove(self) -> None:
+        if self._is_gone:
+            return
+        there = await self._nft.list(self._keyword, NAME, _WITHIN_S, terse=True)
+        if there is not None:
+            await self._nft.run(f"delete table {self._keyword} {NAME}\n", NAME, _WITHIN_S)
+            _log.info("leftover_removed", family=self._keyword, table=NAME)
+        self._is_gone = True
 
 
 def _sockets() -> Mapping[str, str]:

@@ -15,9 +15,28 @@ from tests.contract.balance_traffic import PORT
 
 async def without_a_pool_of_ipv6_there_is_nothing_of_it(shop: Shop, _: AsyncExitStack) -> None:
     await shop.rig.apply(service(endpoint(shop.c), ports=(UDP,)))
-    tables = shop.first.run("nft", "list", "tables").stdout.split("\n")[:-1]
     six = ["table ip6 hafen_services"] if shop.rig.pool6 else []
-    assert sorted(tables) == ["table ip hafen_services", *six]
+    assert _tables(shop) == ["table ip hafen_services", *six]
+
+
+async def a_node_without_the_pool_any_more_keeps_no_table_of_ipv6(
+    shop: Shop, _: AsyncExitStack
+) -> None:
+    await shop.rig.apply(service(endpoint(shop.c), ports=(UDP,)))
+    six = ["table ip6 hafen_services"] if shop.rig.pool6 else []
+    assert _tables(shop) == ["table ip hafen_services", *six]
+    shop.first.pool6 = ""
+    await shop.rig.restart(shop.first)
+    status = await shop.rig.apply(service(endpoint(shop.c), ports=(UDP,)))
+    assert status.problems == ()
+    assert _tables(shop) == ["table ip hafen_services"]
+    before = shop.first.run("nft", "list", "ruleset").stdout
+    await shop.rig.quiet()
+    assert shop.first.run("nft", "list", "ruleset").stdout == before
+
+
+def _tables(shop: Shop) -> list[str]:
+    return sorted(shop.first.run("nft", "list", "tables").stdout.split("\n")[:-1])
 
 
 async def ipv4_is_balanced_whether_there_is_ipv6_or_not(shop: Shop, stack: AsyncExitStack) -> None:
@@ -61,6 +80,7 @@ FAMILY_CASES: Final[dict[str, Callable[[Shop, AsyncExitStack], Awaitable[None]]]
     case.__name__: case
     for case in (
         without_a_pool_of_ipv6_there_is_nothing_of_it,
+        a_node_without_the_pool_any_more_keeps_no_table_of_ipv6,
         ipv4_is_balanced_whether_there_is_ipv6_or_not,
         a_replica_that_serves_ipv4_alone_refuses_ipv6_at_once,
     )

@@ -18,7 +18,7 @@ async def test_without_nft_nothing_is_in_force_and_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (balance,) = balances(settings("node-1"), Nftables())
+    balance, *_ = balances(settings("node-1"), Nftables())
     status = await balance.apply(TOPOLOGY)
     assert status.acked == {}
     (problem,) = status.problems
@@ -29,7 +29,7 @@ async def test_what_was_in_force_stays_so_while_nft_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    (balance,) = balances(settings("node-1"), Nftables())
+    balance, *_ = balances(settings("node-1"), Nftables())
     # It lists nothing, and takes every script.
     _program(tmp_path, '[ "$1" = -f ] || { echo "No such file or directory" >&2; exit 1; }')
     assert (await balance.apply(TOPOLOGY)).acked == {SHOP: 1}
