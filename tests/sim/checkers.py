@@ -7,8 +7,9 @@ from typing import Final
 import msgspec
 
 from node_agent.runtime import Phase
-from scheduler.fit import minus
+from scheduler.fit import Port, minus
 from scheduler.homes import named_volumes
+from scheduler.ports import host_ports
 from shared import codec, keys
 from shared.model import (
     AllocId,
@@ -62,6 +63,7 @@ class Checkers:
         self._alone: dict[Service, dict[AllocId, NodeName]] = {}
         self._epochs: dict[Service, int] = {}
         self._addresses: dict[tuple[NodeName, str], AllocId] = {}
+        self._ports: dict[tuple[NodeName, Port], AllocId] = {}
         self._said: dict[NodeName, dict[str, None]] = {}
         self._convicted_s: dict[NodeName, float] = {}
         self._volumes: dict[str, NodeName] = {}
@@ -88,6 +90,7 @@ class Checkers:
     def ran(self, node: NodeName, assignment: Assignment, phase: Phase) -> None:
         """Check that a container may begin to run, at the very moment it does."""
         self._is_its_own(node, assignment, phase)
+        self._has_its_ports(node, assignment, phase)
         if not assignment.workload.exclusive:
             return
         service = assignment.stack, assignment.service
@@ -117,6 +120,15 @@ class Checkers:
         other = self._addresses.setdefault(key, assignment.id)
         if other != assignment.id:
             raise self._break(f"{assignment.id} starts on {node} with {key[1]}, as {other} has")
+
+    def _has_its_ports(self, node: NodeName, assignment: Assignment, phase: Phase) -> None:
+        """No two living containers of a node have the same port of it."""
+        for port in host_ports(assignment.workload):
+            other = self._ports.setdefault((node, port), assignment.id)
+            if phase is Phase.RUNNING and other != assignment.id:
+                raise self._break(f"{assignment.id} starts on {node} with port {port} of {other}")
+            if phase is not Phase.RUNNING and other == assignment.id:
+                del self._ports[node, port]
 
     def has_data(self, node: NodeName, volume: str, *, is_there: bool) -> None:
         """Note that a volume's data came to a node, or left it."""
@@ -215,9 +227,9 @@ class Checkers:
                 raise self._break(f"{assignment.id} moved from {home} to {manifest.node}")
 
     def _one_per_slot(self, manifest: Manifest) -> None:
-        """One slot never has two allocations of one generation on one node."""
+        """One slot never has two allocations of one version on one node."""
         running = [
-            (a.stack, a.service, a.slot, a.workload.image)
+            (a.stack, a.service, a.slot, a.workload.image, host_ports(a.workload))
             for a in manifest.assignments
             if a.want is Want.RUN
         ]

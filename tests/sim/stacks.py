@@ -5,7 +5,16 @@ from typing import Final
 
 import msgspec
 
-from shared.model import HealthCheck, Joined, Network, ServiceSpec, Stack, UpdatePolicy
+from shared.model import (
+    HealthCheck,
+    Joined,
+    Network,
+    Order,
+    PublishedPort,
+    ServiceSpec,
+    Stack,
+    UpdatePolicy,
+)
 from tests.build import MIB, service, stack
 from tests.fakes.runtime import Behaviour
 
@@ -19,11 +28,17 @@ BAD: Final = {
 MONITOR_S: Final = 5.0
 DEADLINE_S: Final = 40.0
 NETWORK: Final = "shop_default"
+# None: start-first, unless no node has room beside its host port.
+ORDERS: Final = (None, Order.STOP_FIRST)
+_HOST_PORT_SHARE: Final = 0.5
 _CHECK: Final = HealthCheck(test=("check",), interval_s=1.0, retries=2)
 
 
 def draw_stack(rng: random.Random, generation: int) -> Stack:
-    """Return a stack of ordinary and exclusive services, with and without standbys."""
+    """Return a stack of ordinary and exclusive services, with and without standbys.
+
+    Of some the old copy goes first: by their update's order, or because of a port of the node.
+    """
     images = IMAGES if generation == 1 else (*IMAGES, *BAD)
     web = service(
         "web",
@@ -32,16 +47,26 @@ def draw_stack(rng: random.Random, generation: int) -> Stack:
         memory_bytes=64 * MIB,
         port=8080,
     )
-    web = watched(web, parallelism=rng.randint(0, 2))
+    web = watched(web, parallelism=rng.randint(0, 2), order=rng.choice(ORDERS))
     lone = service("lone", replicas=1, memory_bytes=512 * MIB, port=8081)
     shop = stack(
         "shop",
         joined(web),
         joined(standing_by(lone, rng.randint(0, 1))),
         joined(standing_by(exclusive("ledger", rng.choice(IMAGES)), rng.randint(0, 1))),
+        joined(_door(rng, rng.choice(images))),
         generation=generation,
     )
     return msgspec.structs.replace(shop, networks=(Network(name=NETWORK),))
+
+
+def _door(rng: random.Random, image: str) -> ServiceSpec:
+    """Return a service with a port that all nodes have, or one of each node that has a copy."""
+    spec = service("door", replicas=rng.randint(1, 3), image=image, memory_bytes=32 * MIB)
+    port = PublishedPort(published=8083, target=80, is_host=rng.random() < _HOST_PORT_SHARE)
+    workload = msgspec.structs.replace(spec.workload, ports=(port,))
+    spec = msgspec.structs.replace(spec, workload=workload)
+    return watched(spec, parallelism=rng.randint(0, 2), order=rng.choice(ORDERS))
 
 
 def joined(spec: ServiceSpec) -> ServiceSpec:
@@ -63,10 +88,13 @@ def good_again(bad: Stack) -> Stack:
     return msgspec.structs.replace(bad, generation=bad.generation + 1, services=services)
 
 
-def watched(spec: ServiceSpec, parallelism: int) -> ServiceSpec:
+def watched(spec: ServiceSpec, parallelism: int, order: Order | None = None) -> ServiceSpec:
     """Return the service with a healthcheck, and new versions watched before they take over."""
     policy = UpdatePolicy(
-        monitor_s=MONITOR_S, progress_deadline_s=DEADLINE_S, parallelism=parallelism
+        monitor_s=MONITOR_S,
+        progress_deadline_s=DEADLINE_S,
+        parallelism=parallelism,
+        order=order,
     )
     workload = msgspec.structs.replace(spec.workload, healthcheck=_CHECK)
     return msgspec.structs.replace(spec, workload=workload, update=policy, rollback=policy)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from typing import Final
 import pytest
 
 from shared import codec, keys
-from shared.model import Manifest, Want
+from shared.model import Manifest, Order, Want
 from shared.store import Delete, Put, exactly
 from tests.fakes.runtime import Timings
 from tests.fakes.store import Way
@@ -55,6 +56,21 @@ def test_a_seed_replays_exactly_in_another_process(seed: int) -> None:
         for salt in ("1", "2")
     ]
     assert said == [fingerprint(seed)] * 2
+
+
+def test_old_copies_go_first_by_order_and_by_host_port_in_seeds_that_are_always_run() -> None:
+    """A draw that lost one of them would keep every promise about it."""
+    seen: set[tuple[str, Order | None, bool]] = set()
+    for seed in range(_SEEDS_FOR_ALL):
+        stack = draw_stack(random.Random(seed), generation=1)  # noqa: S311 - replays exactly
+        seen |= {
+            (spec.name, spec.update.order, port.is_host)
+            for spec in stack.services
+            for port in spec.workload.ports
+        }
+    orders = (None, Order.STOP_FIRST)
+    assert seen >= {("web", order, False) for order in orders}
+    assert seen >= {("door", order, is_host) for order in orders for is_host in (False, True)}
 
 
 async def a_lost_host(cluster: SimCluster) -> None:
