@@ -10,11 +10,20 @@ from deploy.client import ApiClient
 from shared import keys
 from shared.api import Restart, Scale
 from shared.errors import NotFoundError, SpecError
-from shared.model import PublishedPort, Rollout, RolloutPhase, Routes, ServiceName, ServiceRoutes
+from shared.model import (
+    Joined,
+    PublishedPort,
+    Rollout,
+    RolloutPhase,
+    Routes,
+    ServiceName,
+    ServiceRoutes,
+)
 from shared.store import Put
 from tests.build import service
 from tests.integration.api_rig import BLOG, SHOP, Rig, cluster, upload
 from tests.integration.test_cli import hafen
+from tests.unit.scheduler.test_routes import joined
 
 WEB = ServiceName("web")
 LINE = (
@@ -52,6 +61,16 @@ async def test_what_it_still_serves_is_not_given_to_others(tmp_path: Path) -> No
         with pytest.raises(SpecError, match=taken):
             await client.deploy(BLOG, upload(service(port=8080)))
         assert (await client.deploy(SHOP, upload(service(port=8080)))).generation == 1
+
+
+async def test_who_needs_a_network_that_it_may_make_is_told_of_it(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as (rig, client):
+        await spoil(rig)
+        perhaps = (
+            "nobody makes network 'shop_all': .*; unless it is one of stack shop, which cannot"
+        )
+        with pytest.raises(SpecError, match=perhaps):
+            await client.deploy(BLOG, upload(joined(service(), Joined(network="shop_all"))))
 
 
 async def test_its_own_deploy_writes_the_record_anew_above_all_that_was(tmp_path: Path) -> None:
