@@ -91,10 +91,6 @@ class Part:
 PART: Final[ContextVar[Part | None]] = ContextVar("PART", default=None)
 
 
-def _nothing() -> None:
-    pass
-
-
 class _Step(msgspec.Struct):
     """A callback that waits while its part is frozen, at once or at a time.
 
@@ -108,9 +104,8 @@ class _Step(msgspec.Struct):
     is_cancelled: bool = False
 
     def cancel(self) -> None:
-        """Let it not run, and hold on to nothing; the loop passes over it in its time."""
+        """Let it not run: the loop passes over it in its time."""
         self.is_cancelled = True
-        self.callback, self.args = _nothing, ()
 
     def cancelled(self) -> bool:
         """Say whether it was cancelled."""
