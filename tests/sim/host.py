@@ -141,12 +141,12 @@ class SimHost:
         life = self._lives.get(part)
         if life is not None:
             life.part.freeze_after(after_steps)
-            self._cluster.later(down_s, lambda: life.part.thaw(self._cluster.loop))
+            self._cluster.later(down_s, life.part.thaw)
 
     def thaw(self) -> None:
         """Let every part go on."""
         for life in self._lives.values():
-            life.part.thaw(self._cluster.loop)
+            life.part.thaw()
 
     # ------------------------------------------------------------ the way to the store
 
@@ -173,7 +173,7 @@ class SimHost:
         self._cluster.prepare(store)
         if self._way is not Way.OPEN:
             store.impede(self._way)
-        part, context = Part(), copy_context()
+        part, context = Part(self._cluster.loop), copy_context()
         context.run(PART.set, part)
         work = self._agent(store, part) if name == "agent" else self._scheduler(store)
         task = self._cluster.group.create_task(work, context=context)
@@ -183,7 +183,7 @@ class SimHost:
         life = self._lives.pop(name)
         # The dead say nothing: no lease of theirs is revoked.
         life.store.cut()
-        life.part.kill(self._cluster.loop)
+        life.part.kill()
 
     async def _agent(self, store: SimStore, part: Part) -> None:
         outside = Outside(
@@ -255,7 +255,7 @@ class SimJournal(Journal):
         if self._disk.stall_s > 0:
             # Who waits for the disk waits with everything: it is one thread.
             self._part.freeze()
-            self._cluster.later(self._disk.stall_s, lambda: self._part.thaw(self._cluster.loop))
+            self._cluster.later(self._disk.stall_s, self._part.thaw)
 
 
 class SimPromise:

@@ -45,32 +45,35 @@ class Part:
     While it is frozen the world goes on: its timers ring late, its answers wait in their sockets.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: "VirtualLoop") -> None:
+        self._loop = loop
         self.is_frozen = False
-        self.is_held = False  # frozen, or about to be
         self.backlog: list[_Step] = []
         self.steps_left = -1  # freeze after so many more steps; negative: never
         self._tasks: list[asyncio.Task[Any]] = []
 
     def freeze(self) -> None:
         """Stop before the next step."""
-        self.is_frozen = self.is_held = True
+        self.is_frozen = True
+        self._loop.held.add(self)
 
     def freeze_after(self, steps: int) -> None:
         """Stop after so many more steps: at any await, also where no time passes."""
-        self.steps_left, self.is_held = steps, True
+        self.steps_left = steps
+        self._loop.held.add(self)
 
-    def thaw(self, loop: "VirtualLoop") -> None:
+    def thaw(self) -> None:
         """Go on with what has come meanwhile, in its order."""
-        self.is_frozen, self.is_held, self.steps_left = False, False, -1
+        self.is_frozen, self.steps_left = False, -1
+        self._loop.held.discard(self)
         backlog, self.backlog = self.backlog, []
-        loop.run_soon(backlog)
+        self._loop.run_soon(backlog)
 
-    def kill(self, loop: "VirtualLoop") -> None:
+    def kill(self) -> None:
         """End every task where it stands, frozen or not: none of them gets another step."""
         for task in self._tasks:
             task.cancel()
-        self.thaw(loop)
+        self.thaw()
 
     def may_run(self, step: "_Step") -> bool:
         """Say whether a step may be taken now; one that may not is kept for later."""
@@ -113,7 +116,11 @@ class _Step(msgspec.Struct):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is a number, and which jumps when there is nothing to do."""
+    """An event loop whose time is a number, and which jumps when there is nothing to do.
+
+    Attributes:
+        held: the parts that are frozen or about to be.
+    """
 
     # What asyncio's own loop keeps and its types do not tell of.
     _ready: deque[_Step]
@@ -121,6 +128,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.held: set[Part] = set()
         self._timers: list[tuple[float, int, _Step]] = []
         self._set = count()  # in this order what is due at the same time
         super().__init__()
@@ -201,6 +209,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             DeadlockError, EndlessError: see there.
         """
         ready, timers, take = self._ready, self._timers, self._ready.popleft
+        held = self.held
         while True:
             if not ready or (timers and timers[0][0] <= self.now_s):
                 self._gather()
@@ -209,8 +218,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 if step.is_cancelled:
                     continue
                 context = step.context
-                part = context.get(PART)
-                if part is not None and part.is_held and not part.may_run(step):
+                # Whose step it is matters only while somebody is held, which is seldom.
+                part = context.get(PART) if held else None
+                if part is not None and part in held and not part.may_run(step):
                     continue
                 try:
                     context.run(step.callback, *step.args)
@@ -272,6 +282,6 @@ class VirtualClock:
         """Return virtual seconds since 1970."""
         return 1_700_000_000.0 + self._loop.now_s * self._rate
 
-    async def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Return after virtual `seconds` of this clock."""
-        await asyncio.sleep(seconds / self._rate)
+        return asyncio.sleep(seconds / self._rate)

@@ -42,15 +42,15 @@ def test_a_part_frozen_at_any_step_does_all_it_would_have_done_but_later(
 
     async def main(_: Clock) -> None:
         loop = VirtualLoop.here()
-        part = Part()
-        tasks = [begin(loop, part, count(steps)), begin(loop, Part(), count(others))]
+        part = Part(loop)
+        tasks = [begin(loop, part, count(steps)), begin(loop, Part(loop), count(others))]
         await asyncio.sleep(at_s)
         part.freeze_after(after)
         await asyncio.sleep(30)
         frozen_at = len(steps)
         await asyncio.sleep(down_s)
         assert len(steps) == frozen_at
-        part.thaw(loop)
+        part.thaw()
         await asyncio.wait(tasks)
 
     on_virtual_time(main)
@@ -65,14 +65,14 @@ def test_a_part_that_is_killed_gets_no_further_step(after: int, *, freeze_first:
 
     async def main(_: Clock) -> None:
         loop = VirtualLoop.here()
-        part = Part()
+        part = Part(loop)
         task = begin(loop, part, count(steps))
         part.freeze_after(after)
         await asyncio.sleep(5)
         if not freeze_first:
-            part.thaw(loop)
+            part.thaw()
         before = len(steps)
-        part.kill(loop)
+        part.kill()
         await asyncio.wait([task])
         assert len(steps) == before
         assert task.cancelled() or task.done()
@@ -85,14 +85,14 @@ def test_a_cancelled_timer_does_not_ring_after_the_thaw() -> None:
 
     async def main(_: Clock) -> None:
         loop = VirtualLoop.here()
-        part = Part()
+        part = Part(loop)
         context = Context()
         context.run(PART.set, part)
         timers = [loop.call_later(1, rung.append, name, context=context) for name in "ab"]
         part.freeze()
         await asyncio.sleep(2)
         timers[0].cancel()
-        part.thaw(loop)
+        part.thaw()
         await asyncio.sleep(0)
         assert rung == ["b"]
 

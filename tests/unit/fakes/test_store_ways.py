@@ -188,7 +188,7 @@ def test_the_stores_clocks_go_on_while_its_client_is_frozen() -> None:
             await asyncio.Event().wait()
 
     async def main(clock: Clock) -> None:
-        part, context = Part(), copy_context()
+        part, context = Part(VirtualLoop.here()), copy_context()
         context.run(PART.set, part)
         etcd, store = fakes(clock)
         async with asyncio.TaskGroup() as group:
@@ -198,6 +198,6 @@ def test_the_stores_clocks_go_on_while_its_client_is_frozen() -> None:
             part.freeze()
             await clock.sleep(2 * TTL_S)
             assert not is_there(etcd, "alive")
-            part.kill(VirtualLoop.here())
+            part.kill()
 
     on_virtual_time(main)
