@@ -138,11 +138,10 @@ class Lookout:
 
     def _conclude(self, watch: Watch, now: float) -> bool:
         found = watch.verdict(now)
-        if is_worse(found, watch.silence) and self._is_cut_off(now):
+        if found is watch.silence or (is_worse(found, watch.silence) and self._is_cut_off(now)):
             return False
-        changed = found is not watch.silence
         watch.silence = found
-        return changed
+        return True
 
     def _is_cut_off(self, now: float) -> bool:
         return self._heard_s is None or now - self._heard_s >= self._timing.silent_s
