@@ -139,11 +139,10 @@ class Answers:
 
     def uneven(self) -> str:
         """Return why the addresses are not level, which takes long: moves wait for calm."""
-        if wrong := self.complaint():
-            return wrong
         held = [name for hosts in self.holders().values() for name in hosts]
         loads = [held.count(host.name) for host in self._cluster.hosts if host.is_on]
-        return f"not level: {held}" if max(loads) - min(loads) > 1 else ""
+        # For minutes it is only this: nothing else is asked meanwhile.
+        return f"not level: {held}" if max(loads) - min(loads) > 1 else self.complaint()
 
 
 def _is_one(hosts: list[NodeName]) -> bool:

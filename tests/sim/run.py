@@ -159,7 +159,10 @@ def _be_quiet() -> None:
     os.nice(_NICE)
     # Else one whose parent was killed waits for work for ever.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        cache_logger_on_first_use=True,
+    )
     # A run is short and makes few circles: they are looked for after it, and only in what it made,
     # unless it goes on and on.
     gc.freeze()
