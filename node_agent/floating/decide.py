@@ -17,7 +17,7 @@ import msgspec
 
 from node_agent.floating.convicted import Convicted
 from node_agent.floating.homes import NodeNow, candidates, homes
-from node_agent.floating.level import Declined, level
+from node_agent.floating.level import Declined, Move, level
 from shared import keys
 from shared.labels import meets
 from shared.model import FloatingAddress, FloatingClaim, NodeName, Revision
@@ -48,6 +48,38 @@ class Seen(msgspec.Struct, frozen=True):
     lease: int = 0
 
 
+class Choices(msgspec.Struct, frozen=True):
+    """Who should have what; no time has a part in it.
+
+    Attributes:
+        homes: see there.
+        move: the one that levels the addresses next, once all is calm.
+    """
+
+    homes: Mapping[str, tuple[NodeName, ...]]
+    move: Move | None
+
+
+def choices_of(
+    records: Mapping[str, FloatingAddress],
+    claims: Mapping[str, Seen],
+    nodes: Iterable[NodeNow],
+    gone: Convicted,
+    declined: Declined = frozenset(),
+) -> Choices:
+    """Return who should have each address.
+
+    Args:
+        records: every floating address.
+        claims: every claim that there is.
+        nodes: all nodes of the cluster.
+        gone: those whose hosts are unreachable.
+        declined: what nodes did not take when it was their turn.
+    """
+    known, said = tuple(nodes), {address: seen.claim for address, seen in claims.items()}
+    return Choices(homes(records, said, known, gone.keys()), level(records, said, known, declined))
+
+
 class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What else matters, all times by the boot clock.
 
@@ -73,7 +105,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
             suspected; None: somebody is.
         fails_since: since when the word is seen that our gateway does not serve; None: it is not.
         as_of: up to which revision everything under a prefix was read for that.
-        declined: what nodes did not take when it was their turn.
+        choices: what follows from records, claims and nodes, where it is known from before; None:
+            it is found anew.
         segments: the networks of this node's interfaces.
     """
 
@@ -94,7 +127,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     calm_since: float | None = None
     fails_since: float | None = None
     as_of: Mapping[str, Revision] = {}
-    declined: Declined = frozenset()
+    choices: Choices | None = None
     segments: tuple[str, ...] = ()
 
 
@@ -189,17 +222,15 @@ def decide(
         timing: the margins.
     """
     known = tuple(nodes)
-    said = {address: seen.claim for address, seen in claims.items()}
-    wanted = homes(records, said, known, around.convicted.keys())
-    is_calm = around.calm_since is not None
-    move = level(records, said, known, around.declined) if is_calm else None
+    choices = around.choices or choices_of(records, claims, known, around.convicted)
+    move = choices.move if around.calm_since is not None else None
     found: dict[str, _One] = {}
     for address in sorted(records.keys() | claims.keys() | around.up):
         record, seen = records.get(address), claims.get(address)
         if record is None:
             found[address] = _unwanted(me, address, seen)
             continue
-        ranking = wanted.get(address, ())
+        ranking = choices.homes.get(address, ())
         rank = ranking.index(me) if me in ranking else None
         to = move.to if move is not None and move.address == address else None
         case = _Case(me, record, seen, known, rank, around, timing, to)

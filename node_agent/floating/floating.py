@@ -217,7 +217,7 @@ class Floating:
             calm_since=self.look.calm_since,
             fails_since=self.look.failing_since.get(self._me),
             as_of=self.look.as_of,
-            declined=self.look.declined,
+            choices=self.look.choices,
             segments=self.segments,
         )
         return decide(self._me, records, seen, nodes, around, self._timing)

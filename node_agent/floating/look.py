@@ -1,11 +1,11 @@
 """What this node knows of all floating addresses, and since when: views, and a memory of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from node_agent.crowd import Crowd
 from node_agent.floating.convicted import Convicted, Words, convicted
-from node_agent.floating.decide import Seen
+from node_agent.floating.decide import Choices, Seen, choices_of
 from node_agent.floating.homes import NodeNow
 from node_agent.views import Basis, Complaints, Kept, LastGood, not_shown
 from shared import codec, keys
@@ -41,6 +41,7 @@ class Look:
             session is suspected; None: somebody is.
         declined: addresses with nodes that were to take them and did not, though they have a
             session ever since.
+        choices: who should have what, by what was remembered last.
     """
 
     def __init__(self, clock: Clock, hold_s: float, changed: Callable[[], None]) -> None:
@@ -64,6 +65,7 @@ class Look:
         self._calm: object = None
         self._heirs: Mapping[str, NodeName] = {}
         self.declined: frozenset[tuple[str, NodeName]] = frozenset()
+        self.choices: Choices | None = None
         self._nodes: tuple[tuple[NodeNow, ...], Convicted] = (), {}
         self._nodes_from, self._remembered_from = Basis(), Basis()
 
@@ -159,7 +161,7 @@ class Look:
         self,
         records: Mapping[str, FloatingAddress],
         seen: Mapping[str, Seen],
-        nodes: Iterable[NodeNow],
+        nodes: tuple[NodeNow, ...],
         gone: Convicted,
     ) -> None:
         """Note since when things are as they are; of the same objects as before that is known."""
@@ -177,6 +179,7 @@ class Look:
         self.failing_since = {node: self.failing_since.get(node, now) for node in failing}
         self._remember_heirs(seen)
         self._remember_calm(now, frozenset(addresses), seen, serving)
+        self.choices = choices_of(records, seen, nodes, gone, self.declined)
 
     def _remember_heirs(self, seen: Mapping[str, Seen]) -> None:
         """Note who did not take what was left to it."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from node_agent.floating.decide import Around, Right, Seen, Write, decide
+from node_agent.floating.decide import Around, Right, Seen, Write, choices_of, decide
 from node_agent.floating.homes import NodeNow, candidates
 from node_agent.floating.level import Move, level
 from node_agent.floating.look import Look
@@ -201,6 +201,7 @@ class Seeing:
 
 
 HELD = ("198.18.9.1", FloatingClaim(node=ONE))
+BOTH = frozenset({ONE, TWO})
 
 
 def test_whatever_changes_begins_the_calm_anew() -> None:
@@ -228,3 +229,33 @@ def test_who_does_not_take_what_was_left_to_it_is_not_tried_again_while_its_sess
     seeing.look.crowd((node_spec(ONE), node_spec(TWO)), frozenset({ONE}))
     seeing.show((address, FloatingClaim(node=ONE)))
     assert seeing.look.declined == frozenset()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.sampled_from(("", ONE, TWO)), st.sampled_from(("", ONE, TWO)))),
+            st.sampled_from((frozenset({ONE}), frozenset({TWO}), BOTH)),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+@example([([("", TWO), (ONE, "")], BOTH), ([(ONE, ""), (ONE, "")], BOTH)])
+@example([([(ONE, ""), ("", TWO)], BOTH), ([(ONE, ""), (ONE, "")], BOTH)])
+def test_what_is_chosen_follows_from_what_was_shown_last(
+    shown: list[tuple[list[tuple[str, str]], frozenset[NodeName]]],
+) -> None:
+    seeing = Seeing()
+    for words, present in shown:
+        seeing.look.crowd((node_spec(ONE), node_spec(TWO)), present)
+        claims = {
+            address: FloatingClaim(node=NodeName(node), heir=NodeName("" if node else heir))
+            for address, (node, heir) in zip(ADDRESSES, words, strict=False)
+        }
+        seeing.show(*claims.items())
+        records = {address: FloatingAddress(address=address) for address in claims}
+        seen = {address: Seen(claim, Revision(1)) for address, claim in claims.items()}
+        nodes, gone = seeing.look.nodes()
+        now = choices_of(records, seen, nodes, gone, seeing.look.declined)
+        assert seeing.look.choices == now
