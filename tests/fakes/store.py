@@ -309,10 +309,10 @@ class FakeStore:
                 self._write(conditions, ops)
 
     def _requests_pass(self) -> bool:
-        return self.server.has_leader and self._way in {Way.OPEN, Way.DEAF}
+        return self.server.has_leader and (self._way is Way.OPEN or self._way is Way.DEAF)
 
     def _answers_pass(self) -> bool:
-        return self._way in {Way.OPEN, Way.MUTE}
+        return self._way is Way.OPEN or self._way is Way.MUTE
 
     async def _travel(self) -> None:
         await self._clock.sleep(self.latency_s())
