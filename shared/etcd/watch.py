@@ -57,7 +57,7 @@ class Watch:
         self._cluster_id = 0
         self._heard_s = 0.0
         self._asked_s: float | None = None  # None: no question is open
-        self._is_delivering = False  # A reader that takes its time is no silent member.
+        self._batch: Batch | None = None  # handed over at this moment
         self._behind_since_s: float | None = None
         # Streams in a row that failed, fell silent, or met a stale token before anything was heard.
         self._failures = self._silences = self._stale_tokens = 0
@@ -66,6 +66,7 @@ class Watch:
         """Watch until cancelled; a final error is handed to the reader as the last of the feed."""
         while True:
             end = await self._follow_one_stream()
+            await self._hand_over()  # what the stream was cut with: no other stream sends it again
             final = self._final(end)
             if final is not None:
                 await self.feed.put(final)
@@ -155,11 +156,13 @@ class Watch:
     async def _deliver(self, response: pb.WatchResponse) -> None:
         if not response.created:
             self._failures = self._silences = self._stale_tokens = 0
-        batch = self._assembly.take(response)
-        if batch is not None:
-            self._is_delivering = True
-            await self.feed.put(batch)
-            self._is_delivering = False
+        self._batch = self._assembly.take(response)
+        await self._hand_over()
+
+    async def _hand_over(self) -> None:
+        if self._batch is not None:
+            await self.feed.put(self._batch)
+            self._batch = None
             self._heard_s, self._asked_s = asyncio.get_running_loop().time(), None
 
     async def _pulse(self, stream: _Stream, limit: asyncio.Timeout) -> None:
@@ -168,7 +171,8 @@ class Watch:
         answer_s = min(ANSWER_S * 2.0 ** min(self._silences, 8), ANSWER_S_MAX)
         while True:
             now_s = loop.time()
-            if self._is_delivering:
+            if self._batch is not None:
+                # A reader that takes its time is no silent member.
                 next_s = now_s + PULSE_S
             elif self._asked_s is not None:
                 next_s = self._asked_s + answer_s

@@ -10,12 +10,15 @@ import grpc.aio
 import pytest
 
 from shared.errors import CompactedError
+from shared.etcd.calls import Calls, Login
+from shared.etcd.endpoints import Endpoints
 from shared.etcd.proto import etcd_pb2 as pb
 from shared.etcd.store import EtcdStore
-from shared.etcd.watch import ANSWER_S, BATCHES_MAX, PULSE_S
+from shared.etcd.watch import ANSWER_S, BATCHES_MAX, PULSE_S, Watch
 from shared.model import Revision
 from shared.settings import EtcdSettings
 from shared.store import Batch, under
+from tests.waiting import until
 
 WITHIN_S = 15.0
 EVENTS = 2 * BATCHES_MAX
@@ -119,3 +122,20 @@ async def test_a_member_that_stays_behind_what_is_known_has_another_history() ->
             await anext(batches)
 
     assert restored.streams == 1
+
+
+async def test_a_stream_that_is_cut_while_its_reader_takes_its_time_loses_nothing() -> None:
+    async with Member(events=EVENTS) as member, asyncio.timeout(WITHIN_S):
+        settings = EtcdSettings(endpoints=(member.endpoint,))
+        endpoints = Endpoints(settings.endpoints, None)
+        watch = Watch(Calls(endpoints, Login(settings)), under("/"), Revision(0))
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(watch.run())
+            await until(lambda: watch.feed.full() and watch._batch is not None, WITHIN_S)  # noqa: SLF001 - what hangs
+            endpoints.avoid({"127.0.0.1"})
+            await until(lambda: not endpoints.members[0]._under_way, WITHIN_S)  # noqa: SLF001
+            seen = [await watch.feed.get() for _ in range(EVENTS)]
+            task.cancel()
+        await endpoints.close()
+
+    assert [batch.revision for batch in seen if isinstance(batch, Batch)] == [*range(1, EVENTS + 1)]
