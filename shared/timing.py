@@ -53,6 +53,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         etcd_answer_s: how long the answer to a write may take before nobody knows what became of
             it. A write that was with a leader of etcd that died is never answered: the sooner it is
             looked up and written again, the better; but longer than a busy disk takes.
+        etcd_silent_s: what was sent to another host's member of etcd for so long without its kernel
+            acknowledging anything ends the connection, and all goes on at the next member; while a
+            stream runs something is sent every probe_s. Longer than silent_s, for TCP sends
+            again only 0.2 and 0.4 s later; to be wrong costs a reconnection.
+        etcd_home_s: the member of etcd on a client's own host has answered for so long: what runs
+            at another's comes back. Longer than a member lives that crashes as it starts.
         heartbeat_ms: etcd's --heartbeat-interval: about the round trip between members, or more.
         election_ms: etcd's --election-timeout: five to ten heartbeats. Below silent_s, so that who
             suspects etcd's leader soon finds another one to tell. The smallest lease
@@ -77,6 +83,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     flap_base_s: float
     flap_limit_s: float
     etcd_answer_s: float
+    etcd_silent_s: float
+    etcd_home_s: float
     heartbeat_ms: int
     election_ms: int
 
@@ -101,6 +109,8 @@ LAN: Final = Timing(
     flap_base_s=2.0,
     flap_limit_s=60.0,
     etcd_answer_s=0.25,
+    etcd_silent_s=0.5,
+    etcd_home_s=5.0,
     heartbeat_ms=50,
     election_ms=250,
 )
@@ -124,6 +134,8 @@ WAN: Final = Timing(
     flap_base_s=5.0,
     flap_limit_s=120.0,
     etcd_answer_s=1.5,
+    etcd_silent_s=1.5,
+    etcd_home_s=10.0,
     heartbeat_ms=200,
     election_ms=1400,
 )
@@ -147,6 +159,8 @@ PATIENT: Final = Timing(
     flap_base_s=15.0,
     flap_limit_s=600.0,
     etcd_answer_s=2.0,
+    etcd_silent_s=2.0,
+    etcd_home_s=30.0,
     heartbeat_ms=500,
     election_ms=5000,
 )

@@ -44,6 +44,7 @@ READ_S: Final = 1.0
 WRITE_S: Final = 2.0
 _ATTEMPT_S_MIN: Final = 0.1
 GIVEN_UP: Final = "its host does not answer"
+HOME_AGAIN: Final = "the member on our own host serves again"
 _STALE_TOKENS_MAX: Final = 3
 _PAUSE_S: Final = 0.02
 _PAUSE_S_MAX: Final = 0.3

@@ -18,15 +18,16 @@ import structlog
 
 from shared import tls as contexts
 from shared.errors import SettingsError
+from shared.etcd.homing import Homing
 from shared.etcd.verdict import CallFailedError, Verdict
 from shared.settings import TlsSettings
+from shared.timing import Timing
 
 _log = structlog.get_logger()
 
 _OPTIONS: Final = (
     # etcd forbids pings more often than every 5 s.
     ("grpc.keepalive_time_ms", 6_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
     # Without this nothing happens until a ping has gone unanswered for 60 s, whatever stands above.
     ("grpc.http2.ping_timeout_ms", 2_000),
     ("grpc.http2.max_pings_without_data", 0),
@@ -40,8 +41,10 @@ _OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
 )
 
-# How soon the member on our own host is tried again after it failed.
-_HOME_AGAIN_S: Final = 5.0
+
+# TCP_USER_TIMEOUT counts from the first time that the kernel's timer sends again; measured so long
+# after the packet itself, round trips aside. Before that it only probes for a lost tail.
+_RESENT_S: Final = 0.42
 
 
 class Files(NamedTuple):
@@ -55,9 +58,11 @@ class Files(NamedTuple):
 class Member:
     """One etcd member and the channel to it, opened on first use."""
 
-    def __init__(self, address: str, files: Files | None) -> None:
+    def __init__(self, address: str, files: Files | None, silent_s: float) -> None:
         self.address = address
-        self._files = files
+        self._files, self._silent_s = files, silent_s
+        self.in_use = asyncio.Event()  # a stream runs here
+        self._streams: dict[Callable[[], object], None] = {}
         self._channel: grpc.aio.Channel | None = None
         self._retired: list[grpc.aio.Channel] = []
         self._heard_s = -math.inf
@@ -81,7 +86,7 @@ class Member:
     def channel(self) -> grpc.aio.Channel:
         """Return the channel; needs a running event loop."""
         if self._channel is None:
-            self._channel = _open(self.address, self._files)
+            self._channel = _open(self.address, self._files, self._silent_s)
         return self._channel
 
     def renew(self, files: Files) -> None:
@@ -124,6 +129,24 @@ class Member:
         finally:
             del self._under_way[end]
 
+    @contextmanager
+    def carrying(self, end: Callable[[], object], move: Callable[[], object]) -> Iterator[None]:
+        """Inside, a stream runs here: `end` as in `ending`; `move` when it should go elsewhere."""
+        with self.ending(end):
+            self._streams[move] = None
+            self.in_use.set()
+            try:
+                yield
+            finally:
+                del self._streams[move]
+                if not self._streams:
+                    self.in_use.clear()
+
+    def move(self) -> None:
+        """Have the streams that run here begin anew at the member in use."""
+        for move in tuple(self._streams):
+            move()
+
     def give_up(self) -> None:
         """End what is under way here: its host is gone, and TCP would not say so for long."""
         for end in tuple(self._under_way):
@@ -145,13 +168,14 @@ class Endpoints:
     """
 
     def __init__(
-        self, addresses: tuple[str, ...], tls: TlsSettings | None, *, near: str = ""
+        self, addresses: tuple[str, ...], tls: TlsSettings | None, timing: Timing, *, near: str = ""
     ) -> None:
         """Read the certificates.
 
         Args:
             addresses: host:port of every member.
             tls: None: no encryption.
+            timing: of the cluster's profile.
             near: our own host; a member there is preferred.
 
         Raises:
@@ -161,29 +185,46 @@ class Endpoints:
             raise SettingsError("etcd.endpoints: is empty; it needs host:port of every member")
         self._tls = tls
         self._files = None if tls is None else _checked(tls)
-        self.members = tuple(Member(address, self._files) for address in addresses)
+        self.members = tuple(
+            Member(address, self._files, timing.etcd_silent_s) for address in addresses
+        )
         self._order = list(self.members)
         random.SystemRandom().shuffle(self._order)
-        self._home = next((m for m in self.members if near and m.host == near), None)
-        self._home_left_s = -math.inf
+        self.home = next((m for m in self.members if near and m.host == near), None)
+        self.homing = Homing(timing.etcd_home_s)
         self._avoided: frozenset[str] = frozenset()
-        self._put_first(self._home)
+        if self.home is not None:
+            self._put_first(self.home)
 
     @property
     def current(self) -> Member:
         """Return the member in use."""
-        if self._home is not None and self._order[0] is not self._home:
-            now_s = asyncio.get_running_loop().time()
-            if now_s - self._home_left_s > _HOME_AGAIN_S:
-                self._put_first(self._home)
         return self._order[0]
+
+    @property
+    def is_away(self) -> bool:
+        """Say whether another host's member is in use, or a stream runs there, for want of ours."""
+        if self.home is None or self._is_avoided(self.home):
+            return False
+        others = (member for member in self.members if member is not self.home)
+        return self.current is not self.home or any(each.in_use.is_set() for each in others)
+
+    def come_home(self) -> None:
+        """Use our own host's member again, and have the streams that run at others' move there."""
+        if self.home is None or self._is_avoided(self.home):
+            return
+        self._put_first(self.home)
+        _log.debug("etcd_member_again", member=self.home.address)
+        for member in self.members:
+            if member is not self.home:
+                member.move()
 
     def leave(self, member: Member, why: str) -> None:
         """Move to the next member, unless someone else has done so since."""
         if self._order[0] is not member:
             return
-        if member is self._home:
-            self._home_left_s = asyncio.get_running_loop().time()
+        if member is self.home:
+            self.homing.begin_anew()
         self._order.append(self._order.pop(0))
         self._order.sort(key=self._is_avoided)
         _log.debug(
@@ -204,10 +245,9 @@ class Endpoints:
     def _is_avoided(self, member: Member) -> bool:
         return member.host in self._avoided
 
-    def _put_first(self, member: Member | None) -> None:
-        if member is not None and not self._is_avoided(member):
-            self._order.remove(member)
-            self._order.insert(0, member)
+    def _put_first(self, member: Member) -> None:
+        self._order.remove(member)
+        self._order.insert(0, member)
 
     async def close(self) -> None:
         """Close all channels."""
@@ -229,11 +269,15 @@ class Endpoints:
                 member.renew(files)
 
 
-def _open(address: str, files: Files | None) -> grpc.aio.Channel:
+def _open(address: str, files: Files | None, silent_s: float) -> grpc.aio.Channel:
+    # gRPC makes this the connection's TCP_USER_TIMEOUT, too: what was sent and is not acknowledged
+    # for so long ends it. It is the kernel at the other end that acknowledges, and the one at ours
+    # that counts: a process that stands still, here or there, is not taken for a host that is gone.
+    options = (*_OPTIONS, ("grpc.keepalive_timeout_ms", round(1000 * (silent_s - _RESENT_S))))
     if files is None:
-        return grpc.aio.insecure_channel(address, _OPTIONS)
+        return grpc.aio.insecure_channel(address, options)
     credentials = grpc.ssl_channel_credentials(files.ca, files.key, files.cert)
-    return grpc.aio.secure_channel(address, credentials, _OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options)
 
 
 def _checked(tls: TlsSettings) -> Files:

@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, NoReturn
 
 import grpc
@@ -17,7 +18,15 @@ import structlog
 
 from shared.clock import SystemClock
 from shared.errors import LeaseLostError, StoreError
-from shared.etcd.calls import GIVEN_UP, GRANT, KEEP_ALIVE, REVOKE, Calls, Stream
+from shared.etcd.calls import (
+    GIVEN_UP,
+    GRANT,
+    HOME_AGAIN,
+    KEEP_ALIVE,
+    REVOKE,
+    Calls,
+    Stream,
+)
 from shared.etcd.proto import etcd_pb2 as pb
 from shared.etcd.verdict import CallFailedError, Verdict, failed
 
@@ -207,7 +216,8 @@ class Leases:
         for lease in self._live():
             lease.begin(now_s)
         try:
-            with stream.member.ending(self._give_up):
+            gone, home = partial(self._end_stream, GIVEN_UP), partial(self._end_stream, HOME_AGAIN)
+            with stream.member.carrying(gone, home):
                 end = await self._send_and_read(stream)
         finally:
             stream.call.cancel()
@@ -226,8 +236,8 @@ class Leases:
             reader.cancel()
         return end
 
-    def _give_up(self) -> None:
-        self._read_end = CallFailedError(Verdict.PERHAPS, GIVEN_UP)
+    def _end_stream(self, why: str) -> None:
+        self._read_end = CallFailedError(Verdict.PERHAPS, why)
         self._wake.set()
 
     async def _send_when_due(self, call: _Call) -> CallFailedError | None:

@@ -10,7 +10,8 @@ from typing import Final, Self
 import msgspec
 
 from shared.errors import CompactedError, UnavailableError
-from shared.etcd.calls import RANGE, STATUS, TXN, WRITE_S, Calls, Login
+from shared.etcd.away import Away
+from shared.etcd.calls import RANGE, STATUS, TXN, Calls, Login
 from shared.etcd.convert import conflict, from_pair, span, to_txn
 from shared.etcd.endpoints import Endpoints, Member
 from shared.etcd.leases import KeptLease, Leases
@@ -28,6 +29,7 @@ from shared.store import (
     Op,
     Snapshot,
 )
+from shared.timing import PATIENT, Timing
 
 # One answer should not be so large that it cannot arrive within an attempt's deadline.
 _PAGE_KEYS: Final = 250
@@ -71,23 +73,24 @@ class EtcdStore:
         settings: EtcdSettings,
         tls: TlsSettings | None = None,
         *,
+        timing: Timing = PATIENT,
         near: str = "",
-        answer_s: float = WRITE_S,
     ) -> None:
         """Read password and certificates.
 
         Args:
             settings: the members.
             tls: None: no encryption.
+            timing: of the cluster's profile.
             near: our own host's address; a member there is preferred.
-            answer_s: how long the answer to a write may take.
 
         Raises:
             SettingsError: one of those files is missing or wrong.
         """
-        self._endpoints = Endpoints(settings.endpoints, tls, near=near)
-        self._calls = Calls(self._endpoints, Login(settings), answer_s)
+        self._endpoints = Endpoints(settings.endpoints, tls, timing, near=near)
+        self._calls = Calls(self._endpoints, Login(settings), timing.etcd_answer_s)
         self._leases = Leases(self._calls)
+        self._away = Away(self._calls, timing.probe_s)
         self._background = asyncio.TaskGroup()
         self._running: set[asyncio.Task[None]] = set()
 
@@ -98,12 +101,7 @@ class EtcdStore:
         Raises:
             SettingsError: as the constructor.
         """
-        return cls(
-            settings.etcd,
-            settings.tls,
-            near=settings.address,
-            answer_s=settings.timing.etcd_answer_s,
-        )
+        return cls(settings.etcd, settings.tls, timing=settings.timing, near=settings.address)
 
     def avoid(self, hosts: AbstractSet[str]) -> None:
         """Use no member on these hosts while there is another."""
@@ -112,6 +110,7 @@ class EtcdStore:
     async def __aenter__(self) -> Self:
         await self._background.__aenter__()
         self._adopt(self._background.create_task(self._leases.run()))
+        self._adopt(self._background.create_task(self._away.run()))
         return self
 
     async def __aexit__(

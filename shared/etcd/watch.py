@@ -5,6 +5,7 @@ nothing for a while to anyone in this process is asked for progress, and left wh
 """
 
 import asyncio
+from functools import partial
 from typing import Final
 
 import grpc
@@ -14,7 +15,7 @@ import structlog
 from shared.backoff import backoff_s
 from shared.errors import CompactedError, DeniedError, StoreError
 from shared.etcd.assembly import Assembly
-from shared.etcd.calls import WATCH, Calls, Stream
+from shared.etcd.calls import GIVEN_UP, HOME_AGAIN, WATCH, Calls, Stream
 from shared.etcd.convert import span
 from shared.etcd.proto import etcd_pb2 as pb
 from shared.etcd.verdict import FINAL, CallFailedError, Verdict, failed, judge_cancelled_watch
@@ -40,6 +41,7 @@ BATCHES_MAX: Final = 64
 _STALE_TOKENS_MAX: Final = 3
 _PAUSE_S: Final = 0.02
 _PAUSE_S_MAX: Final = 0.5
+_SILENT: Final = "asked for progress, it is silent"
 _PROGRESS: Final = pb.WatchRequest(progress_request=pb.WatchProgressRequest())
 
 _Stream = Stream[pb.WatchRequest, pb.WatchResponse]
@@ -57,6 +59,8 @@ class Watch:
         self._cluster_id = 0
         self._heard_s = 0.0
         self._asked_s: float | None = None  # None: no question is open
+        self._limit = asyncio.timeout(None)  # of the stream that runs
+        self._cut_for = ""
         self._batch: Batch | None = None  # handed over at this moment
         self._behind_since_s: float | None = None
         # Streams in a row that failed, fell silent, or met a stale token before anything was heard.
@@ -96,11 +100,11 @@ class Watch:
             return error
         self._assembly.begin()
         self._behind_since_s = None
-        limit = asyncio.timeout(None)
+        self._limit, self._cut_for = asyncio.timeout(None), ""
         try:
             async with asyncio.TaskGroup() as pair:
-                pulse = pair.create_task(self._pulse(stream, limit))
-                end = await self._read(stream, limit)
+                pulse = pair.create_task(self._pulse(stream))
+                end = await self._read(stream)
                 pulse.cancel()
         finally:
             stream.call.cancel()
@@ -109,25 +113,32 @@ class Watch:
             self._calls.react(stream.member, stream.token, end)
         return end
 
-    async def _read(self, stream: _Stream, limit: asyncio.Timeout) -> _End:
-        """Read a new stream until it ends, or `limit` is brought forward; return why it did."""
+    async def _read(self, stream: _Stream) -> _End:
+        """Read a new stream until it ends, or is cut; return why it did."""
         loop = asyncio.get_running_loop()
         self._heard_s, self._asked_s = loop.time(), None
         try:
-            async with limit:
-                with stream.member.ending(lambda: limit.reschedule(loop.time())):
+            async with self._limit:
+                gone, home = partial(self._cut, GIVEN_UP), partial(self._cut, HOME_AGAIN)
+                with stream.member.carrying(gone, home):
                     await stream.call.write(self._request())
                     end = await self._take_all(stream)
                 if end is not None:
                     return end
         except TimeoutError:
-            self._silences += 1
-            return CallFailedError(Verdict.NOT_DONE, "asked for progress, it is silent")
+            self._silences += self._cut_for == _SILENT
+            return CallFailedError(Verdict.NOT_DONE, self._cut_for)
         except grpc.aio.AioRpcError as error:
             return failed(error)
         except asyncio.InvalidStateError:
             return CallFailedError(Verdict.NOT_DONE, "the stream ended before it began")
         return CallFailedError(Verdict.NOT_DONE, "etcd closed the stream")
+
+    def _cut(self, why: str) -> None:
+        """End the stream that runs, unless it has ended, or was cut for another reason before."""
+        if not self._cut_for:
+            self._cut_for = why
+            self._limit.reschedule(asyncio.get_running_loop().time())
 
     async def _take_all(self, stream: _Stream) -> _End | None:
         """Take responses until one ends the stream, or None when the stream just ends."""
@@ -165,7 +176,7 @@ class Watch:
             self._batch = None
             self._heard_s, self._asked_s = asyncio.get_running_loop().time(), None
 
-    async def _pulse(self, stream: _Stream, limit: asyncio.Timeout) -> None:
+    async def _pulse(self, stream: _Stream) -> None:
         """Ask for progress when nothing is heard, and end the reader when no answer comes."""
         loop = asyncio.get_running_loop()
         answer_s = min(ANSWER_S * 2.0 ** min(self._silences, 8), ANSWER_S_MAX)
@@ -181,7 +192,7 @@ class Watch:
             if next_s > now_s:
                 await asyncio.sleep(next_s - now_s)
             elif self._asked_s is not None:
-                limit.reschedule(now_s)
+                self._cut(_SILENT)
                 return
             else:
                 self._asked_s = now_s

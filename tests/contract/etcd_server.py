@@ -37,13 +37,23 @@ def free_ports(count: int) -> list[int]:
 class EtcdMember:
     """One etcd process, its ports and its data directory."""
 
-    def __init__(
-        self, name: str, dir_: Path, ports: tuple[int, int], scheme: str, host: str
+    def __init__(  # noqa: PLR0913 - where it is, each by name
+        self,
+        name: str,
+        dir_: Path,
+        ports: tuple[int, int],
+        scheme: str,
+        host: str,
+        *,
+        peer_host: str = "127.0.0.1",
+        inside: Sequence[str] = (),
     ) -> None:
+        """Prepare; `inside` is what begins a command where the process should run."""
         self.name = name
         self.endpoint = f"{host}:{ports[0]}"
         self.client_url = f"{scheme}://{self.endpoint}"
-        self.peer_url = f"http://127.0.0.1:{ports[1]}"
+        self.peer_url = f"http://{peer_host}:{ports[1]}"
+        self._inside = tuple(inside)
         self._dir = dir_ / name
         self._log = dir_ / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,6 +62,7 @@ class EtcdMember:
         """Start the process; it is not ready yet."""
         self._dir.mkdir(mode=0o700, exist_ok=True)
         arguments = [
+            *self._inside,
             *(
                 "etcd",
                 f"--name={self.name}",

@@ -18,6 +18,7 @@ from shared.etcd.watch import ANSWER_S, BATCHES_MAX, PULSE_S, Watch
 from shared.model import Revision
 from shared.settings import EtcdSettings
 from shared.store import Batch, under
+from shared.timing import LAN, PATIENT
 from tests.waiting import until
 
 WITHIN_S = 15.0
@@ -30,7 +31,7 @@ class Member:
     def __init__(self, *, events: int = 0, cluster_id: int = 1, is_hung: bool = False) -> None:
         self.events, self.cluster_id, self.is_hung = events, cluster_id, is_hung
         self.endpoint = ""
-        self.streams = 0
+        self.streams = self.questions = self.probes = 0
         self._server = grpc.aio.server()
         method = grpc.stream_stream_rpc_method_handler(
             self._watch, pb.WatchRequest.FromString, pb.WatchResponse.SerializeToString
@@ -49,13 +50,16 @@ class Member:
     async def _watch(
         self, requests: AsyncIterator[pb.WatchRequest], _: object
     ) -> AsyncGenerator[pb.WatchResponse, None]:
-        self.streams += 1
         async for request in requests:
             if request.HasField("create_request"):
+                self.streams += 1
                 yield self._response(created=True)
                 for number in range(request.create_request.start_revision, self.events + 1):
                     yield self._response(events=[_event(number)])
+            elif not request.HasField("progress_request"):
+                self.probes += 1  # etcd, too, says nothing to what asks for nothing
             elif not self.is_hung:
+                self.questions += 1
                 yield self._response(watch_id=-1)
 
     def _response(
@@ -86,6 +90,24 @@ async def watching(
         await stack.enter_async_context(asyncio.timeout(WITHIN_S))
         batches = store.watch(under("/"), after=Revision(after))
         yield await stack.enter_async_context(aclosing(batches))
+
+
+def of(member: Member) -> EtcdSettings:
+    return EtcdSettings(endpoints=(member.endpoint,))
+
+
+@asynccontextmanager
+async def following(store: EtcdStore) -> AsyncGenerator[None, None]:
+    """Watch, and let nothing come."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(_next(store))
+        yield
+        task.cancel()
+
+
+async def _next(store: EtcdStore) -> None:
+    async with aclosing(store.watch(under("/"), after=Revision(0))) as batches:
+        await anext(batches)
 
 
 async def test_a_member_that_is_hung_though_its_connection_lives_is_left() -> None:
@@ -126,16 +148,33 @@ async def test_a_member_that_stays_behind_what_is_known_has_another_history() ->
 
 async def test_a_stream_that_is_cut_while_its_reader_takes_its_time_loses_nothing() -> None:
     async with Member(events=EVENTS) as member, asyncio.timeout(WITHIN_S):
-        settings = EtcdSettings(endpoints=(member.endpoint,))
-        endpoints = Endpoints(settings.endpoints, None)
+        settings = of(member)
+        endpoints = Endpoints(settings.endpoints, None, PATIENT)
         watch = Watch(Calls(endpoints, Login(settings)), under("/"), Revision(0))
         async with asyncio.TaskGroup() as group:
             task = group.create_task(watch.run())
             await until(lambda: watch.feed.full() and watch._batch is not None, WITHIN_S)  # noqa: SLF001 - what hangs
             endpoints.avoid({"127.0.0.1"})
-            await until(lambda: not endpoints.members[0]._under_way, WITHIN_S)  # noqa: SLF001
+            await until(lambda: not endpoints.members[0].in_use.is_set(), WITHIN_S)
             seen = [await watch.feed.get() for _ in range(EVENTS)]
             task.cancel()
         await endpoints.close()
 
     assert [batch.revision for batch in seen if isinstance(batch, Batch)] == [*range(1, EVENTS + 1)]
+
+
+async def test_another_hosts_member_is_probed_while_a_stream_runs_there() -> None:
+    async with Member() as member, EtcdStore(of(member), timing=LAN) as store, following(store):
+        await until(lambda: member.probes >= 3, WITHIN_S)
+
+
+async def test_our_own_hosts_member_is_not_probed() -> None:
+    async with (
+        Member() as member,
+        EtcdStore(of(member), timing=LAN, near="127.0.0.1") as store,
+        following(store),
+    ):
+        # What a watch asks by itself is further apart than probes are.
+        await until(lambda: member.questions >= 2, WITHIN_S)
+
+    assert member.probes == 0
