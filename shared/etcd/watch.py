@@ -33,6 +33,8 @@ STREAM_PULSE_S: Final = 10.0
 # fails so again and again gets longer, because etcd does not answer before a watch has caught up.
 ANSWER_S: Final = 1.1
 ANSWER_S_MAX: Final = 15.0
+# Who wakes up so much later than planned stood still; a busy event loop is late by less.
+LATE_S: Final = 0.3
 # A member may lag behind what another one told us, but not for long; one that stays behind has
 # another history (restored from a backup).
 BEHIND_S: Final = 5.0
@@ -190,7 +192,7 @@ class Watch:
             else:
                 next_s = self._question_due_s(stream)
             if next_s > now_s:
-                await asyncio.sleep(next_s - now_s)
+                await self._sleep_until(next_s)
             elif self._asked_s is not None:
                 self._cut(_SILENT)
                 return
@@ -198,6 +200,13 @@ class Watch:
                 self._asked_s = now_s
                 if not await _asked(stream):
                     return  # The reader of the same stream says why it ended.
+
+    async def _sleep_until(self, when_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(when_s - loop.time())
+        if self._asked_s is not None and loop.time() - when_s > LATE_S:
+            # It was us who stood still: what came meanwhile is still to be read.
+            self._asked_s = loop.time()
 
     def _question_due_s(self, stream: _Stream) -> float:
         member_heard_s = max(stream.member.heard_s, self._heard_s)

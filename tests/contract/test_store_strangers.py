@@ -1,6 +1,7 @@
 """Watches of members that behave as no healthy etcd does; each is a gRPC server in this process."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import Self
@@ -31,6 +32,8 @@ class Member:
     def __init__(self, *, events: int = 0, cluster_id: int = 1, is_hung: bool = False) -> None:
         self.events, self.cluster_id, self.is_hung = events, cluster_id, is_hung
         self.endpoint = ""
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.streams = self.questions = self.probes = 0
         self._server = grpc.aio.server()
         method = grpc.stream_stream_rpc_method_handler(
@@ -60,6 +63,7 @@ class Member:
                 self.probes += 1  # etcd, too, says nothing to what asks for nothing
             elif not self.is_hung:
                 self.questions += 1
+                await self.may_answer.wait()
                 yield self._response(watch_id=-1)
 
     def _response(
@@ -178,3 +182,20 @@ async def test_our_own_hosts_member_is_not_probed() -> None:
         await until(lambda: member.questions >= 2, WITHIN_S)
 
     assert member.probes == 0
+
+
+async def test_who_stood_still_himself_does_not_take_his_member_for_silent() -> None:
+    async with Member() as member, asyncio.timeout(WITHIN_S):
+        endpoints = Endpoints((member.endpoint,), None, PATIENT)
+        watch = Watch(Calls(endpoints, Login(of(member))), under("/"), Revision(0))
+        member.may_answer.clear()
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(watch.run())
+            await until(lambda: watch._asked_s is not None, WITHIN_S)  # noqa: SLF001 - a question is open
+            time.sleep(2 * ANSWER_S)  # noqa: ASYNC251 - to stand still is what this is about
+            member.may_answer.set()
+            await until(lambda: watch._asked_s is None, WITHIN_S)  # noqa: SLF001
+            task.cancel()
+        await endpoints.close()
+
+    assert member.streams == 1
