@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.names.keeper import NamesKeeper
-from node_agent.names.serve import SOCKET
-from node_agent.names.snapshot import Snapshot
+from node_agent.names.snapshot import SOCKET, Snapshot
 from shared.model import Routes
 from tests.build_names import OWN, local, question, replica, routes, service, snapshot
 

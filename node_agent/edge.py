@@ -9,8 +9,8 @@ from pathlib import Path
 from node_agent.gateway.extras import Extras
 from node_agent.views import LastGood
 from shared import codec, keys
-from shared.certificates import Pair, read_pair
 from shared.model import Certificate, Challenge
+from shared.pair import Pair
 from shared.seal import read_key, unseal
 from shared.store import KeyRange, KeyValue, under
 from shared.view import View
@@ -61,6 +61,8 @@ class EdgeView:
         found = codec.decode(Certificate, item.value, item.key)
         if not found.chain:
             return None
+        from shared.certificates import read_pair  # noqa: PLC0415 - 2 MB, and few have any
+
         private = unseal(read_key(self._key), item.key, found.sealed)
         return read_pair(found.chain.encode(), private)
 

@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,33 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 
 from shared.errors import SpecError
 from shared.hosts import host_problem
+from shared.pair import Pair
 
 # HAProxy takes a chain and its key as one text into a buffer of 16 KiB, with a command before it.
 PEM_BYTES_MAX: Final = 15_000
 RSA_BITS_MIN: Final = 2048
 _KEYS = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)
-
-
-class Pair(msgspec.Struct, frozen=True):
-    """A certificate and its key that belong together.
-
-    Attributes:
-        chain, key: PEM without anything between or around the blocks.
-        hosts: the names it covers, in lower case.
-        issuer: whoever signed it, for people.
-        fingerprint: SHA-256 of the certificate, in hexadecimal digits.
-    """
-
-    chain: str
-    key: str
-    hosts: tuple[str, ...]
-    not_before_s: float
-    not_after_s: float
-    issuer: str
-    fingerprint: str
-
-    def __repr__(self) -> str:
-        return f"Pair({', '.join(self.hosts)})"
 
 
 def read_pair(

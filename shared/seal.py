@@ -6,14 +6,14 @@ no key of ours, cannot hand one secret out as another.
     nonce (12 bytes) | ciphertext and tag
 
 Source: NIST SP 800-38D (a nonce of 96 bits, drawn at random, must never serve a key twice).
+
+What does it is imported by whoever first seals or opens something: most hosts never do, and it
+takes 8 MB of memory and, once, 11 ms of CPU.
 """
 
 import stat
 from pathlib import Path
 from typing import Final
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from shared.errors import HostError, SealError
 
@@ -31,6 +31,8 @@ def seal(key: bytes, where: str, plain: bytes, nonce: bytes) -> bytes:
         plain: what only hosts may read.
         nonce: NONCE_BYTES that were never used with this key, such as random ones.
     """
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
+
     assert len(nonce) == NONCE_BYTES, f"a nonce has {NONCE_BYTES} bytes, not {len(nonce)}"
     return nonce + AESGCM(key).encrypt(nonce, plain, where.encode())
 
@@ -41,6 +43,9 @@ def unseal(key: bytes, where: str, sealed: bytes) -> bytes:
     Raises:
         SealError: with another key, for another place, or it was changed since.
     """
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
+
     nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
         return AESGCM(key).decrypt(nonce, rest, where.encode())

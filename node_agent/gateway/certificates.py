@@ -10,8 +10,8 @@ from node_agent.gateway.asking import HaproxyError
 from node_agent.gateway.edge import LIST
 from node_agent.gateway.process import Haproxy
 from node_agent.gateway.tls import Has, Loaded
-from shared.certificates import Pair
 from shared.files import write_atomically
+from shared.pair import Pair
 
 _log = structlog.get_logger()
 

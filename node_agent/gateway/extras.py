@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from shared.certificates import Pair
+from shared.pair import Pair
 
 
 class Extras(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from shared.certificates import Pair
+from shared.pair import Pair
 
 _DIGEST_CHARACTERS: Final = 20
 _DONE: Final = (

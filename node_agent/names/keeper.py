@@ -17,8 +17,7 @@ from node_agent import process
 from node_agent.names.build import build
 from node_agent.names.metrics import rendered
 from node_agent.names.names import NamesStatus
-from node_agent.names.serve import SNAPSHOT, SOCKET
-from node_agent.names.snapshot import Snapshot, Word
+from node_agent.names.snapshot import SNAPSHOT, SOCKET, Snapshot, Word
 from node_agent.names.telling import NONE, Teller, Telling
 from shared.errors import UnavailableError
 

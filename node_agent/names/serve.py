@@ -28,7 +28,7 @@ import structlog
 from node_agent.names.build import build
 from node_agent.names.resolvers import HostServers
 from node_agent.names.server import Datagrams, Server, bound
-from node_agent.names.snapshot import Word
+from node_agent.names.snapshot import SNAPSHOT, SOCKET, Word
 from node_agent.names.telling import Listener
 from shared import log
 from shared.errors import CodecError, HostError
@@ -36,8 +36,6 @@ from shared.errors import CodecError, HostError
 _log = structlog.get_logger()
 
 PORT: Final = 53
-SOCKET: Final = "names.sock"
-SNAPSHOT: Final = "snapshot.json"
 _LOCK: Final = "names.lock"
 _DISCARD: Final = 9
 # 200 nodes with 100 containers each take some 4 MB.

@@ -4,6 +4,7 @@ Pure.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,10 @@ from shared.model import (
     StackName,
 )
 from shared.subnets import Pools
+
+# Where it is told, and what one that begins reads: names in the name server's folder.
+SOCKET: Final = "names.sock"
+SNAPSHOT: Final = "snapshot.json"
 
 
 class Local(Record, frozen=True, kw_only=True):

@@ -17,8 +17,8 @@ import dns.message
 import dns.query
 import dns.rcode
 
-from node_agent.names.serve import SNAPSHOT, SOCKET
 from node_agent.names.server import CLIENTS_OF_ONE_MAX
+from node_agent.names.snapshot import SNAPSHOT, SOCKET
 from node_agent.names.telling import Teller
 from node_agent.network import namespaces
 from node_agent.oci.naming import resolv_conf

@@ -19,8 +19,7 @@ import dns.rdatatype
 import dns.rrset
 
 from node_agent.names.keeper import NamesKeeper
-from node_agent.names.serve import SOCKET
-from node_agent.names.snapshot import Snapshot
+from node_agent.names.snapshot import SOCKET, Snapshot
 from node_agent.network import namespaces
 from tests.build_names import OWN, local, replica, routes, service, snapshot
 from tests.waiting import until

@@ -14,8 +14,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from node_agent.gateway.extras import Extras
 from node_agent.gateway.haproxy import HaproxyGateway
 from scheduler.issuing.authority import Made, issue, make_authority
-from shared.certificates import Pair, read_pair
+from shared.certificates import read_pair
 from shared.model import RouteTls
+from shared.pair import Pair
 from tests.contract.gateway_rig import A, B, Client, echoed, endpoint, load, replica
 from tests.contract.route_cases import HOST, pid
 from tests.contract.route_rig import HTTPS, PORTS, Answer, answered, request, route, routed

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.gateway.tls import Has, adding, choose, digest, has, is_done, listed, removing
-from shared.certificates import Pair
+from shared.pair import Pair
 
 FOLDER, LIST = "/run/x", "/run/x/list"
 HOSTS = st.sets(st.sampled_from(["a.org", "b.org", "*.org", "c.a.org"]), min_size=1)
