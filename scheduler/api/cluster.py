@@ -40,8 +40,8 @@ from shared.view import View
 # An etcd that is well answers in milliseconds, across sites in a tenth of a second. Who asks how
 # things are is told within a second.
 GLANCE_S_MAX: Final = 0.2
-# Who changes something waits while etcd elects, twice if the first time nobody wins; and at least so
-# long, for hosts that are busy.
+# Who changes something waits while etcd elects, twice if the first time nobody wins, and at least
+# for so long: hosts may be busy.
 _ELECTIONS: Final = 2
 _CHANGE_S: Final = 3.0
 # Whoever changes something and then lists should find what was changed.
