@@ -18,7 +18,7 @@ from shared.timing import Timing
 
 
 class Right(enum.Enum):
-    """What an exclusive allocation may do now."""
+    """What an allocation may do now; all others than exclusive ones may, unless they wait."""
 
     HELD = "held"  # it may be started and run
     WAIT = "wait"  # it may be made; not started; one that runs goes on as long as its fuse

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from node_agent import ports
 from node_agent.actions import Create, Remove, Start, Step, Stop
 from node_agent.claims import Verdict
 from node_agent.contents import Contents
@@ -112,9 +113,12 @@ class Containers:
         now = self._clock.monotonic_s()
         self._tracks = follow(self._tracks, containers, desired, now)
         self._prober.follow(containers, self._tracks)
-        verdicts = self._exclusive.judge(
-            desired.values(), self._manifest.revision, containers, in_flight
-        )
+        verdicts = {
+            **self._exclusive.judge(
+                desired.values(), self._manifest.revision, containers, in_flight
+            ),
+            **ports.waiting(desired, observed, in_flight),
+        }
         allowed = Allowed(
             rights={id_: verdict.right for id_, verdict in verdicts.items()},
             begin=(self._manifest.is_current and self._is_resumed) or now >= self._begin_at,

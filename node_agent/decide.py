@@ -32,7 +32,8 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     """What may be begun now, besides what is asked for.
 
     Attributes:
-        rights: of exclusive allocations; one that is not named waits.
+        rights: of exclusive allocations, of which one that is not named waits; and of others that
+            wait.
         begin: whether anything may be made or started: not before etcd has said what to run.
         exclusive: whether anything exclusive may: not while its fuse is about to burn.
     """
@@ -43,9 +44,8 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
 
     def right(self, assignment: Assignment) -> Right:
         """Return what an allocation may do."""
-        if not assignment.workload.exclusive:
-            return Right.HELD
-        return self.rights.get(assignment.id, Right.WAIT)
+        otherwise = Right.WAIT if assignment.workload.exclusive else Right.HELD
+        return self.rights.get(assignment.id, otherwise)
 
 
 EVERYTHING: Final = Allowed()

@@ -18,10 +18,10 @@ from shared.model import (
     Placement,
     Resources,
 )
+from shared.ports import Port
 from shared.subnets import capacity_of
 
 ServiceKey = tuple[str, str]  # stack, service
-Port = tuple[int, str]  # number, transport
 MIB: Final = 1024 * 1024
 
 

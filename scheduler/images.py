@@ -16,10 +16,10 @@ from scheduler.allocs import Asked
 from scheduler.candidates import room_of
 from scheduler.fit import Candidate, Request, refuse
 from scheduler.nodes import Verdicts
-from scheduler.ports import host_ports
 from scheduler.world import World
 from shared.labels import meets
 from shared.model import Assignment, NodeName, PullPolicy, ServiceSpec
+from shared.ports import host_ports
 from shared.states import AllocState
 
 # Ranks of 100 images on 1,000 nodes.

@@ -11,10 +11,10 @@ from typing import Final
 
 from scheduler.allocs import Alloc, Asked, SlotPlan
 from scheduler.changes import Changes, Times, Wanted, merged, retried
-from scheduler.ports import host_ports
 from scheduler.standby import with_standbys
 from scheduler.strategy import order_of
 from shared.model import AllocId, Order, Want
+from shared.ports import host_ports
 
 # Past this a gateway that never acks, or a client that never ends, no longer holds a replica back;
 # nor past the grace that its service gives: an open websocket would hold up every update.

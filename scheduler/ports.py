@@ -1,28 +1,17 @@
-"""Ports of nodes: which ones a service wants, and where they are taken.
+"""Where ports of nodes are taken.
 
-Pure. A port is a number of one transport: 53/tcp and 53/udp are two. Through a port of a node
-itself (`is_host`) only that node's replica answers, so a node has room for one.
+Pure.
 """
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 
-from scheduler.fit import Port
 from scheduler.nodes import Verdict, Verdicts
 from scheduler.world import World
 from shared.labels import meets
-from shared.model import Assignment, NodeName, Protocol, PublishedPort, ServiceSpec, Workload
+from shared.model import Assignment, NodeName, ServiceSpec
+from shared.ports import Port, host_ports
 from shared.states import AllocState
-
-
-def port_of(port: PublishedPort) -> Port:
-    """Return the number and the transport of a published port."""
-    return port.published, "udp" if port.protocol is Protocol.UDP else "tcp"
-
-
-def host_ports(workload: Workload) -> tuple[Port, ...]:
-    """Return the ports of its node that a container takes, sorted."""
-    return tuple(sorted({port_of(port) for port in workload.ports if port.is_host}))
 
 
 def taken_ports(held: Iterable[Assignment]) -> Mapping[Port, str]:

@@ -15,10 +15,10 @@ from scheduler.draft import Draft
 from scheduler.fit import Candidate, Request
 from scheduler.homes import volumes_of
 from scheduler.nodes import Judged
-from scheduler.ports import host_ports
 from scheduler.removals import why_blocked
 from scheduler.world import ServiceId, World
 from shared.model import Assignment, Availability, NodeName, ServiceSpec, Want, runs_alike
+from shared.ports import host_ports
 
 Running = Sequence[tuple[NodeName, Assignment]]
 

@@ -9,7 +9,6 @@ from typing import Final
 
 from scheduler import cron
 from scheduler.api import route_checks
-from scheduler.ports import host_ports
 from scheduler.strategy import order_of
 from shared import codec
 from shared.model import (
@@ -22,6 +21,7 @@ from shared.model import (
     UpdatePolicy,
     Workload,
 )
+from shared.ports import host_ports
 
 # The record of an update holds two versions of a service and must fit one document.
 SERVICE_BYTES_MAX: Final = DOCUMENT_BYTES_MAX // 2 - 32 * 1024

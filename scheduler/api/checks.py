@@ -12,8 +12,6 @@ from typing import Final
 from scheduler.api.change_checks import change_problems
 from scheduler.api.network_checks import Ground, network_problems, removal_problems
 from scheduler.api.route_checks import route_problems
-from scheduler.fit import Port
-from scheduler.ports import port_of
 from shared.api import StackUpload
 from shared.errors import SpecError
 from shared.limits import REPLICAS_MAX, STANDBY_MAX
@@ -26,6 +24,7 @@ from shared.model import (
     StackName,
     Workload,
 )
+from shared.ports import Port, port_of
 from shared.settings import RESERVED_PORTS
 
 # An allocation's id and host name are made of both names, and a host name ends at 63 characters.

@@ -7,9 +7,8 @@ from typing import Final
 import msgspec
 
 from node_agent.runtime import Phase
-from scheduler.fit import Port, minus
+from scheduler.fit import minus
 from scheduler.homes import named_volumes
-from scheduler.ports import host_ports
 from shared import codec, keys
 from shared.model import (
     AllocId,
@@ -28,6 +27,7 @@ from shared.model import (
     Volume,
     Want,
 )
+from shared.ports import Port, host_ports
 from shared.states import TERMINAL, AllocState
 from shared.store import Compare, Compared, Condition, Op, Put, exactly, under
 from tests.fakes.store import FakeEtcd

@@ -9,7 +9,6 @@ from scheduler.fit import Candidate, Request
 from scheduler.forecast import Start, forecast
 from scheduler.nodes import History
 from scheduler.place import Bound, place
-from scheduler.ports import host_ports, port_of
 from scheduler.story import Now
 from scheduler.world import NodeState
 from shared.model import (
@@ -27,6 +26,7 @@ from shared.model import (
     Want,
     runs_alike,
 )
+from shared.ports import host_ports, port_of
 from shared.timing import LAN
 from tests.build import node_spec, service, stack
 from tests.unit.scheduler.test_decide_settles import Obedient
