@@ -19,8 +19,8 @@ from shared.etcd.verdict import FINAL, CallFailedError
 # What a member of a cluster with a majority answers once it has all that was written before: a read
 # of no key, which is not answered from what it happens to know.
 _ANY: Final = pb.RangeRequest(key=b"\0", count_only=True)
-# It asks for nothing, so etcd reads it and does nothing.
-_PROBE: Final = pb.WatchRequest()
+# There is no such watch: etcd reads this, answers nothing, and has nothing to write into its log.
+_PROBE: Final = pb.WatchRequest(cancel_request=pb.WatchCancelRequest(watch_id=1))
 
 
 class Away:

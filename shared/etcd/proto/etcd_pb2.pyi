@@ -499,6 +499,21 @@ class WatchCreateRequest(google.protobuf.message.Message):
 global___WatchCreateRequest = WatchCreateRequest
 
 @typing.final
+class WatchCancelRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WATCH_ID_FIELD_NUMBER: builtins.int
+    watch_id: builtins.int
+    def __init__(
+        self,
+        *,
+        watch_id: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["watch_id", b"watch_id"]) -> None: ...
+
+global___WatchCancelRequest = WatchCancelRequest
+
+@typing.final
 class WatchProgressRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -513,20 +528,24 @@ class WatchRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CREATE_REQUEST_FIELD_NUMBER: builtins.int
+    CANCEL_REQUEST_FIELD_NUMBER: builtins.int
     PROGRESS_REQUEST_FIELD_NUMBER: builtins.int
     @property
     def create_request(self) -> global___WatchCreateRequest: ...
+    @property
+    def cancel_request(self) -> global___WatchCancelRequest: ...
     @property
     def progress_request(self) -> global___WatchProgressRequest: ...
     def __init__(
         self,
         *,
         create_request: global___WatchCreateRequest | None = ...,
+        cancel_request: global___WatchCancelRequest | None = ...,
         progress_request: global___WatchProgressRequest | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_request", b"create_request", "progress_request", b"progress_request", "request_union", b"request_union"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["create_request", b"create_request", "progress_request", b"progress_request", "request_union", b"request_union"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["request_union", b"request_union"]) -> typing.Literal["create_request", "progress_request"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel_request", b"cancel_request", "create_request", b"create_request", "progress_request", b"progress_request", "request_union", b"request_union"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel_request", b"cancel_request", "create_request", b"create_request", "progress_request", b"progress_request", "request_union", b"request_union"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["request_union", b"request_union"]) -> typing.Literal["create_request", "cancel_request", "progress_request"] | None: ...
 
 global___WatchRequest = WatchRequest
 
