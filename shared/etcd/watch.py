@@ -196,10 +196,17 @@ class Watch:
             elif self._asked_s is not None:
                 self._cut(_SILENT)
                 return
-            else:
-                self._asked_s = now_s
-                if not await _asked(stream):
-                    return  # The reader of the same stream says why it ended.
+            elif not await self._ask(stream):
+                return  # The reader of the same stream says why it ended.
+
+    async def _ask(self, stream: _Stream) -> bool:
+        """Ask for progress, and count from when that is sent: we may stand still before."""
+        loop = asyncio.get_running_loop()
+        self._asked_s = loop.time()
+        is_sent = await _asked(stream)
+        if self._asked_s is not None:
+            self._asked_s = loop.time()
+        return is_sent
 
     async def _sleep_until(self, when_s: float) -> None:
         loop = asyncio.get_running_loop()
