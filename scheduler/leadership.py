@@ -102,7 +102,8 @@ class Leadership:
             if at != looked_at:
                 looked_at, world = at, self.read()
                 before, grounds = grounds, grounds_of(world)
-                due_s = due_s if grounds == before else 0.0
+                if grounds != before:
+                    due_s = 0.0
             now_s = self._clock.monotonic_s()
             if now_s >= due_s:
                 judged = judge(world, self._history, now_s, self._timing)

@@ -9,7 +9,7 @@ from aiohttp import web
 from scheduler.api import certificates
 from scheduler.api.archive import Seal
 from scheduler.api.cluster import Cluster
-from scheduler.api.unread import is_unread, unread
+from scheduler.api.unread import check_read
 from scheduler.world import World
 from shared import api, codec, keys
 from shared.certificates import check_dates, read_pair
@@ -134,9 +134,8 @@ class EdgeHandlers:
 def _check_closable(world: World, name: str) -> None:
     stack, dot, service = name.partition(".")
     found = next((one for key, one in world.stacks.items() if key == stack), None)
-    if found is None and is_unread(world, stack):
-        raise NotFoundError(unread(stack))
     if found is None:
+        check_read(world, stack)
         raise NotFoundError(f"there is no stack {stack[:80]!r}")
     names = [spec.name for spec in found.stack.services]
     if dot and service not in names:

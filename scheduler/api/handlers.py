@@ -19,7 +19,7 @@ from scheduler.api.progress import Patience, observe, progress
 from scheduler.api.selection import Selection, resolve
 from scheduler.api.stack_handlers import stack_of
 from scheduler.api.stacks import no_stack
-from scheduler.api.unread import is_unread, unread
+from scheduler.api.unread import check_read
 from scheduler.api.why import Scene, why_allocation, why_service
 from scheduler.reading import read_event
 from shared import api, keys
@@ -96,7 +96,7 @@ class Handlers:
         after = whole(request, "after", largest=_REVISION_MAX) or 0
         if after == 0:
             self._found(name)  # with no change to wait for, a name that nobody knows is a mistake
-            self._check_read(name)
+            check_read(self._cluster.world(), name)
 
         async def report(put: Put) -> None:
             patience, sent = Patience(), None
@@ -128,7 +128,7 @@ class Handlers:
         scene = Scene(stand, self._cluster.judged(), [story[key] for key in sorted(story)])
         if selection.allocation is not None:
             return reply(why_allocation(scene, meant[0]))
-        self._check_read(stack)
+        check_read(self._cluster.world(), stack)
         if selection.service is None:
             names = ", ".join(f"{stack}.{name}" for name in sorted(stand.specs))
             raise SpecError(f"{stack} is a stack: say which service of it: {names}")
@@ -199,10 +199,5 @@ class Handlers:
         found, world = self._cluster.placed(), self._cluster.world()
         if stack is None or stack in world.stacks or any(one.view.stack == stack for one in found):
             return found
-        self._check_read(stack)
+        check_read(world, stack)
         raise NotFoundError(no_stack(stack, world.stacks))
-
-    def _check_read(self, stack: str) -> None:
-        """Refuse what a stack's own record has to tell, if that cannot be read."""
-        if is_unread(self._cluster.world(), stack):
-            raise NotFoundError(unread(stack))

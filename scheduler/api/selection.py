@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from scheduler.api.placed import Placed
-from scheduler.api.unread import is_unread, unread
+from scheduler.api.unread import check_read
 from scheduler.world import World
 from shared.errors import NotFoundError, SpecError
 from shared.words import listed
@@ -50,8 +50,8 @@ def resolve(selection: Selection, world: World, found: Sequence[Placed]) -> Sele
     if not stacks and selection.service in {stack for stack, _ in services}:
         return Selection(stack=selection.service)
     for name in (selection.stack, selection.service) if not stacks else ():
-        if name is not None and is_unread(world, name):
-            raise NotFoundError(unread(name))
+        if name is not None:
+            check_read(world, name)
     if not stacks:
         raise NotFoundError(f"there is no {_named(selection)}; {_there(services)}")
     if len(stacks) > 1:

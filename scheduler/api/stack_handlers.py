@@ -13,7 +13,7 @@ from scheduler.api.cluster import Cluster
 from scheduler.api.history import history
 from scheduler.api.plan import hold, planned, revision_of
 from scheduler.api.stacks import Stacks, no_stack
-from scheduler.api.unread import is_unread, unread
+from scheduler.api.unread import check_read
 from scheduler.forecast import Start
 from scheduler.story import Now
 from shared import api, keys
@@ -122,8 +122,7 @@ class StackHandlers:
     def _generations(self, name: StackName) -> tuple[Stack, tuple[Stack, ...]]:
         """Return a stack and the generations before it, the oldest first."""
         stacks = self._cluster.world().stacks
-        if is_unread(self._cluster.world(), name):
-            raise NotFoundError(unread(name))
+        check_read(self._cluster.world(), name)
         if name not in stacks:
             raise NotFoundError(no_stack(name, stacks))
         stack, prefix = stacks[name].stack, history_prefix(name)

@@ -4,10 +4,11 @@ Pure. Nobody knows what such a stack asks for, so the leader leaves what it runs
 deploys go on; its own writes the record anew, and a removal deletes it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from scheduler.world import World
 from shared import keys
+from shared.errors import NotFoundError
 from shared.model import StackName
 
 
@@ -22,6 +23,21 @@ def unread(name: str) -> str:
 def is_unread(world: World, name: str) -> bool:
     """Say whether a stack's record is there and cannot be read."""
     return keys.stack(StackName(name)) in world.unreadable
+
+
+def check_read(world: World, name: str) -> None:
+    """Return if nothing is wrong with a stack's record, or there is none.
+
+    Raises:
+        NotFoundError: it cannot be read, and only it could tell what was asked.
+    """
+    if is_unread(world, name):
+        raise NotFoundError(unread(name))
+
+
+def all_unread(world: World) -> Mapping[StackName, str]:
+    """Return the sentence about each stack whose record cannot be read."""
+    return {name: unread(name) for name in unread_stacks(world)}
 
 
 def unread_stacks(world: World) -> tuple[StackName, ...]:

@@ -9,7 +9,7 @@ import msgspec
 
 from scheduler.api.floating import floating
 from scheduler.api.placed import Placed
-from scheduler.api.unread import unread, unread_stacks
+from scheduler.api.unread import all_unread
 from scheduler.candidates import lasting_of
 from scheduler.fit import total
 from scheduler.nodes import Judged, Verdict
@@ -89,7 +89,7 @@ def cluster(
         replicas_ready=sum(_serves(one) for one in found),
         services=services(world, found, waiting).services,
         floating=floating(world, judged.verdicts).addresses,
-        unread={name: unread(name) for name in unread_stacks(world)},
+        unread=all_unread(world),
     )
 
 
@@ -107,7 +107,7 @@ def services(
             if stack in {None, name}
             for view in stack_services(world, name, found, waiting.get(name, {}))
         ),
-        unread={name: unread(name) for name in unread_stacks(world) if stack in {None, name}},
+        unread={name: why for name, why in all_unread(world).items() if stack in {None, name}},
     )
 
 
