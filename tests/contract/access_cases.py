@@ -13,8 +13,9 @@ from node_agent.gateway.access import Wanted
 from node_agent.gateway.haproxy import HaproxyGateway
 from shared.clock import SystemClock
 from shared.model import Traffic
-from tests.contract.gateway_rig import A, B, endpoint, kill, replica
+from tests.contract.gateway_rig import A, B, endpoint, replica
 from tests.contract.route_rig import ask, echoing, route, routed
+from tests.stopping import kill
 from tests.waiting import until
 
 HOST: Final = "shop.example.org"
@@ -53,7 +54,7 @@ async def what_was_written_of_requests_outlives_haproxy_and_is_read_back(
     async with replica(B):
         await gateway.apply(wanted)
         await ask("b.test/before")
-        await kill(gateway)
+        await kill(gateway.haproxy.left())
         await gateway.apply(wanted)
         await ask("b.test/after")
 

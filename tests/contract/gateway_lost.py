@@ -15,11 +15,11 @@ from tests.contract.gateway_rig import (
     B,
     client,
     endpoint,
-    kill,
     load,
     replica,
     served,
 )
+from tests.stopping import kill
 from tests.waiting import until
 
 FILES: Final = ("admin.sock", "master.sock", "metrics.sock", "haproxy.cfg")
@@ -74,7 +74,7 @@ async def one_that_does_not_start_is_said_while_it_is_waited_for(
     await gateway.apply(served(endpoint(A)))
     assert trouble_of(gateway) == ""
     found = os.environ["PATH"]
-    await kill(gateway)
+    await kill(gateway.haproxy.left())
     stub(gateway.run_dir, "case $1 in -c) exit 0;; esac; exit 1")
     async with asyncio.TaskGroup() as group:
         starting = group.create_task(gateway.apply(served(endpoint(A))))

@@ -1,14 +1,11 @@
 """Small HTTP servers as replicas, a client that counts, and a network namespace to have them in."""
 
 import asyncio
-import os
-import select
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse, TCPConnector, web
@@ -31,7 +28,6 @@ from shared.model import (
     ServiceRoutes,
     StackName,
 )
-from tests.waiting import until
 
 SHOP = StackName("shop")
 PORT: Final = 8080
@@ -221,18 +217,3 @@ def is_closed(port: int) -> bool:
     """Say whether nobody listens at a port of this host."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-async def kill(gateway: HaproxyGateway) -> None:
-    """End its HAProxy; return once the kernel has closed all that it had open.
-
-    A process that dies loses its command line first, and its ports a moment later.
-    """
-    found = [os.pidfd_open(pid) for pid in gateway.haproxy.left()]
-    assert found
-    for descriptor in found:
-        with suppress(ProcessLookupError):  # A worker ends with its master.
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    for descriptor in found:
-        await until(lambda fd=descriptor: bool(select.select([fd], [], [], 0)[0]), 10)  # type: ignore[misc]
-        os.close(descriptor)

@@ -4,11 +4,10 @@ import asyncio
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +35,7 @@ from tests.contract.names_rig import (
     ended,
     upstream,
 )
-from tests.stopping import stop
+from tests.stopping import kill, stop
 from tests.waiting import until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -240,12 +239,6 @@ def status_of(pid: int) -> dict[str, str]:
 async def one_that_dies_or_stands_still_is_replaced_and_knows_all(rig: Rig) -> None:
     snapshot = cluster("198.19.1.10")
     await rig.keeper.apply(snapshot)
-
-    async def kill(pids: Iterable[int]) -> None:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            await ended(pid)
-
     for end in (kill, stop):
         pid = rig.pid
         await end((pid,))

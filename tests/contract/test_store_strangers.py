@@ -59,8 +59,8 @@ class Member:
                 yield self._response(created=True)
                 for number in range(request.create_request.start_revision, self.events + 1):
                     yield self._response(events=[_event(number)])
-            elif not request.HasField("progress_request"):
-                self.probes += 1  # etcd, too, says nothing to what asks for nothing
+            elif request.HasField("cancel_request"):
+                self.probes += 1  # of a watch that never was: etcd, too, says nothing
             elif not self.is_hung:
                 self.questions += 1
                 await self.may_answer.wait()

@@ -14,7 +14,7 @@ from node_agent.decide import Allowed, decide
 from node_agent.runtime import Container, Phase
 from shared.model import AllocId, Assignment, Protocol, PublishedPort
 from shared.ports import host_ports
-from tests.build import assignment, container
+from tests.build import assignment, container, workload
 
 PASSES = 12
 NUMBERS = st.sets(st.sampled_from([53, 80]), max_size=2)
@@ -29,10 +29,15 @@ def with_ports(draw: st.DrawFn, name: str) -> Assignment:
         )
         for number in sorted(draw(NUMBERS))
     )
-    plain = assignment(AllocId(name))
-    return msgspec.structs.replace(
-        plain, workload=msgspec.structs.replace(plain.workload, ports=found)
-    )
+    return having(name, *found)
+
+
+def having(name: str, *found: PublishedPort) -> Assignment:
+    return assignment(name, msgspec.structs.replace(workload(), ports=found))
+
+
+def made(one: Assignment, phase: Phase = Phase.RUNNING) -> Container:
+    return msgspec.structs.replace(container(one.id, phase), assignment=one)
 
 
 @st.composite
@@ -44,14 +49,10 @@ def nodes(draw: st.DrawFn) -> tuple[dict[AllocId, Assignment], dict[AllocId, Con
         one = draw(with_ports(f"shop.web.{number}.a"))
         if draw(st.booleans()) and not overlap([*desired.values(), one]):
             desired[one.id] = one
-        if draw(st.booleans()) and not overlap([*map(workload_of, observed.values()), one]):
-            phase = draw(st.sampled_from([Phase.RUNNING, Phase.EXITED]))
-            observed[one.id] = msgspec.structs.replace(container(one.id, phase), assignment=one)
+        there = [each.assignment for each in observed.values()]
+        if draw(st.booleans()) and not overlap([*there, one]):
+            observed[one.id] = made(one, draw(st.sampled_from([Phase.RUNNING, Phase.EXITED])))
     return desired, observed
-
-
-def workload_of(one: Container) -> Assignment:
-    return one.assignment
 
 
 def overlap(some: list[Assignment]) -> bool:
@@ -94,8 +95,7 @@ def after(
     match step:
         case Create(id=id_, start=start):
             phase = Phase.RUNNING if start else Phase.CREATED
-            new = msgspec.structs.replace(container(id_, phase), assignment=desired[id_])
-            return {**observed, id_: new}
+            return {**observed, id_: made(desired[id_], phase)}
         case Start(id=id_) | Stop(id=id_):
             phase = Phase.RUNNING if isinstance(step, Start) else Phase.EXITED
             return {**observed, id_: msgspec.structs.replace(observed[id_], phase=phase)}
@@ -105,15 +105,8 @@ def after(
 
 def test_who_waits_says_for_whom_and_for_which_port() -> None:
     port = PublishedPort(published=53, target=1, protocol=Protocol.UDP, is_host=True)
-
-    def having(name: str) -> Assignment:
-        plain = assignment(AllocId(name))
-        return msgspec.structs.replace(
-            plain, workload=msgspec.structs.replace(plain.workload, ports=(port,))
-        )
-
-    old, new = having("shop.dns.1.a"), having("shop.dns.1.b")
-    there = {old.id: msgspec.structs.replace(container(old.id), assignment=old)}
+    old, new = having("shop.dns.1.a", port), having("shop.dns.1.b", port)
+    there = {old.id: made(old)}
     assert ports.waiting({new.id: new}, there, frozenset()) == {
         new.id: Verdict(Right.WAIT, "waits until shop.dns.1.a (port 53/udp) has ended")
     }
